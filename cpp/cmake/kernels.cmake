@@ -1,0 +1,23 @@
+# The kernels, one object for each instruction set. -ffp-contract=off is part of the contract: with fused multiply-adds the results would
+# differ between CPUs. The two -fno flags only let sqrt and selects vectorise; no result depends on errno or on floating-point traps.
+set(SEMDIFF_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
+
+add_library(semdiff_kernels STATIC cpp/kernels/dispatch.cpp)
+target_include_directories(semdiff_kernels PUBLIC cpp/kernels)
+target_link_libraries(semdiff_kernels PRIVATE semdiff_warnings)
+
+function(semdiff_add_isa name)
+  add_library(semdiff_kernels_${name} OBJECT cpp/kernels/table.cpp)
+  target_compile_definitions(semdiff_kernels_${name} PRIVATE SEMDIFF_ISA=${name})
+  target_compile_options(semdiff_kernels_${name} PRIVATE ${SEMDIFF_KERNEL_FLAGS} ${ARGN})
+  target_link_libraries(semdiff_kernels_${name} PRIVATE semdiff_warnings)
+  target_sources(semdiff_kernels PRIVATE $<TARGET_OBJECTS:semdiff_kernels_${name}>)
+endfunction()
+
+semdiff_add_isa(baseline)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_definitions(semdiff_kernels PRIVATE SEMDIFF_X86_LEVELS)
+  semdiff_add_isa(x86_64_v3 -march=x86-64-v3 "-DSEMDIFF_ISA_CPU=\"x86-64-v3\"")
+  # GCC 12 warns about the deliberately undefined registers inside its own AVX-512 intrinsics (GCC bug 105593).
+  semdiff_add_isa(x86_64_v4 -march=x86-64-v4 "-DSEMDIFF_ISA_CPU=\"x86-64-v4\"" -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counter-based normal numbers: Philox and Box-Muller. Element i of a draw uses counter offset + i/4, lane i%4, so it depends on
+// (seed, offset, i) alone.
+#pragma once
+
+#include "math.h"
+#include "philox.h"
+
+SEMDIFF_ISA_BEGIN
+
+// Two words to two normals. u1 = (w + 1/2) / 2^32 lies in (0, 1]; its smallest value caps |z| at 6.76.
+template <typename Real>
+SEMDIFF_INLINE void box_muller(std::uint32_t w_radius, std::uint32_t w_angle, Real& z0, Real& z1) {
+  constexpr Real inv = Real(1.0 / 4294967296.0);
+  const Real u = static_cast<Real>(w_radius) * inv + Real(0.5) * inv;
+  const Real radius = square_root(Real(-2) * logarithm(u));
+  Real s, c;
+  sincos_turn(w_angle, s, c);
+  z0 = radius * c;
+  z1 = radius * s;
+}
+
+// Whole counters [counter, counter + groups) to 4*groups normals, groups <= kBlock/4. Three plain loops, because compilers vectorise
+// each of them whole: integers, then floats, then the interleave that puts lane l of counter c at 4c + l.
+template <typename Real>
+SEMDIFF_INLINE void normal_groups(Real* __restrict out, std::uint64_t seed, std::uint64_t counter, std::int32_t groups) {
+  constexpr std::int32_t most = kBlock / 4;
+  static_assert(most % kPhiloxStep == 0);
+  alignas(64) std::uint32_t w[4][most];
+  alignas(64) Real z[4][most];
+  philox_block(w[0], most, seed, counter, groups);
+  for (std::int32_t i = 0; i < groups; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
+  for (std::int32_t i = 0; i < groups; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
+  for (std::int32_t i = 0; i < groups; ++i) {
+    out[4 * i] = z[0][i];
+    out[4 * i + 1] = z[1][i];
+    out[4 * i + 2] = z[2][i];
+    out[4 * i + 3] = z[3][i];
+  }
+}
+
+// Elements [first, first + count) of the draw named by key.
+template <typename Real>
+void normal(Real* __restrict out, std::int64_t first, std::int64_t count, PhiloxKey key) {
+  const auto whole = [&](std::int64_t element) { return key.offset + static_cast<std::uint64_t>(element) / 4; };
+  const auto edge = [&](std::int64_t from, std::int64_t to) {  // part of one counter
+    Real group[4];
+    normal_groups(group, key.seed, whole(from), 1);
+    for (std::int64_t i = from; i < to; ++i) out[i - first] = group[i % 4];
+  };
+  const std::int64_t last = first + count;
+  std::int64_t i = first;
+  if (i % 4 != 0) {
+    const std::int64_t stop = (i / 4 + 1) * 4 < last ? (i / 4 + 1) * 4 : last;
+    edge(i, stop);
+    i = stop;
+  }
+  while (last - i >= 4) {
+    const auto groups = static_cast<std::int32_t>((last - i < kBlock ? last - i : kBlock) / 4);
+    normal_groups(out + (i - first), key.seed, whole(i), groups);
+    i += 4 * groups;
+  }
+  if (i < last) edge(i, last);
+}
+
+// A new seed derived from key, a domain (so that split and fold_in never meet) and an index; two Philox calls, because the counter has
+// 128 bits and offset, domain and index need more.
+SEMDIFF_INLINE std::uint64_t derive_seed(PhiloxKey key, std::uint32_t domain, std::uint64_t index) {
+  const auto once = [domain](std::uint64_t seed, std::uint64_t counter) {
+    const PhiloxWords w = philox({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), domain, 0u},
+                                 static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
+    return std::uint64_t{w.w0} | (std::uint64_t{w.w1} << 32);
+  };
+  return once(once(key.seed, key.offset), index);
+}
+
+SEMDIFF_ISA_END

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "check.h"
+
+#include <ATen/ops/empty.h>
+
+namespace semdiff {
+
+at::Tensor to_coefficients(const at::Tensor& x, const char* name) {
+  check_floating(x, name);
+  return x.to(at::kCPU, at::kDouble).contiguous();
+}
+
+std::int64_t check_rows(const at::Tensor& coefficients, const char* name, const at::Tensor& x, const char* x_name) {
+  std::int64_t dims = coefficients.dim();
+  while (dims > 0 && coefficients.size(dims - 1) == 1) --dims;
+  TORCH_CHECK_VALUE(dims <= x.dim() && coefficients.sizes().slice(0, static_cast<std::size_t>(dims)) ==
+                                           x.sizes().slice(0, static_cast<std::size_t>(dims)),
+                    name, ": expected shape () or one that begins like ", x_name, "'s ", x.sizes(), ", for example (B,), got ",
+                    coefficients.sizes());
+  std::int64_t row_length = 1;
+  for (std::int64_t d = dims; d < x.dim(); ++d) row_length *= x.size(d);
+  return row_length;
+}
+
+kernels::PhiloxKey read_key(const at::Tensor& key) {
+  TORCH_CHECK_TYPE(key.scalar_type() == at::kUInt64, "key: expected a uint64 tensor of shape (2,), such as Key(seed).tensor, got ",
+                   key.scalar_type());
+  TORCH_CHECK_VALUE(key.dim() == 1 && key.size(0) == 2, "key: expected shape (2,), got ", key.sizes());
+  TORCH_CHECK_VALUE(key.is_cpu(), "key: expected a CPU tensor (it is read on the host), got one on ", key.device());
+  const at::Tensor here = key.contiguous();
+  const auto* words = here.const_data_ptr<std::uint64_t>();
+  return {words[0], words[1]};
+}
+
+}  // namespace semdiff

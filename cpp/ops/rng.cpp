@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "semdiff/rng.h"
+
+#include <ATen/ops/empty.h>
+
+#include "check.h"
+#include "composite.h"
+#include "stream.h"
+
+namespace semdiff {
+
+namespace {
+
+// Philox counters are told apart by this word; normals use 0.
+constexpr std::uint32_t kSplitDomain = 1, kFoldInDomain = 2;
+
+}  // namespace
+
+at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dtype, at::Device device) {
+  const kernels::PhiloxKey k = read_key(key);
+  TORCH_CHECK_TYPE(at::isFloatingType(dtype), "dtype: expected a floating-point type, got ", dtype);
+  for (const std::int64_t n : size) TORCH_CHECK_VALUE(n >= 0, "size: expected non-negative numbers, got ", size);
+  if (!device.is_cpu()) return composite::normal(size, k, dtype, device);
+  at::Tensor out = at::empty(size, at::TensorOptions().dtype(dtype));
+  SEMDIFF_DISPATCH(dtype, "normal", [&] {
+    const auto& table = table_for<scalar_t>();
+    stream<scalar_t, 0, 1>(out.numel(), kRandomGrainBlocks, {}, {out.mutable_data_ptr<scalar_t>()},
+                           [&](std::int64_t first, std::int64_t count, const auto&, const auto& o) { table.normal(o[0], first, count, k); });
+  });
+  return out;
+}
+
+at::Tensor key_split(const at::Tensor& key, std::int64_t n) {
+  const kernels::PhiloxKey k = read_key(key);
+  TORCH_CHECK_VALUE(n >= 1, "n: expected at least 1, got ", n);
+  at::Tensor keys = at::empty({n, 2}, at::TensorOptions().dtype(at::kUInt64));
+  auto* words = keys.mutable_data_ptr<std::uint64_t>();
+  for (std::int64_t i = 0; i < n; ++i) {
+    words[2 * i] = active_kernels().derive_seed(k, kSplitDomain, static_cast<std::uint64_t>(i));
+    words[2 * i + 1] = 0;
+  }
+  return keys;
+}
+
+at::Tensor key_fold_in(const at::Tensor& key, std::int64_t index) {
+  const kernels::PhiloxKey k = read_key(key);
+  TORCH_CHECK_VALUE(index >= 0, "index: expected a non-negative number, got ", index);
+  at::Tensor child = at::empty({2}, at::TensorOptions().dtype(at::kUInt64));
+  auto* words = child.mutable_data_ptr<std::uint64_t>();
+  words[0] = active_kernels().derive_seed(k, kFoldInDomain, static_cast<std::uint64_t>(index));
+  words[1] = 0;
+  return child;
+}
+
+}  // namespace semdiff

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "semdiff/vae.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+
+#include "check.h"
+#include "composite.h"
+#include "stream.h"
+
+namespace semdiff {
+
+using kernels::kBlock;
+
+namespace {
+
+struct Shape {
+  std::int64_t batch, channels, height, width, scale;  // of the features: channels = 2 * C * scale^2
+  std::int64_t half() const { return channels / 2; }
+  std::int64_t out_channels() const { return half() / (scale * scale); }
+  std::int64_t out_height() const { return height * scale; }
+  std::int64_t out_width() const { return width * scale; }
+  std::vector<std::int64_t> out() const { return {batch, out_channels(), out_height(), out_width()}; }
+};
+
+// Calls move(feature pointer offset, feature step, position in the block, position step, count) for every run of [first, first + count)
+// of the flattened output that comes from one feature row: pixel shuffle sends channel c*scale^2 + i*scale + j at (y, x) to channel c at
+// (y*scale + i, x*scale + j). `part` is 0 for means and 1 for log-variances.
+template <typename Move>
+void for_shuffled(const Shape& shape, std::int64_t part, std::int64_t first, std::int64_t count, const Move& move) {
+  const std::int64_t scale = shape.scale, width = shape.out_width(), height = shape.out_height();
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t row = (first + done) / width, begin = (first + done) % width;
+    const std::int64_t run = std::min(count - done, width - begin);
+    const std::int64_t y = row % height, plane = row / height;
+    const std::int64_t b = plane / shape.out_channels(), c = plane % shape.out_channels();
+    for (std::int64_t j = 0; j < scale; ++j) {
+      const std::int64_t x0 = (begin - j + scale - 1) / scale;        // first x with x*scale + j >= begin
+      const std::int64_t x1 = (begin + run - j + scale - 1) / scale;  // first x past the run
+      const std::int64_t channel = part * shape.half() + (c * scale + y % scale) * scale + j;
+      const std::int64_t from = ((b * shape.channels + channel) * shape.height + y / scale) * shape.width + x0;
+      if (x1 > x0) move(from, done + x0 * scale + j - begin, x1 - x0);
+    }
+    done += run;
+  }
+}
+
+Shape check_features(at::IntArrayRef sizes, std::int64_t scale) {
+  TORCH_CHECK_VALUE(scale >= 1, "scale: expected at least 1, got ", scale);
+  TORCH_CHECK_VALUE(sizes.size() == 4 && sizes[1] > 0 && sizes[1] % (2 * scale * scale) == 0,
+                    "features: expected shape (B, 2*C*scale^2, h, w) with scale = ", scale, ", got ", sizes);
+  return {sizes[0], sizes[1], sizes[2], sizes[3], scale};
+}
+
+}  // namespace
+
+at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& key) {
+  check_floating(mu, "mu");
+  check_same(mu, "mu", logvar, "logvar");
+  const kernels::PhiloxKey k = read_key(key);
+  if (!mu.is_cpu()) {
+    return (composite::computing(mu) + (composite::computing(logvar) * 0.5).exp() * composite::normal_like(mu, k)).to(mu.scalar_type());
+  }
+  const at::Tensor m = mu.contiguous(), l = logvar.contiguous();
+  at::Tensor out = at::empty(mu.sizes(), mu.options());
+  SEMDIFF_DISPATCH(mu.scalar_type(), "reparameterize", [&] {
+    const auto& table = table_for<scalar_t>();
+    stream<scalar_t, 2, 1>(m.numel(), kRandomGrainBlocks, {m.const_data_ptr<scalar_t>(), l.const_data_ptr<scalar_t>()},
+                           {out.mutable_data_ptr<scalar_t>()},
+                           [&](std::int64_t first, std::int64_t count, const auto& in, const auto& o) {
+                             table.reparameterize(o[0], in[0], in[1], first, count, k);
+                           });
+  });
+  return out;
+}
+
+at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sample, const at::Tensor& mu) {
+  check_floating(grad, "grad");
+  check_same(grad, "grad", sample, "sample");
+  check_same(grad, "grad", mu, "mu");
+  if (!grad.is_cpu()) return grad * (sample - mu) * 0.5;
+  const at::Tensor g = grad.contiguous(), s = sample.contiguous(), m = mu.contiguous();
+  at::Tensor out = at::empty(grad.sizes(), grad.options());
+  SEMDIFF_DISPATCH(grad.scalar_type(), "reparameterize_backward", [&] {
+    const auto& table = table_for<scalar_t>();
+    stream<scalar_t, 3, 1>(g.numel(), kGrainBlocks, {g.const_data_ptr<scalar_t>(), s.const_data_ptr<scalar_t>(), m.const_data_ptr<scalar_t>()},
+                           {out.mutable_data_ptr<scalar_t>()},
+                           [&](std::int64_t, std::int64_t count, const auto& in, const auto& o) {
+                             table.reparameterize_backward(o[0], in[0], in[1], in[2], count);
+                           });
+  });
+  return out;
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tensor& features, std::int64_t scale, const at::Tensor& key) {
+  check_floating(features, "features");
+  const Shape shape = check_features(features.sizes(), scale);
+  const kernels::PhiloxKey k = read_key(key);
+  if (!features.is_cpu()) {
+    const std::vector<at::Tensor> parts = at::pixel_shuffle(composite::computing(features), scale).chunk(2, 1);
+    const at::Tensor logvar = (parts[1] / kernels::kLogvarBound).tanh() * kernels::kLogvarBound;
+    const at::Tensor sample = parts[0] + (logvar * 0.5).exp() * composite::normal_like(parts[0], k);
+    return {sample.to(features.scalar_type()), parts[0].to(features.scalar_type()), logvar.to(features.scalar_type())};
+  }
+  const at::Tensor f = features.contiguous();
+  at::Tensor sample = at::empty(shape.out(), features.options()), mean = at::empty_like(sample), logvar = at::empty_like(sample);
+  SEMDIFF_DISPATCH(features.scalar_type(), "gaussian_upsample", [&] {
+    using Real = RealOf<scalar_t>;
+    const auto& table = table_for<scalar_t>();
+    const auto* from = f.const_data_ptr<scalar_t>();
+    auto* p_sample = sample.mutable_data_ptr<scalar_t>();
+    auto* p_mean = mean.mutable_data_ptr<scalar_t>();
+    auto* p_logvar = logvar.mutable_data_ptr<scalar_t>();
+    const std::int64_t size = sample.numel();
+    at::parallel_for(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
+      alignas(64) Real m[kBlock], l[kBlock], s[kBlock];
+      for (std::int64_t first = block_begin * kBlock; first < std::min(size, block_end * kBlock); first += kBlock) {
+        const std::int64_t count = std::min(kBlock, size - first);
+        const auto gather = [&](Real* to, std::int64_t part) {
+          for_shuffled(shape, part, first, count, [&](std::int64_t source, std::int64_t at, std::int64_t n) {
+            for (std::int64_t x = 0; x < n; ++x) to[at + x * scale] = static_cast<Real>(from[source + x]);
+          });
+        };
+        gather(m, 0);
+        gather(l, 1);
+        table.bounded_draw(s, l, m, first, count, k);
+        for (std::int64_t i = 0; i < count; ++i) p_sample[first + i] = static_cast<scalar_t>(s[i]);
+        for (std::int64_t i = 0; i < count; ++i) p_mean[first + i] = static_cast<scalar_t>(m[i]);
+        for (std::int64_t i = 0; i < count; ++i) p_logvar[first + i] = static_cast<scalar_t>(l[i]);
+      }
+    });
+  });
+  return {sample, mean, logvar};
+}
+
+at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::optional<at::Tensor>& grad_mean,
+                                      const std::optional<at::Tensor>& grad_logvar, const at::Tensor& sample, const at::Tensor& mean,
+                                      const at::Tensor& logvar, std::int64_t scale) {
+  check_same(sample, "sample", grad_sample, "grad_sample");
+  check_same(sample, "sample", mean, "mean");
+  check_same(sample, "sample", logvar, "logvar");
+  if (grad_mean) check_same(sample, "sample", *grad_mean, "grad_mean");
+  if (grad_logvar) check_same(sample, "sample", *grad_logvar, "grad_logvar");
+  TORCH_CHECK_VALUE(sample.dim() == 4 && scale >= 1 && sample.size(2) % scale == 0 && sample.size(3) % scale == 0,
+                    "sample: expected shape (B, C, h*scale, w*scale) with scale = ", scale, ", got ", sample.sizes());
+  const Shape shape{sample.size(0), 2 * sample.size(1) * scale * scale, sample.size(2) / scale, sample.size(3) / scale, scale};
+  if (!sample.is_cpu()) {
+    const at::Tensor slope = 1 - (logvar / kernels::kLogvarBound).square();
+    at::Tensor g_mean = grad_sample, g_raw = grad_sample * (sample - mean) * 0.5;
+    if (grad_mean) g_mean = g_mean + *grad_mean;
+    if (grad_logvar) g_raw = g_raw + *grad_logvar;
+    return at::pixel_unshuffle(at::cat({g_mean, g_raw * slope}, 1), scale);
+  }
+  const at::Tensor gs = grad_sample.contiguous(), s = sample.contiguous(), m = mean.contiguous(), l = logvar.contiguous();
+  const at::Tensor gm = grad_mean ? grad_mean->contiguous() : at::Tensor(), gl = grad_logvar ? grad_logvar->contiguous() : at::Tensor();
+  at::Tensor out = at::empty({shape.batch, shape.channels, shape.height, shape.width}, sample.options());
+  SEMDIFF_DISPATCH(sample.scalar_type(), "gaussian_upsample_backward", [&] {
+    using Real = RealOf<scalar_t>;
+    const auto& table = table_for<scalar_t>();
+    auto* to = out.mutable_data_ptr<scalar_t>();
+    const auto data = [](const at::Tensor& v) { return v.defined() ? v.const_data_ptr<scalar_t>() : nullptr; };
+    stream<scalar_t, 6, 0>(sample.numel(), kGrainBlocks, {data(gs), data(gm), data(gl), data(s), data(m), data(l)}, {},
+                           [&](std::int64_t begin, std::int64_t total, const auto& in, const auto&) {
+                             alignas(64) Real to_mean[kBlock], to_raw[kBlock];
+                             for (std::int64_t done = 0; done < total; done += kBlock) {
+                               const std::int64_t count = std::min(kBlock, total - done);
+                               const auto skip = [done](const Real* p) { return p ? p + done : nullptr; };
+                               table.bounded_draw_backward(to_mean, to_raw, skip(in[0]), skip(in[1]), skip(in[2]), skip(in[3]), skip(in[4]),
+                                                           skip(in[5]), count);
+                               const auto scatter = [&](const Real* values, std::int64_t part) {
+                                 for_shuffled(shape, part, begin + done, count, [&](std::int64_t target, std::int64_t at, std::int64_t n) {
+                                   for (std::int64_t x = 0; x < n; ++x) to[target + x] = static_cast<scalar_t>(values[at + x * scale]);
+                                 });
+                               };
+                               scatter(to_mean, 0);
+                               scatter(to_raw, 1);
+                             }
+                           });
+  });
+  return out;
+}
+
+}  // namespace semdiff

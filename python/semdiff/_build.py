@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the binary is, and whether it fits the torch that is running."""
+
+from __future__ import annotations
+
+import torch
+
+
+def _load() -> dict[str, str | list[str]]:
+    try:
+        from semdiff import _C
+    except ImportError as error:
+        raise ImportError(
+            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one torch major.minor: rebuild it "
+            "with `pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or from the source folder with "
+            "`pip install --no-build-isolation .`"
+        ) from error
+    return _C.build_info()
+
+
+def check_torch(built: str, running: str) -> None:
+    """ImportError unless the two versions agree in major.minor."""
+    if built.split(".")[:2] != running.split(".")[:2]:
+        raise ImportError(
+            f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Rebuild it with "
+            "`pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or install the other torch"
+        )
+
+
+_built = _load()
+check_torch(str(_built["torch"]), torch.__version__)
+
+__version__ = str(_built["version"])
+
+
+def openmp_runtimes() -> list[str]:
+    """The OpenMP runtimes in this process (Linux): one is right, two would fight over the threads."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            files = {line.split()[-1] for line in maps if ".so" in line}
+    except OSError:
+        return []
+    return sorted(f for f in files if any(name in f.rsplit("/", 1)[-1] for name in ("libgomp", "libiomp", "libomp")))
+
+
+def build_info() -> dict[str, str | int | list[str]]:
+    """How this build was made and where it runs; `semdiff info` prints it.
+
+    version, torch (built with), torch_running, compiler, flags, build_type, cxx_standard, isa_built (instruction sets in the binary), isa
+    (the one in use), threads, openmp (the runtimes in the process).
+    """
+    return {**_built, "torch_running": torch.__version__, "threads": torch.get_num_threads(), "openmp": openmp_runtimes()}

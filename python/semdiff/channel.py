@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SNR = E|s|^2 / E|n|^2 for complex symbols s of unit average power in each sample; n is circular, E|n|^2 = N0 = 10^(-snr_db/10).
+
+N0 is N0/2 per real dimension of s, and N0 per real element of a latent after `unpack` (which multiplies by sqrt 2). `noise_var` means
+that last number everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semdiff._ops import ops
+from semdiff.rng import KeyLike, key_tensor
+
+
+class Received(NamedTuple):
+    """What a channel hands to the receiver: y = h s + n."""
+
+    y: Tensor  # complex, the shape of s
+    h: Tensor  # complex gain, broadcastable to y
+    noise_var: Tensor  # E|n|^2, float64, (B, 1, ...), broadcastable to y
+
+
+class Equalized(NamedTuple):
+    """x = gain * s + noise, and the variance of that noise: each broadcastable to x."""
+
+    x: Tensor
+    noise_var: Tensor
+    gain: Tensor
+
+
+def pack(z: Tensor) -> Tensor:
+    """Real (B, ...) to complex symbols (B, ceil(n/2)): neighbours (a, b) become (a + ib) / sqrt 2; an odd count is padded with a zero.
+
+    Unit variance in z is unit power in the symbols. TypeError if z is not floating-point.
+    """
+    return ops.pack(z)  # type: ignore[no-any-return]
+
+
+def unpack(s: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `pack`: complex (B, uses) to a real tensor of `shape` (B, ...). ValueError if the counts do not fit."""
+    return ops.unpack(s, list(shape))  # type: ignore[no-any-return]
+
+
+def normalize_power(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sample of s (B, ...), real or complex, divided by its root mean |s|^2; and that divisor, shape (B,), float32 or float64.
+
+    Per sample, so that a result never depends on the rest of the batch. A sample of zeros stays zero and gets scale 0.
+    """
+    return ops.normalize_power.default(s)  # type: ignore[no-any-return]
+
+
+def measured_snr_db(s: Tensor, y: Tensor) -> Tensor:
+    """10 log10(sum |s|^2 / sum |y - s|^2) of each sample, float64, shape (B,): what the channel really did. Not differentiable."""
+    return ops.measured_snr_db.default(s.detach(), y.detach())  # type: ignore[no-any-return]
+
+
+def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
+    """N0 = 10^(-snr_db/10) for each sample of s: float64, shape (B,).
+
+    TypeError unless snr_db is a number or a floating-point tensor; ValueError unless it is finite and of shape () or (B,).
+    """
+    batch = s.shape[0]
+    if isinstance(snr_db, Tensor):
+        if not snr_db.is_floating_point():
+            raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {snr_db.dtype}")
+        if snr_db.shape not in ((), (batch,)):
+            raise ValueError(f"snr_db: expected shape () or ({batch},), got {tuple(snr_db.shape)}")
+        if not torch.compiler.is_compiling() and not bool(snr_db.isfinite().all()):
+            raise ValueError(f"snr_db: expected finite numbers, got {snr_db.tolist()}")
+        return (10.0 ** (snr_db.double() * -0.1)).expand(batch)
+    try:
+        value = float(snr_db)
+    except (TypeError, ValueError):
+        raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {type(snr_db).__name__}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"snr_db: expected a finite number, got {value}")
+    return torch.full((batch,), 10.0 ** (-0.1 * value), dtype=torch.float64, device=s.device)
+
+
+def check_symbols(s: Tensor) -> None:
+    if not s.is_complex():
+        raise TypeError(f"s: expected complex symbols (pack makes them from real numbers), got {s.dtype}")
+    if s.dim() < 2:
+        raise ValueError(f"s: expected shape (B, uses), got {tuple(s.shape)}")
+
+
+class AWGN(nn.Module):
+    """Additive white Gaussian noise: y = s + n. h is 1.
+
+    s: complex, (B, ...), unit power in each sample is the caller's part (`normalize_power`). snr_db: a number or (B,).
+    """
+
+    def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
+        check_symbols(s)
+        n0 = noise_variance(snr_db, s)
+        y = ops.diffuse.default(s, None, n0.sqrt() * math.sqrt(0.5), key_tensor(key))
+        per_sample = (s.shape[0],) + (1,) * (s.dim() - 1)
+        return Received(y, torch.ones(per_sample, dtype=s.dtype, device=s.device), n0.reshape(per_sample))
+
+
+def equalize(received: Received, method: Literal["zf", "mmse"] = "zf") -> Equalized:
+    """Undoes the channel's gain, for symbols of unit power.
+
+    zf: x = y / h, noise variance N0 / |h|^2, gain 1.   mmse: x = conj(h) y / (|h|^2 + N0), gain |h|^2 / (|h|^2 + N0), noise variance
+    |h|^2 N0 / (|h|^2 + N0)^2; it is biased by its gain.   ValueError for another method, or zf where h is zero.
+    """
+    y, h, n0 = received
+    power = h.abs().square().double()
+    if method == "zf":
+        if not torch.compiler.is_compiling() and bool((power == 0).any()):
+            raise ValueError("received.h: expected non-zero gains for zf, got a zero")
+        return Equalized(y / h, n0 / power, torch.ones_like(power))
+    if method == "mmse":
+        denominator = power + n0
+        return Equalized((h.conj() / denominator).to(y.dtype) * y, power * n0 / denominator.square(), power / denominator)
+    raise ValueError(f"method: expected zf or mmse, got {method!r}")

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reverse process: single solver steps (pure functions, per-sample times) and the loop that joins them.
+
+A denoiser is any callable denoiser(x, t) -> output with x (B, ...) and t (B,); `prediction` says what its output is: the noise "eps", the
+clean data "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from semdiff._ops import ops
+from semdiff.matching import DiffusionState
+from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.schedule import NoiseSchedule, to_tensor
+
+Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Prediction = Literal["eps", "x0", "v"]
+Solver = Literal["dpmpp_2m", "ddim", "ddpm", "heun"]
+
+
+def add_noise(x0: Tensor, t: float | Tensor, schedule: NoiseSchedule, key: KeyLike = None) -> Tensor:
+    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) n, the forward process; n is `normal(x0.shape, key)`. t: () or (B,)."""
+    a = schedule.alpha_bar(t)
+    return ops.diffuse.default(x0, a.sqrt(), (1 - a).sqrt(), key_tensor(key))  # type: ignore[no-any-return]
+
+
+def ddim_step(
+    x: Tensor,
+    output: Tensor,
+    t: float | Tensor,
+    s: float | Tensor,
+    schedule: NoiseSchedule,
+    eta: float = 0.0,
+    prediction: Prediction = "eps",
+    clip: float | None = None,
+    key: KeyLike = None,
+) -> Tensor:
+    """x_s from x_t and the denoiser's output at t (Song, Meng, Ermon, 2020, eq. 12). t >= s, each () or (B,); s = -1 is clean data.
+
+    eta in [0, 1] scales the fresh noise. clip bounds the predicted x_0, and the direction is taken from the bounded one.
+    """
+    t, s = _pair(t, s)
+    return ops.ddim_step.default(  # type: ignore[no-any-return]
+        x, output, t, s, schedule.alphas_cumprod, eta, prediction, clip, key_tensor(key) if eta > 0 else None
+    )
+
+
+def ddpm_step(
+    x: Tensor,
+    output: Tensor,
+    t: float | Tensor,
+    s: float | Tensor,
+    schedule: NoiseSchedule,
+    prediction: Prediction = "eps",
+    clip: float | None = None,
+    key: KeyLike = None,
+) -> Tensor:
+    """A draw from the posterior q(x_s | x_t, x_0) with the predicted x_0 (Ho, Jain, Abbeel, 2020, eq. 7): DDIM with eta = 1."""
+    return ddim_step(x, output, t, s, schedule, 1.0, prediction, clip, key)
+
+
+def dpmpp_2m_step(
+    x: Tensor,
+    output: Tensor,
+    previous_x0: Tensor | None,
+    t_previous: float | Tensor | None,
+    t: float | Tensor,
+    s: float | Tensor,
+    schedule: NoiseSchedule,
+    prediction: Prediction = "eps",
+    clip: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """DPM-Solver++(2M) (Lu et al., 2022, algorithm 2): (x_s, x0), where x0 goes into the next call as previous_x0, with its time.
+
+    The first step has previous_x0 = t_previous = None and is of first order, as is the step to clean data (s = -1).
+    """
+    t, s = _pair(t, s)
+    if t_previous is not None:
+        t_previous, _ = _pair(t_previous, t)
+    return ops.dpmpp_2m_step.default(  # type: ignore[no-any-return]
+        x, output, previous_x0, t_previous, t, s, schedule.alphas_cumprod, prediction, clip
+    )
+
+
+def posterior_mean(
+    denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule, prediction: Prediction = "eps", clip: float | None = None
+) -> Tensor:
+    """E[x_0 | x_t] in one evaluation: the least squared error that anyone can reach, and the smoothest picture."""
+    x, t = state
+    return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
+
+
+def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
+    """Times from t (B,) to clean data, uniform in ln SNR: shape (steps + 1, B), float64, the last row -1.
+
+    The last evaluation stands one interval before the schedule's first step, so none is spent where nearly no noise is left.
+    """
+    if not 1 <= steps <= schedule.T:
+        raise ValueError(f"steps: expected a number in [1, {schedule.T}], got {steps}")
+    start = schedule.alpha_bar(t).logit()
+    end = schedule.alphas_cumprod[0].logit()
+    share = torch.arange(steps, dtype=torch.float64).unsqueeze(-1) / steps
+    times = schedule.timestep(torch.exp(-(start + (end - start) * share)))
+    times[0] = t  # not by way of logarithms and back
+    return torch.cat([times, torch.full((1, t.shape[0]), -1.0, dtype=torch.float64)])
+
+
+def sample(
+    denoiser: Denoiser,
+    state: DiffusionState,
+    schedule: NoiseSchedule,
+    steps: int = 8,
+    solver: Solver = "dpmpp_2m",
+    eta: float = 0.0,
+    prediction: Prediction = "eps",
+    clip: float | None = None,
+    key: KeyLike = None,
+    grid: Tensor | None = None,
+    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """x_0 from the state by `steps` solver steps, each sample from its own time.
+
+    solver: "dpmpp_2m" (default, one evaluation a step), "ddim" (with eta), "ddpm" (draws noise with key), "heun" (second order, two
+    evaluations a step but the last). steps in [1, T]; one step is `posterior_mean`. grid: other times, shape (steps + 1, B), falling,
+    instead of `time_grid`. callback(i, x, t) sees each x before its step. ValueError for what is out of range.
+    """
+    x, t = state
+    if solver not in ("dpmpp_2m", "ddim", "ddpm", "heun"):
+        raise ValueError(f"solver: expected dpmpp_2m, ddim, ddpm or heun, got {solver!r}")
+    if grid is None:
+        grid = time_grid(t, steps, schedule)
+    elif grid.dim() != 2 or grid.shape[0] < 2 or grid.shape[1] != x.shape[0]:
+        raise ValueError(f"grid: expected shape (steps + 1, {x.shape[0]}), got {tuple(grid.shape)}")
+    if solver == "ddpm":
+        eta = 1.0
+    base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
+    previous_x0 = t_previous = None
+    for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
+        if callback is not None:
+            callback(i, x, now)
+        output = denoiser(x, _for_network(now, x))
+        if solver == "dpmpp_2m":
+            x, previous_x0 = dpmpp_2m_step(x, output, previous_x0, t_previous, now, after, schedule, prediction, clip)
+            t_previous = now
+        elif solver == "heun":
+            x = _heun_step(denoiser, x, output, now, after, schedule, prediction, clip)
+        else:
+            x = ddim_step(x, output, now, after, schedule, eta, prediction, clip, base.fold_in(i) if base else None)
+    return x
+
+
+def _heun_step(
+    denoiser: Denoiser, x: Tensor, output: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule, prediction: Prediction, clip: float | None
+) -> Tensor:
+    """A step whose x_0 is the mean of those predicted at its two ends (Heun's rule for DDIM's integral in x_0)."""
+    first = ddim_step(x, output, t, s, schedule, 0.0, prediction, clip)
+    if bool((s < 0).all()):
+        return first
+    x0 = ddim_step(x, output, t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
+    x0_after = ddim_step(first, denoiser(first, _for_network(s, x)), s, torch.full_like(s, -1.0), schedule, 0.0, prediction, clip)
+    return ddim_step(x, (x0 + x0_after) * 0.5, t, s, schedule, 0.0, "x0")
+
+
+def _pair(t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Both as floating-point tensors of one shape."""
+    t = to_tensor(t, "t") if not (isinstance(t, Tensor) and not t.is_floating_point()) else t.double()
+    s = to_tensor(s, "s") if not (isinstance(s, Tensor) and not s.is_floating_point()) else s.double()
+    if t.shape != s.shape:
+        t, s = torch.broadcast_tensors(t, s)
+    return t.detach(), s.detach()
+
+
+def _for_network(t: Tensor, x: Tensor) -> Tensor:
+    return t.to(x.device, x.dtype)

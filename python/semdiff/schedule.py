@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The diffusion clock: how much signal is left at each time, and which time has a given amount of noise."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from semdiff._ops import ops
+
+Rounding = Literal["none", "ceil", "nearest"]
+
+
+def to_tensor(value: float | Tensor, name: str) -> Tensor:
+    """Numbers as a float64 tensor, floating-point tensors as they are. TypeError for anything else."""
+    if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            raise TypeError(f"{name}: expected a floating-point tensor or a number, got {value.dtype}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}") from None
+    return torch.tensor(value, dtype=torch.float64)
+
+
+class NoiseSchedule:
+    """alpha_bar[0..T-1] of a variance-preserving diffusion, q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t).
+
+    Time t is a real number in [0, T-1]: an integer indexes the table, a fraction interpolates ln SNR = ln(alpha_bar / (1 - alpha_bar))
+    linearly. t = -1 means clean data, alpha_bar = 1.
+    """
+
+    alphas_cumprod: Tensor  # float64, shape (T,), on the CPU, strictly falling, in (0, 1)
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        table = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64).contiguous().clone()
+        if table.dim() != 1 or table.numel() < 1:
+            raise ValueError(f"alphas_cumprod: expected shape (T,) with T >= 1, got {tuple(table.shape)}")
+        if not bool(((table > 0) & (table < 1)).all()):
+            raise ValueError("alphas_cumprod: expected numbers in (0, 1)")
+        if not bool((table.diff() < 0).all()):
+            raise ValueError("alphas_cumprod: expected strictly falling numbers")
+        self.alphas_cumprod = table
+
+    @classmethod
+    def scaled_linear(cls, T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> NoiseSchedule:
+        """sqrt(beta) linear in t: the schedule of latent diffusion (Rombach et al., 2022)."""
+        return cls(ops.alphas_cumprod.default("scaled_linear", T, beta_start, beta_end))
+
+    @classmethod
+    def linear(cls, T: int = 1000, beta_start: float = 0.0001, beta_end: float = 0.02) -> NoiseSchedule:
+        """beta linear in t (Ho, Jain, Abbeel, 2020)."""
+        return cls(ops.alphas_cumprod.default("linear", T, beta_start, beta_end))
+
+    @classmethod
+    def cosine(cls, T: int = 1000) -> NoiseSchedule:
+        """alpha_bar a squared cosine (Nichol and Dhariwal, 2021), beta capped at 0.999."""
+        return cls(ops.alphas_cumprod.default("cosine", T, 0.0, 0.0))
+
+    @classmethod
+    def from_alphas_cumprod(cls, alphas_cumprod: Any) -> NoiseSchedule:
+        """Any table of alpha_bar: shape (T,), strictly falling, in (0, 1)."""
+        return cls(torch.as_tensor(alphas_cumprod))
+
+    @classmethod
+    def from_diffusers(cls, scheduler: Any) -> NoiseSchedule:
+        """The schedule of a diffusers scheduler. TypeError if it has no alphas_cumprod (flow matching, for example)."""
+        table = getattr(scheduler, "alphas_cumprod", None)
+        if table is None:
+            raise TypeError(f"scheduler: expected one with alphas_cumprod, got {type(scheduler).__name__}")
+        return cls(table)
+
+    @property
+    def T(self) -> int:
+        return self.alphas_cumprod.numel()
+
+    def alpha_bar(self, t: float | Tensor) -> Tensor:
+        """alpha_bar at each t, float64, the shape of t. ValueError for t outside [0, T-1] and not -1."""
+        return ops.alpha_bar.default(self.alphas_cumprod, _times(t))  # type: ignore[no-any-return]
+
+    def noise_var(self, t: float | Tensor) -> Tensor:
+        """The noise variance per element of x_t / sqrt(alpha_bar_t): (1 - alpha_bar) / alpha_bar, the channel's side of the match."""
+        a = self.alpha_bar(t)
+        return (1 - a) / a
+
+    def timestep(self, noise_var: float | Tensor, rounding: Rounding = "none") -> Tensor:
+        """The time whose alpha_bar is 1 / (1 + noise_var), for data of unit variance: float64, the shape of noise_var.
+
+        rounding: "none" gives a real time, "ceil" the first step at least as noisy, "nearest" the nearest step. Saturates at 0 and T-1.
+        ValueError for a negative, infinite or NaN noise variance.
+        """
+        return ops.timestep.default(self.alphas_cumprod, to_tensor(noise_var, "noise_var").detach(), rounding)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        table = self.alphas_cumprod
+        return f"NoiseSchedule(T={self.T}, alpha_bar={table[0].item():.6g}..{table[-1].item():.6g})"
+
+
+def _times(t: float | Tensor) -> Tensor:
+    if isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool:
+        t = t.to(torch.float64)  # integer times are exact
+    return to_tensor(t, "t").detach()
