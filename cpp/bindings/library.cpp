@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every operator's schema on one screen. Fakes and backwards are registered in python/semdiff/_ops.py.
+// Every operator's schema on one screen. Backwards are in autograd.cpp, fakes in python/semdiff/_ops.py.
 #include <torch/library.h>
 
 #include "semdiff/channel.h"
@@ -18,7 +18,7 @@
 
 TORCH_LIBRARY(semdiff, m) {
   m.set_python_module("semdiff._ops");
-  m.def("normal(int[] size, Tensor key, ScalarType dtype, Device device) -> Tensor");
+  m.def("normal(SymInt[] size, Tensor key, ScalarType dtype, Device device) -> Tensor");
   m.def("key_split(Tensor key, int n) -> Tensor");
   m.def("key_fold_in(Tensor key, int index) -> Tensor");
   m.def("alphas_cumprod(str kind, int steps, float beta_start, float beta_end) -> Tensor");
@@ -29,7 +29,7 @@ TORCH_LIBRARY(semdiff, m) {
   m.def("normalize_power_backward(Tensor grad, Tensor? grad_scale, Tensor normalized, Tensor scale) -> Tensor");
   m.def("measured_snr_db(Tensor s, Tensor y) -> Tensor");
   m.def("pack(Tensor z) -> Tensor");
-  m.def("unpack(Tensor s, int[] shape) -> Tensor");
+  m.def("unpack(Tensor s, SymInt[] shape) -> Tensor");
   m.def("ddim_step(" STEP ", Tensor? key) -> Tensor");
   m.def("ddim_step_backward(Tensor grad, " STEP ") -> (Tensor, Tensor)");
   m.def("dpmpp_2m_step(" STEP_2M ") -> (Tensor, Tensor)");

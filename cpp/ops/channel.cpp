@@ -195,22 +195,24 @@ at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y) {
   return out;
 }
 
+// pack and unpack are made of ATen calls that know symbolic sizes, so they are differentiable and traceable as they stand.
+
 at::Tensor pack(const at::Tensor& z) {
   check_floating(z, "z");
   check_samples(z, "z");
-  const at::Tensor flat = composite::computing(z).reshape({z.size(0), z.numel() / std::max<std::int64_t>(z.size(0), 1)});
-  const at::Tensor even = flat.size(1) % 2 == 0 ? flat : at::constant_pad_nd(flat, {0, 1});
-  return at::view_as_complex(even.reshape({z.size(0), even.size(1) / 2, 2}).contiguous()) * std::sqrt(0.5);
+  const at::Tensor real = composite::computing(z), flat = real.dim() == 1 ? real.unsqueeze(1) : real.flatten(1);
+  const at::Tensor even = flat.sym_size(1) % 2 == 0 ? flat : at::constant_pad_nd(flat, {0, 1});
+  return at::view_as_complex(even.unflatten(1, {-1, 2}).contiguous()) * std::sqrt(0.5);
 }
 
-at::Tensor unpack(const at::Tensor& s, at::IntArrayRef shape) {
+at::Tensor unpack(const at::Tensor& s, c10::SymIntArrayRef shape) {
   TORCH_CHECK_TYPE(s.is_complex(), "s: expected a complex tensor, got ", s.scalar_type());
-  const std::int64_t samples = shape.empty() ? 0 : shape[0], count = c10::multiply_integers(shape);
-  const std::int64_t length = samples == 0 ? 0 : count / samples;
-  TORCH_CHECK_VALUE(s.dim() == 2 && !shape.empty() && s.size(0) == samples && (samples == 0 || s.size(1) == (length + 1) / 2),
-                    "shape: expected a shape (B, ...) that packs to ", s.sizes(), ", got ", shape);
-  const at::Tensor flat = at::view_as_real(s * std::sqrt(2.0)).reshape({samples, 2 * s.size(1)});
-  return flat.narrow(1, 0, length).reshape(shape);
+  c10::SymInt length = 1;
+  for (const c10::SymInt& n : shape.slice(shape.empty() ? 0 : 1)) length *= n;
+  TORCH_CHECK_VALUE(s.dim() == 2 && !shape.empty() && s.sym_size(0) == shape[0] && s.sym_size(1) == (length + 1) / 2,
+                    "shape: expected a shape (B, ...) that packs to ", s.sym_sizes(), ", got ", shape);
+  const at::Tensor flat = at::view_as_real(s * std::sqrt(2.0)).flatten(1);
+  return flat.narrow_symint(1, 0, length).reshape_symint(shape);
 }
 
 }  // namespace semdiff

@@ -22,6 +22,6 @@ at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y);
 
 // Real (B, ...) to complex (B, uses): neighbours (a, b) become (a + ib)/sqrt(2), an odd count is padded with a zero. unpack undoes it.
 at::Tensor pack(const at::Tensor& z);
-at::Tensor unpack(const at::Tensor& s, at::IntArrayRef shape);
+at::Tensor unpack(const at::Tensor& s, c10::SymIntArrayRef shape);
 
 }  // namespace semdiff

@@ -1,0 +1,84 @@
+# Everything a user or contributor runs. `make` prints the targets. Each installs what it needs into .venv, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Tools of the virtual environment (cmake, ninja, ruff) come first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+SOURCES := $(shell find cpp python -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \
+             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name '*.npz' \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
+
+.PHONY: help demo test fast lint ctest pytest sanitize bench install clean
+
+help: ## print the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## send real images over a noisy channel: a table, and demo.png
+	$(VENV)/bin/semdiff demo
+
+test: lint ctest pytest ## all tests: linters, C++, Python (the slow ones too)
+
+fast: $(VENV)/.installed $(VENV)/.data ## the Python tests that take seconds
+	$(PY) -m pytest -q -m "not slow"
+
+lint: $(VENV)/.installed ## ruff and mypy
+	$(VENV)/bin/ruff check python tests
+	$(VENV)/bin/mypy
+
+ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
+	cmake --preset release -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build --preset release
+	ctest --preset release
+
+pytest: $(VENV)/.installed $(VENV)/.data
+	$(PY) -m pytest -q --durations=10
+
+sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and undefined-behaviour sanitizers
+	cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build --preset asan
+	ctest --preset asan
+
+bench: $(VENV)/.installed ## speed against eager PyTorch and torch.compile, in one process
+	$(PY) -m tests.bench
+
+install: $(VENV)/.installed ## the package and its tools into .venv
+
+clean: ## remove what the build made (not .venv)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
+
+# --- what the targets need --------------------------------------------------------------------------------------------------------------
+
+$(VENV)/.torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "semdiff needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib; assert (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null \
+	  || tools/debian.sh python3-venv python3-dev
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check "torch==2.13.0" numpy
+	@touch $@
+
+# pip is held to the torch that is there: no other package may bring a second one.
+$(VENV)/.tools: $(VENV)/.torch
+	$(PY) -m pip freeze --disable-pip-version-check | grep '^torch==' > $(VENV)/constraints.txt
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt scikit-build-core pybind11 cmake ninja
+	@touch $@
+
+$(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
+	$(PY) tools/dependencies.py dev > $(VENV)/requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.installed: $(SOURCES) $(VENV)/.dependencies
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+$(VENV)/.catch2: | $(VENV)/.torch
+	@test -d /usr/share/doc/catch2 || ls /usr/lib*/cmake/Catch2 /usr/local/lib/cmake/Catch2 >/dev/null 2>&1 || tools/debian.sh catch2
+	@touch $@
+
+$(VENV)/.data: | $(VENV)/.torch
+	@test -d /usr/share/datasets/fashion-mnist || test -n "$${SEMDIFF_DATA:-}" || tools/debian.sh dataset-fashion-mnist
+	@touch $@
