@@ -11,8 +11,8 @@ def _load() -> dict[str, str | list[str]]:
         from semdiff import _C
     except ImportError as error:
         raise ImportError(
-            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one torch major.minor: rebuild it "
-            "with `pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or from the source folder with "
+            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one torch major.minor: rebuild "
+            "it with `pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or from the source folder with "
             "`pip install --no-build-isolation .`"
         ) from error
     return _C.build_info()

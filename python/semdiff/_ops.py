@@ -54,7 +54,8 @@ def _(x: Tensor, signal: Tensor | None, noise: Tensor, key: Tensor) -> Tensor:
 
 @torch.library.register_fake("semdiff::normalize_power")
 def _(s: Tensor) -> tuple[Tensor, Tensor]:
-    return s.new_empty(s.shape), s.new_empty((s.shape[0],), dtype=torch.float64 if s.dtype in (torch.float64, torch.complex128) else torch.float32)
+    real = torch.float64 if s.dtype in (torch.float64, torch.complex128) else torch.float32
+    return s.new_empty(s.shape), s.new_empty((s.shape[0],), dtype=real)
 
 
 @torch.library.register_fake("semdiff::normalize_power_backward")
@@ -83,7 +84,9 @@ def _(x: Tensor, *_args: Any) -> tuple[Tensor, Tensor]:
 
 
 @torch.library.register_fake("semdiff::dpmpp_2m_step_backward")
-def _(grad_x_s: Tensor | None, grad_x0: Tensor | None, x: Tensor, output: Tensor, previous_x0: Tensor | None, *_args: Any) -> tuple[Tensor, ...]:
+def _(
+    grad_x_s: Tensor | None, grad_x0: Tensor | None, x: Tensor, output: Tensor, previous_x0: Tensor | None, *_args: Any
+) -> tuple[Tensor, ...]:
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty((0,) if previous_x0 is None else x.shape)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from semdiff._ops import ops
 from semdiff.matching import DiffusionState
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule, to_tensor
+from semdiff.schedule import NoiseSchedule, to_times
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["eps", "x0", "v"]
@@ -168,11 +168,10 @@ def _heun_step(
 
 def _pair(t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
     """Both as floating-point tensors of one shape."""
-    t = to_tensor(t, "t") if not (isinstance(t, Tensor) and not t.is_floating_point()) else t.double()
-    s = to_tensor(s, "s") if not (isinstance(s, Tensor) and not s.is_floating_point()) else s.double()
-    if t.shape != s.shape:
-        t, s = torch.broadcast_tensors(t, s)
-    return t.detach(), s.detach()
+    first, second = to_times(t, "t"), to_times(s, "s")
+    if first.shape != second.shape:
+        first, second = torch.broadcast_tensors(first, second)
+    return first, second
 
 
 def _for_network(t: Tensor, x: Tensor) -> Tensor:

@@ -27,6 +27,13 @@ def to_tensor(value: float | Tensor, name: str) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
+def to_times(t: float | Tensor, name: str) -> Tensor:
+    """Times as a floating-point tensor without a gradient; integer tensors are exact table indices."""
+    if isinstance(t, Tensor) and t.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        t = t.to(torch.float64)
+    return to_tensor(t, name).detach()
+
+
 class NoiseSchedule:
     """alpha_bar[0..T-1] of a variance-preserving diffusion, q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t).
 
@@ -80,7 +87,7 @@ class NoiseSchedule:
 
     def alpha_bar(self, t: float | Tensor) -> Tensor:
         """alpha_bar at each t, float64, the shape of t. ValueError for t outside [0, T-1] and not -1."""
-        return ops.alpha_bar.default(self.alphas_cumprod, _times(t))  # type: ignore[no-any-return]
+        return ops.alpha_bar.default(self.alphas_cumprod, to_times(t, "t"))  # type: ignore[no-any-return]
 
     def noise_var(self, t: float | Tensor) -> Tensor:
         """The noise variance per element of x_t / sqrt(alpha_bar_t): (1 - alpha_bar) / alpha_bar, the channel's side of the match."""
@@ -98,9 +105,3 @@ class NoiseSchedule:
     def __repr__(self) -> str:
         table = self.alphas_cumprod
         return f"NoiseSchedule(T={self.T}, alpha_bar={table[0].item():.6g}..{table[-1].item():.6g})"
-
-
-def _times(t: float | Tensor) -> Tensor:
-    if isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool:
-        t = t.to(torch.float64)  # integer times are exact
-    return to_tensor(t, "t").detach()
