@@ -56,13 +56,17 @@ Tensor or_zeros(const Tensor& grad, const Tensor& like) { return grad.defined() 
 
 // --- channel ------------------------------------------------------------------------------------------------------------------------
 
-// The real inner product of a and b over the elements that share one coefficient.
+// The real inner product of a and b over the elements that share one coefficient, float16 and bfloat16 in float32.
 Tensor row_inner(const Tensor& a, const Tensor& b, const Tensor& coefficients) {
-  const Tensor product = a.is_complex() ? at::real(a * b.conj()) : a * b;
-  std::vector<std::int64_t> shape = coefficients.sizes().vec();
+  const auto wide = [](const Tensor& v) { return v.scalar_type() == at::kHalf || v.scalar_type() == at::kBFloat16 ? v.to(at::kFloat) : v; };
+  const Tensor product = a.is_complex() ? at::real(a * b.conj()) : wide(a) * wide(b);
+  std::vector<c10::SymInt> shape = coefficients.sym_sizes().vec();
   while (!shape.empty() && shape.back() == 1) shape.pop_back();
-  shape.push_back(-1);
-  return product.reshape(shape).sum(-1).reshape(coefficients.sizes()).to(coefficients.device(), coefficients.scalar_type());
+  // Written out, because -1 is ambiguous for an empty batch.
+  const c10::SymInt rows = coefficients.sym_numel();
+  shape.push_back(rows == 0 ? c10::SymInt(0) : product.sym_numel() / rows);
+  const Tensor sums = product.reshape_symint(shape).sum(-1).reshape_symint(coefficients.sym_sizes());
+  return sums.to(coefficients.device(), coefficients.scalar_type());
 }
 
 struct Diffuse : Function<Diffuse> {
@@ -76,17 +80,13 @@ struct Diffuse : Function<Diffuse> {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &grad = grads[0], &x = saved[0], &signal = saved[1], &noise = saved[2], &key = saved[3];
     variable_list out(4);
+    // signal * grad is the same operator without noise: one pass, float16 and bfloat16 in float32.
     if (ctx->needs_input_grad(0)) {
-      out[0] = grad;
-      if (signal.defined()) {
-        std::vector<std::int64_t> shape = signal.sizes().vec();
-        while (!shape.empty() && shape.back() == 1) shape.pop_back();
-        shape.resize(static_cast<std::size_t>(grad.dim()), 1);
-        out[0] = grad * signal.reshape(shape).to(grad.device(), c10::toRealValueType(grad.scalar_type()));
-      }
+      out[0] = signal.defined() ? SEMDIFF_CALL(diffuse, grad, signal, at::zeros_like(noise), key) : grad;
     }
-    if (ctx->needs_input_grad(1)) out[1] = row_inner(grad, x, signal);
-    if (ctx->needs_input_grad(2)) {
+    // needs_input_grad counts defined tensors only.
+    if (signal.defined() && ctx->needs_input_grad(1)) out[1] = row_inner(grad, x, signal);
+    if (ctx->needs_input_grad(signal.defined() ? 2 : 1)) {
       out[2] = row_inner(grad, SEMDIFF_CALL(diffuse, at::zeros_like(grad), std::nullopt, at::ones_like(noise), key), noise);
     }
     return out;

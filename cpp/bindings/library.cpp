@@ -48,6 +48,9 @@ namespace {
 
 // Each function chooses kernel or composite by its tensors' device, so one implementation serves every key.
 void register_device(torch::Library& m) {
+  // Times and variances may be anywhere; the table and the result are on the host.
+  m.impl("alpha_bar", &semdiff::alpha_bar);
+  m.impl("timestep", &semdiff::timestep);
   m.impl("diffuse", &semdiff::diffuse);
   m.impl("normalize_power", &semdiff::normalize_power);
   m.impl("normalize_power_backward", &semdiff::normalize_power_backward);
@@ -72,8 +75,6 @@ TORCH_LIBRARY_IMPL(semdiff, CPU, m) {
   m.impl("normal", &semdiff::normal);
   m.impl("key_split", &semdiff::key_split);
   m.impl("key_fold_in", &semdiff::key_fold_in);
-  m.impl("alpha_bar", &semdiff::alpha_bar);
-  m.impl("timestep", &semdiff::timestep);
 }
 
 TORCH_LIBRARY_IMPL(semdiff, CUDA, m) { register_device(m); }

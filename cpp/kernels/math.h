@@ -55,7 +55,6 @@ SEMDIFF_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 template <typename Real>
 SEMDIFF_INLINE Real exponential(Real x) {
   using F = Format<Real>;
-  using Int = typename F::Int;
   // ln 2 in two parts: the high one has trailing zeros, so n * high is exact.
   constexpr Real ln2_high = sizeof(Real) == 4 ? Real(0.693359375) : Real(6.93147180369123816490e-01);
   constexpr Real ln2_low = sizeof(Real) == 4 ? Real(-2.12194440e-4) : Real(1.90821492927058770002e-10);
@@ -68,9 +67,11 @@ SEMDIFF_INLINE Real exponential(Real x) {
   for (int k = F::exp_terms; k >= 1; --k) {
     p = Real(1) + p * (r * Real(1.0 / k));
   }
-  // The low bits of `shifted` hold n as an integer; adding it to the exponent field multiplies by 2^n.
-  const Int exponent = __builtin_bit_cast(Int, shifted) << F::mantissa;
-  return __builtin_bit_cast(Real, __builtin_bit_cast(Int, p) + exponent);
+  // The low bits of `shifted` hold n as an integer, which makes the exponent field of 2^n. A product, not an addition to the exponent
+  // field of p, so that NaN stays NaN whatever its payload.
+  using UInt = typename F::UInt;
+  const UInt power = (__builtin_bit_cast(UInt, shifted) + static_cast<UInt>(F::bias)) << F::mantissa;
+  return p * __builtin_bit_cast(Real, power);
 }
 
 // ln(x) for normal positive x: x = 2^e m with m in [sqrt(1/2), sqrt(2)), then 2 artanh((m - 1)/(m + 1)) as an odd series.

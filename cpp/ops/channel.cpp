@@ -80,6 +80,46 @@ at::Tensor diffuse(const at::Tensor& x, const std::optional<at::Tensor>& signal,
   return (scaled + broadcast_to(noise, x) * normal_like(x, key)).to(x.scalar_type());
 }
 
+namespace {
+
+// One number a sample, (B,), shaped to multiply x.
+at::Tensor per_sample(const at::Tensor& values, const at::Tensor& x) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
+  shape[0] = values.size(0);
+  return values.reshape(shape);
+}
+
+at::Tensor sum_by_sample(const at::Tensor& x) { return x.reshape({x.size(0), x.size(0) == 0 ? 0 : x.numel() / x.size(0)}).sum(1); }
+
+at::Tensor or_one(const at::Tensor& scale) { return at::where(scale > 0, scale, at::ones_like(scale)); }
+
+// At least one, so that an empty sample divides nothing by zero.
+double symbol_count(const at::Tensor& s) {
+  return s.size(0) == 0 ? 1.0 : static_cast<double>(std::max<std::int64_t>(s.numel() / s.size(0), 1));
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> normalize_power(const at::Tensor& s) {
+  const at::Tensor scale = (sum_by_sample(computing(as_real(s)).square()) / symbol_count(s)).sqrt();
+  return {(computing(s) / per_sample(or_one(scale), s)).to(s.scalar_type()), scale};
+}
+
+at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<at::Tensor>& grad_scale, const at::Tensor& normalized,
+                                    const at::Tensor& scale) {
+  const at::Tensor g = computing(as_real(grad)), n = computing(as_real(normalized)), divisor = or_one(scale);
+  at::Tensor along = -sum_by_sample(g * n) / divisor;
+  if (grad_scale) along = along + *grad_scale;
+  const at::Tensor real = g / per_sample(divisor, g) + n * per_sample(along / symbol_count(grad), g);
+  return grad.is_complex() ? at::view_as_complex(real.contiguous()) : real.to(grad.scalar_type());
+}
+
+at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y) {
+  const auto wide = [](const at::Tensor& v) { return as_real(v).to(v.device().is_mps() ? at::kFloat : at::kDouble); };
+  const at::Tensor a = wide(s);
+  return (sum_by_sample(a.square()) / sum_by_sample((wide(y) - a).square())).log10() * 10.0;
+}
+
 }  // namespace composite
 
 at::Tensor diffuse(const at::Tensor& x, const std::optional<at::Tensor>& signal, const at::Tensor& noise, const at::Tensor& key) {
@@ -114,14 +154,7 @@ std::tuple<at::Tensor, at::Tensor> normalize_power(const at::Tensor& s) {
   check_floating_or_complex(s, "s");
   check_samples(s, "s");
   const std::int64_t samples = s.size(0), symbols = samples == 0 ? 0 : s.numel() / samples;
-  if (!s.is_cpu()) {
-    std::vector<std::int64_t> shape(static_cast<std::size_t>(s.dim()), 1);
-    shape[0] = samples;
-    const at::Tensor real = composite::computing(as_real(s));
-    const at::Tensor scale = (real.square().reshape({samples, -1}).sum(1) / static_cast<double>(std::max<std::int64_t>(symbols, 1))).sqrt();
-    const at::Tensor divisor = at::where(scale > 0, scale, at::ones_like(scale)).reshape(shape);
-    return {(composite::computing(s) / divisor).to(s.scalar_type()), scale};
-  }
+  if (!s.is_cpu()) return composite::normalize_power(s);
   const at::Tensor from = as_real(s.contiguous());
   at::Tensor out = at::empty(s.sizes(), s.options());
   at::Tensor to = as_real(out);
@@ -145,21 +178,12 @@ std::tuple<at::Tensor, at::Tensor> normalize_power(const at::Tensor& s) {
 at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<at::Tensor>& grad_scale, const at::Tensor& normalized,
                                     const at::Tensor& scale) {
   check_same(normalized, "normalized", grad, "grad");
+  if (!grad.is_cpu()) return composite::normalize_power_backward(grad, grad_scale, normalized, scale);
   const std::int64_t samples = grad.size(0), symbols = samples == 0 ? 0 : grad.numel() / samples;
   const at::Tensor g = as_real(grad.contiguous()), n = as_real(normalized.contiguous());
   at::Tensor out = at::empty(grad.sizes(), grad.options());
   at::Tensor to = as_real(out);
   // s' = s / r with r = sqrt(sum |s|^2 / n): ds = (g - s' <g, s'> / n) / r + g_r s' / n, <,> the real inner product.
-  if (!grad.is_cpu()) {
-    std::vector<std::int64_t> shape(static_cast<std::size_t>(g.dim()), 1);
-    shape[0] = samples;
-    const at::Tensor inner = (g * n).reshape({samples, -1}).sum(1) / static_cast<double>(symbols);
-    const at::Tensor safe = at::where(scale > 0, scale, at::ones_like(scale));
-    at::Tensor along = -inner / safe;
-    if (grad_scale) along = along + *grad_scale / static_cast<double>(symbols);
-    const at::Tensor real = (g / safe.reshape(shape) + n * along.reshape(shape)).to(g.scalar_type());
-    return grad.is_complex() ? at::view_as_complex(real) : real;
-  }
   SEMDIFF_DISPATCH(g.scalar_type(), "normalize_power_backward", [&] {
     const std::vector<double> inner = sums_by_sample<scalar_t>(g, n, table_for<scalar_t>().dot);
     const at::Tensor r = to_coefficients(scale, "scale");
@@ -179,12 +203,9 @@ at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y) {
   check_floating_or_complex(s, "s");
   check_samples(s, "s");
   check_same(s, "s", y, "y");
+  if (!s.is_cpu()) return composite::measured_snr_db(s, y);
   const std::int64_t samples = s.size(0);
   const at::Tensor a = as_real(s.contiguous()), b = as_real(y.contiguous());
-  if (!s.is_cpu()) {
-    const auto energy = [&](const at::Tensor& v) { return composite::computing(v).square().reshape({samples, -1}).sum(1); };
-    return (energy(a) / energy(b - a)).log10() * 10.0;
-  }
   at::Tensor out = at::empty({samples}, at::TensorOptions().dtype(at::kDouble));
   SEMDIFF_DISPATCH(a.scalar_type(), "measured_snr_db", [&] {
     const auto& table = table_for<scalar_t>();

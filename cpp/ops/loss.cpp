@@ -14,21 +14,18 @@
 namespace semdiff {
 
 using kernels::kBlock;
+using composite::LossResult;
 using kernels::LossSums;
 
-namespace {
+namespace composite {
 
-struct Result {
-  at::Tensor total, reconstruction, prior, match, grad_mu, grad_logvar;
-};
-
-Result composite_loss(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar, double lambda_prior,
-                      double lambda_match, kernels::PhiloxKey key, bool gradients) {
-  const at::Tensor m = composite::computing(mu), l = composite::computing(logvar);
-  const at::Tensor a = composite::broadcast_to(alpha_bar.sqrt(), mu), t2 = composite::broadcast_to(1 - alpha_bar, mu);
+LossResult upsampler_loss(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar,
+                          double lambda_prior, double lambda_match, kernels::PhiloxKey key, bool gradients) {
+  const at::Tensor m = computing(mu), l = computing(logvar);
+  const at::Tensor a = broadcast_to(alpha_bar.sqrt(), mu), t2 = broadcast_to(1 - alpha_bar, mu);
   const at::Tensor e = l.clamp(-kernels::kLogvarClamp, kernels::kLogvarClamp).exp(), inverse = 1 / e;
-  const at::Tensor d = m - a * z, r = d - t2.sqrt() * composite::normal_like(mu, key), spread = (t2 + d * d) * inverse;
-  Result out;
+  const at::Tensor d = m - a * computing(z), r = d - t2.sqrt() * normal_like(mu, key), spread = (t2 + d * d) * inverse;
+  LossResult out;
   out.reconstruction = (r * r).mean();
   out.prior = (0.5 * (m * m + (e - 1) - l)).mean();
   out.match = (0.5 * ((l - t2.log()) + (spread - 1))).mean();
@@ -41,7 +38,11 @@ Result composite_loss(const at::Tensor& mu, const at::Tensor& logvar, const at::
   return out;
 }
 
-Result run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar, double lambda_prior,
+}  // namespace composite
+
+namespace {
+
+LossResult run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar, double lambda_prior,
            double lambda_match, const at::Tensor& key, bool gradients) {
   check_floating(mu, "mu");
   check_same(mu, "mu", logvar, "logvar");
@@ -56,10 +57,10 @@ Result run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, 
     const double value = rows.const_data_ptr<double>()[i];
     TORCH_CHECK_VALUE(value > 0.0 && value < 1.0, "alpha_bar: expected numbers in (0, 1), got ", value);
   }
-  if (!mu.is_cpu()) return composite_loss(mu, logvar, z, rows, lambda_prior, lambda_match, k, gradients);
+  if (!mu.is_cpu()) return composite::upsampler_loss(mu, logvar, z, rows, lambda_prior, lambda_match, k, gradients);
 
   const at::Tensor m = mu.contiguous(), l = logvar.contiguous(), target = z.contiguous();
-  Result out;
+  LossResult out;
   if (gradients) {
     out.grad_mu = at::empty(mu.sizes(), mu.options());
     out.grad_logvar = at::empty(mu.sizes(), mu.options());
@@ -103,14 +104,14 @@ Result run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> upsampler_loss(const at::Tensor& mu, const at::Tensor& logvar,
                                                                           const at::Tensor& z, const at::Tensor& alpha_bar,
                                                                           double lambda_prior, double lambda_match, const at::Tensor& key) {
-  const Result r = run(mu, logvar, z, alpha_bar, lambda_prior, lambda_match, key, false);
+  const LossResult r = run(mu, logvar, z, alpha_bar, lambda_prior, lambda_match, key, false);
   return {r.total, r.reconstruction, r.prior, r.match};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> upsampler_loss_with_gradients(
     const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar, double lambda_prior,
     double lambda_match, const at::Tensor& key) {
-  const Result r = run(mu, logvar, z, alpha_bar, lambda_prior, lambda_match, key, true);
+  const LossResult r = run(mu, logvar, z, alpha_bar, lambda_prior, lambda_match, key, true);
   return {r.total, r.reconstruction, r.prior, r.match, r.grad_mu, r.grad_logvar};
 }
 

@@ -54,7 +54,8 @@ std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const at::Tens
     const double ti = from.const_data_ptr<double>()[i], si = to.const_data_ptr<double>()[i];
     TORCH_CHECK_VALUE(ti >= 0, "t: expected a time in [0, ", steps - 1, "], got ", ti);
     TORCH_CHECK_VALUE(si <= ti, "s: expected a time not after t = ", ti, ", got ", si);
-    rows[i] = {alpha_bar_at(table.const_data_ptr<double>(), steps, ti), alpha_bar_at(table.const_data_ptr<double>(), steps, si)};
+    const double* values = table.const_data_ptr<double>();
+    rows[i] = {alpha_bar_at(values, steps, ti, "t"), alpha_bar_at(values, steps, si, "s")};
   }
   return rows;
 }
@@ -121,24 +122,56 @@ std::vector<StepCoefficients> dpmpp_2m_coefficients(const std::vector<Span>& spa
   return rows;
 }
 
+}  // namespace
+
+namespace composite {
+
+namespace {
+
 at::Tensor row_values(const std::vector<StepCoefficients>& rows, double StepCoefficients::*field, const at::Tensor& x) {
   at::Tensor values = at::empty({static_cast<std::int64_t>(rows.size())}, at::TensorOptions().dtype(at::kDouble));
   for (std::size_t i = 0; i < rows.size(); ++i) values.mutable_data_ptr<double>()[i] = rows[i].*field;
-  return composite::broadcast_to(rows.size() == 1 ? values.reshape({}) : values, x);
+  return broadcast_to(rows.size() == 1 ? values.reshape({}) : values, x);
 }
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> step(const std::vector<StepCoefficients>& rows, double clip, const at::Tensor& x,
+                                        const at::Tensor& output, const at::Tensor& previous, std::optional<kernels::PhiloxKey> key) {
+  const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
+  const at::Tensor xc = computing(x);
+  const at::Tensor x0 = at::clamp(of(&StepCoefficients::from_x) * xc + of(&StepCoefficients::from_output) * computing(output), -clip, clip);
+  at::Tensor x_s = of(&StepCoefficients::keep) * xc + of(&StepCoefficients::denoise) * x0;
+  if (previous.defined()) x_s = x_s + of(&StepCoefficients::previous) * computing(previous);
+  if (key) x_s = x_s + of(&StepCoefficients::noise) * normal_like(x, *key);
+  return {x_s.to(x.scalar_type()), x0.to(x.scalar_type())};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> step_backward(const std::vector<StepCoefficients>& rows, double clip,
+                                                             const at::Tensor& grad_x_s, const at::Tensor& grad_x0, const at::Tensor& x,
+                                                             const at::Tensor& output, bool want_previous) {
+  const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
+  const at::Tensor raw = of(&StepCoefficients::from_x) * computing(x) + of(&StepCoefficients::from_output) * computing(output);
+  const at::Tensor g_s = grad_x_s.defined() ? computing(grad_x_s) : at::zeros_like(raw);
+  at::Tensor g = of(&StepCoefficients::denoise) * g_s;
+  if (grad_x0.defined()) g = g + computing(grad_x0);
+  g = g * (raw.abs() <= clip);
+  return {(of(&StepCoefficients::keep) * g_s + of(&StepCoefficients::from_x) * g).to(x.scalar_type()),
+          (of(&StepCoefficients::from_output) * g).to(x.scalar_type()),
+          want_previous ? (of(&StepCoefficients::previous) * g_s).to(x.scalar_type()) : at::empty({0}, x.options())};
+}
+
+}  // namespace composite
+
+namespace {
 
 // x_s and, where wanted, x0.
 std::tuple<at::Tensor, at::Tensor> apply(const std::vector<StepCoefficients>& rows, std::int64_t row_length, double clip,
                                          const at::Tensor& x, const at::Tensor& output, const at::Tensor& previous, bool want_x0,
                                          std::optional<kernels::PhiloxKey> key) {
   if (!x.is_cpu()) {
-    const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
-    const at::Tensor xc = composite::computing(x);
-    const at::Tensor x0 = at::clamp(of(&StepCoefficients::from_x) * xc + of(&StepCoefficients::from_output) * output, -clip, clip);
-    at::Tensor x_s = of(&StepCoefficients::keep) * xc + of(&StepCoefficients::denoise) * x0;
-    if (previous.defined()) x_s = x_s + of(&StepCoefficients::previous) * previous;
-    if (key) x_s = x_s + of(&StepCoefficients::noise) * composite::normal_like(x, *key);
-    return {x_s.to(x.scalar_type()), want_x0 ? x0.to(x.scalar_type()) : at::Tensor()};
+    auto [x_s, x0] = composite::step(rows, clip, x, output, previous, key);
+    return {x_s, want_x0 ? x0 : at::Tensor()};
   }
   const at::Tensor xc = x.contiguous(), oc = output.contiguous(), pc = previous.defined() ? previous.contiguous() : previous;
   at::Tensor x_s = at::empty(x.sizes(), x.options()), x0;
@@ -159,17 +192,7 @@ std::tuple<at::Tensor, at::Tensor> apply(const std::vector<StepCoefficients>& ro
 std::tuple<at::Tensor, at::Tensor, at::Tensor> apply_backward(const std::vector<StepCoefficients>& rows, std::int64_t row_length,
                                                               double clip, const at::Tensor& grad_x_s, const at::Tensor& grad_x0,
                                                               const at::Tensor& x, const at::Tensor& output, bool want_previous) {
-  if (!x.is_cpu()) {
-    const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
-    const at::Tensor raw = of(&StepCoefficients::from_x) * composite::computing(x) + of(&StepCoefficients::from_output) * output;
-    const at::Tensor g_s = grad_x_s.defined() ? composite::computing(grad_x_s) : at::zeros_like(raw);
-    at::Tensor g = of(&StepCoefficients::denoise) * g_s;
-    if (grad_x0.defined()) g = g + grad_x0;
-    g = g * (raw.abs() <= clip);
-    return {(of(&StepCoefficients::keep) * g_s + of(&StepCoefficients::from_x) * g).to(x.scalar_type()),
-            (of(&StepCoefficients::from_output) * g).to(x.scalar_type()),
-            want_previous ? (of(&StepCoefficients::previous) * g_s).to(x.scalar_type()) : at::empty({0}, x.options())};
-  }
+  if (!x.is_cpu()) return composite::step_backward(rows, clip, grad_x_s, grad_x0, x, output, want_previous);
   const at::Tensor xc = x.contiguous(), oc = output.contiguous();
   const at::Tensor gs = grad_x_s.defined() ? grad_x_s.contiguous() : grad_x_s, g0 = grad_x0.defined() ? grad_x0.contiguous() : grad_x0;
   at::Tensor grad_x = at::empty(x.sizes(), x.options()), grad_output = at::empty(x.sizes(), x.options());

@@ -57,9 +57,10 @@ at::Tensor alphas_cumprod(std::string_view kind, std::int64_t steps, double beta
   return out;
 }
 
-double alpha_bar_at(const double* table, std::int64_t steps, double t) {
+double alpha_bar_at(const double* table, std::int64_t steps, double t, const char* name) {
   if (t == -1.0) return 1.0;
-  TORCH_CHECK_VALUE(t >= 0.0 && t <= static_cast<double>(steps - 1), "t: expected a time in [0, ", steps - 1, "] or -1 (clean), got ", t);
+  TORCH_CHECK_VALUE(t >= 0.0 && t <= static_cast<double>(steps - 1), name, ": expected a time in [0, ", steps - 1,
+                    "] or -1 (clean), got ", t);
   const auto floor = static_cast<std::int64_t>(t);
   const double rest = t - static_cast<double>(floor);
   if (rest == 0.0) return table[floor];
@@ -73,7 +74,7 @@ at::Tensor alpha_bar(const at::Tensor& alphas_cumprod, const at::Tensor& t) {
   at::Tensor out = at::empty(times.sizes(), times.options());
   const auto* from = times.const_data_ptr<double>();
   auto* to = out.mutable_data_ptr<double>();
-  for (std::int64_t i = 0; i < times.numel(); ++i) to[i] = alpha_bar_at(table, alphas_cumprod.size(0), from[i]);
+  for (std::int64_t i = 0; i < times.numel(); ++i) to[i] = alpha_bar_at(table, alphas_cumprod.size(0), from[i], "t");
   return out;
 }
 

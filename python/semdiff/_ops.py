@@ -16,19 +16,45 @@ from semdiff import _C  # noqa: F401  importing it loads the operators
 ops = torch.ops.semdiff
 
 
+# A meta tensor among ordinary ones sends the whole call here, where nothing is computed: these checks keep that from passing silently.
+
+
+def _check_key(key: Tensor | None) -> None:
+    if key is not None and key.device.type != "cpu":
+        raise ValueError(f"key: expected a CPU tensor (it is read on the host), got one on {key.device}")
+
+
+def _check_alike(x_name: str, x: Tensor, **others: Tensor | None) -> None:
+    for name, other in others.items():
+        if other is None:
+            continue
+        for what in ("shape", "dtype", "device"):
+            if getattr(other, what) != getattr(x, what):
+                kind = TypeError if what == "dtype" else ValueError
+                raise kind(f"{name}: expected the {what} of {x_name}, {getattr(x, what)}, got {getattr(other, what)}")
+
+
+def _check_real(x_name: str, x: Tensor, **coefficients: Tensor | None) -> None:
+    for name, value in coefficients.items():
+        if value is not None and value.is_meta and not x.is_meta:
+            raise ValueError(f"{name}: expected a tensor with values beside {x_name} on {x.device}, got one on meta")
+
 
 @torch.library.register_fake("semdiff::normal")
 def _(size: list[int], key: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    _check_key(key)
     return torch.empty(size, dtype=dtype, device=device)
 
 
 @torch.library.register_fake("semdiff::key_split")
 def _(key: Tensor, n: int) -> Tensor:
+    _check_key(key)
     return key.new_empty((n, 2))
 
 
 @torch.library.register_fake("semdiff::key_fold_in")
 def _(key: Tensor, index: int) -> Tensor:
+    _check_key(key)
     return key.new_empty((2,))
 
 
@@ -49,6 +75,8 @@ def _(alphas_cumprod: Tensor, noise_var: Tensor, rounding: str) -> Tensor:
 
 @torch.library.register_fake("semdiff::diffuse")
 def _(x: Tensor, signal: Tensor | None, noise: Tensor, key: Tensor) -> Tensor:
+    _check_key(key)
+    _check_real("x", x, signal=signal, noise=noise)
     return x.new_empty(x.shape)
 
 
@@ -60,16 +88,21 @@ def _(s: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.library.register_fake("semdiff::normalize_power_backward")
 def _(grad: Tensor, grad_scale: Tensor | None, normalized: Tensor, scale: Tensor) -> Tensor:
+    _check_alike("normalized", normalized, grad=grad)
     return grad.new_empty(grad.shape)
 
 
 @torch.library.register_fake("semdiff::measured_snr_db")
 def _(s: Tensor, y: Tensor) -> Tensor:
+    _check_alike("s", s, y=y)
     return s.new_empty((s.shape[0],), dtype=torch.float64)
 
 
 @torch.library.register_fake("semdiff::ddim_step")
-def _(x: Tensor, *_args: Any) -> Tensor:
+def _(x: Tensor, output: Tensor, t: Tensor, s: Tensor, alphas_cumprod: Tensor, *options: Any) -> Tensor:
+    _check_alike("x", x, output=output)
+    _check_real("x", x, t=t, s=s, alphas_cumprod=alphas_cumprod)
+    _check_key(options[-1])
     return x.new_empty(x.shape)
 
 
@@ -79,7 +112,18 @@ def _(grad: Tensor, x: Tensor, *_args: Any) -> tuple[Tensor, Tensor]:
 
 
 @torch.library.register_fake("semdiff::dpmpp_2m_step")
-def _(x: Tensor, *_args: Any) -> tuple[Tensor, Tensor]:
+def _(
+    x: Tensor,
+    output: Tensor,
+    previous_x0: Tensor | None,
+    t_previous: Tensor | None,
+    t: Tensor,
+    s: Tensor,
+    alphas_cumprod: Tensor,
+    *_options: Any,
+) -> tuple[Tensor, Tensor]:
+    _check_alike("x", x, output=output, previous_x0=previous_x0)
+    _check_real("x", x, t_previous=t_previous, t=t, s=s, alphas_cumprod=alphas_cumprod)
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
@@ -92,6 +136,8 @@ def _(
 
 @torch.library.register_fake("semdiff::reparameterize")
 def _(mu: Tensor, logvar: Tensor, key: Tensor) -> Tensor:
+    _check_alike("mu", mu, logvar=logvar)
+    _check_key(key)
     return mu.new_empty(mu.shape)
 
 
@@ -102,6 +148,7 @@ def _(grad: Tensor, sample: Tensor, mu: Tensor) -> Tensor:
 
 @torch.library.register_fake("semdiff::gaussian_upsample")
 def _(features: Tensor, scale: int, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    _check_key(key)
     b, c, h, w = features.shape
     shape = (b, c // (2 * scale * scale), h * scale, w * scale)
     return features.new_empty(shape), features.new_empty(shape), features.new_empty(shape)
@@ -115,16 +162,17 @@ def _(
     return sample.new_empty((b, 2 * c * scale * scale, h // scale, w // scale))
 
 
-def _scalars(mu: Tensor) -> tuple[Tensor, ...]:
+def _loss(mu: Tensor, logvar: Tensor, z: Tensor, alpha_bar: Tensor, lambda_prior: float, lambda_match: float, key: Tensor) -> tuple[Tensor, ...]:
+    _check_alike("mu", mu, logvar=logvar, z=z)
+    _check_real("mu", mu, alpha_bar=alpha_bar)
+    _check_key(key)
     dtype = torch.float64 if mu.dtype == torch.float64 else torch.float32
     return tuple(mu.new_empty((), dtype=dtype) for _ in range(4))
 
 
-@torch.library.register_fake("semdiff::upsampler_loss")
-def _(mu: Tensor, *_args: Any) -> tuple[Tensor, ...]:
-    return _scalars(mu)
+torch.library.register_fake("semdiff::upsampler_loss")(_loss)
 
 
 @torch.library.register_fake("semdiff::upsampler_loss_with_gradients")
-def _(mu: Tensor, *_args: Any) -> tuple[Tensor, ...]:
-    return *_scalars(mu), mu.new_empty(mu.shape), mu.new_empty(mu.shape)
+def _(mu: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return *_loss(mu, *rest), mu.new_empty(mu.shape), mu.new_empty(mu.shape)

@@ -71,15 +71,17 @@ def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
             raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {snr_db.dtype}")
         if snr_db.shape not in ((), (batch,)):
             raise ValueError(f"snr_db: expected shape () or ({batch},), got {tuple(snr_db.shape)}")
-        if not torch.compiler.is_compiling() and not bool(snr_db.isfinite().all()):
-            raise ValueError(f"snr_db: expected finite numbers, got {snr_db.tolist()}")
-        return (10.0 ** (snr_db.double() * -0.1)).expand(batch)
+        if not torch.compiler.is_compiling() and not bool((snr_db.abs() <= 3000).all()):
+            raise ValueError(f"snr_db: expected finite numbers, within +-3000, got {snr_db.tolist()}")
+        return (10.0 ** (snr_db.to(s.device, torch.float64) * -0.1)).expand(batch)
     try:
-        value = float(snr_db)
+        value = float(snr_db) if not isinstance(snr_db, (str, bool)) else None
     except (TypeError, ValueError):
-        raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {type(snr_db).__name__}") from None
-    if not math.isfinite(value):
-        raise ValueError(f"snr_db: expected a finite number, got {value}")
+        value = None
+    if value is None:
+        raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {type(snr_db).__name__}")
+    if not abs(value) <= 3000:  # NaN too; beyond this the noise variance would not be a float64
+        raise ValueError(f"snr_db: expected a finite number, within +-3000, got {value}")
     return torch.full((batch,), 10.0 ** (-0.1 * value), dtype=torch.float64, device=s.device)
 
 

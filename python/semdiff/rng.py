@@ -34,7 +34,7 @@ class Key:
             raise TypeError(f"seed: expected an integer, got {type(seed).__name__}") from None
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed: expected an integer in [0, 2**64), got {seed}")
-        self.tensor = torch.tensor([seed, 0], dtype=torch.uint64)
+        self.tensor = torch.tensor([seed, 0], dtype=torch.uint64, device="cpu")
 
     @classmethod
     def from_tensor(cls, tensor: Tensor) -> Key:
@@ -75,7 +75,7 @@ def key_tensor(key: KeyLike) -> Tensor:
         return key
     if key is not None:
         raise TypeError(f"key: expected a Key, a uint64 tensor of shape (2,) or None, got {type(key).__name__}")
-    seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64)
+    seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device="cpu")  # whatever the default device is
     return torch.cat([seed, torch.zeros_like(seed)]).view(torch.uint64)
 
 

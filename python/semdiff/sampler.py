@@ -7,6 +7,7 @@ clean data "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -100,14 +101,22 @@ def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
 
     The last evaluation stands one interval before the schedule's first step, so none is spent where nearly no noise is left.
     """
+    try:
+        steps = operator.index(steps)
+    except TypeError:
+        raise TypeError(f"steps: expected an integer, got {type(steps).__name__}") from None
     if not 1 <= steps <= schedule.T:
         raise ValueError(f"steps: expected a number in [1, {schedule.T}], got {steps}")
+    if t.dim() != 1:
+        raise ValueError(f"t: expected shape (B,), got {tuple(t.shape)}")
     start = schedule.alpha_bar(t).logit()
+    if not torch.compiler.is_compiling() and bool(start.isinf().any()):
+        raise ValueError(f"t: expected times in [0, {schedule.T - 1}], got {t.tolist()}")
     end = schedule.alphas_cumprod[0].logit()
-    share = torch.arange(steps, dtype=torch.float64).unsqueeze(-1) / steps
+    share = torch.arange(steps, dtype=torch.float64, device="cpu").unsqueeze(-1) / steps
     times = schedule.timestep(torch.exp(-(start + (end - start) * share)))
     times[0] = t  # not by way of logarithms and back
-    return torch.cat([times, torch.full((1, t.shape[0]), -1.0, dtype=torch.float64)])
+    return torch.cat([times, torch.full((1, t.shape[0]), -1.0, dtype=torch.float64, device="cpu")])
 
 
 def sample(
@@ -138,6 +147,8 @@ def sample(
         raise ValueError(f"grid: expected shape (steps + 1, {x.shape[0]}), got {tuple(grid.shape)}")
     if solver == "ddpm":
         eta = 1.0
+    elif eta != 0 and solver != "ddim":
+        raise ValueError(f"eta: expected 0, because {solver} draws no noise (ddim does), got {eta}")
     base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
     previous_x0 = t_previous = None
     for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
@@ -175,4 +186,5 @@ def _pair(t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _for_network(t: Tensor, x: Tensor) -> Tensor:
-    return t.to(x.device, x.dtype)
+    # bfloat16 counts in fours at 1000: halves get float32 times.
+    return t.to(x.device, torch.float64 if x.dtype == torch.float64 else torch.float32)

@@ -19,12 +19,7 @@ def to_tensor(value: float | Tensor, name: str) -> Tensor:
         if not value.is_floating_point():
             raise TypeError(f"{name}: expected a floating-point tensor or a number, got {value.dtype}")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}") from None
-    return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(to_number(value, name), dtype=torch.float64, device="cpu")
 
 
 def to_times(t: float | Tensor, name: str) -> Tensor:
@@ -32,6 +27,16 @@ def to_times(t: float | Tensor, name: str) -> Tensor:
     if isinstance(t, Tensor) and t.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
         t = t.to(torch.float64)
     return to_tensor(t, name).detach()
+
+
+def to_number(value: Any, name: str) -> float:
+    """What float() takes, except text and truth values. TypeError for anything else."""
+    if not isinstance(value, (str, bytes, bytearray, bool)):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}")
 
 
 class NoiseSchedule:

@@ -20,7 +20,7 @@ at::Tensor alpha_bar(const at::Tensor& alphas_cumprod, const at::Tensor& t);
 // nearest step. Saturates at 0 and T - 1.
 at::Tensor timestep(const at::Tensor& alphas_cumprod, const at::Tensor& noise_var, std::string_view rounding);
 
-// The same for one value; the table is trusted.
-double alpha_bar_at(const double* table, std::int64_t steps, double t);
+// The same for one value, called `name` in errors; the table is trusted.
+double alpha_bar_at(const double* table, std::int64_t steps, double t, const char* name);
 
 }  // namespace semdiff
