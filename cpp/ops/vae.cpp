@@ -23,26 +23,48 @@ struct Shape {
   std::vector<std::int64_t> out() const { return {batch, out_channels(), out_height(), out_width()}; }
 };
 
-// Calls move(feature pointer offset, feature step, position in the block, position step, count) for every run of [first, first + count)
-// of the flattened output that comes from one feature row: pixel shuffle sends channel c*scale^2 + i*scale + j at (y, x) to channel c at
-// (y*scale + i, x*scale + j). `part` is 0 for means and 1 for log-variances.
-template <typename Move>
-void for_shuffled(const Shape& shape, std::int64_t part, std::int64_t first, std::int64_t count, const Move& move) {
-  const std::int64_t scale = shape.scale, width = shape.out_width(), height = shape.out_height();
+// Walks the pieces of output rows that make up [first, first + count) of the flattened output. Pixel shuffle sends channel
+// c*scale^2 + i*scale + j at (y, x) to channel c at (y*scale + i, x*scale + j), so a row of the output interleaves `scale` feature rows,
+// a plane apart. Calls piece(offset of the first of them, first column, columns, position in the block). Divisions only at the start:
+// rows are short.
+template <typename Piece>
+void for_rows_of_output(const Shape& shape, std::int64_t first, std::int64_t count, const Piece& piece) {
+  const std::int64_t width = shape.out_width(), plane = shape.height * shape.width;
+  const std::int64_t row = first / width, channel = row / shape.out_height();
+  std::int64_t column = first % width, y = row % shape.out_height(), i = y % shape.scale, c = channel % shape.out_channels();
+  std::int64_t b = channel / shape.out_channels();
+  y /= shape.scale;
   for (std::int64_t done = 0; done < count;) {
-    const std::int64_t row = (first + done) / width, begin = (first + done) % width;
-    const std::int64_t run = std::min(count - done, width - begin);
-    const std::int64_t y = row % height, plane = row / height;
-    const std::int64_t b = plane / shape.out_channels(), c = plane % shape.out_channels();
-    for (std::int64_t j = 0; j < scale; ++j) {
-      const std::int64_t x0 = (begin - j + scale - 1) / scale;        // first x with x*scale + j >= begin
-      const std::int64_t x1 = (begin + run - j + scale - 1) / scale;  // first x past the run
-      const std::int64_t channel = part * shape.half() + (c * scale + y % scale) * scale + j;
-      const std::int64_t from = ((b * shape.channels + channel) * shape.height + y / scale) * shape.width + x0;
-      if (x1 > x0) move(from, done + x0 * scale + j - begin, x1 - x0);
-    }
-    done += run;
+    const std::int64_t columns = std::min(count - done, width - column);
+    piece(((b * shape.channels + (c * shape.scale + i) * shape.scale) * plane) + y * shape.width, column, columns, done);
+    done += columns;
+    column = 0;
+    if (++i < shape.scale) continue;
+    i = 0;
+    if (++y < shape.height) continue;
+    y = 0;
+    if (++c < shape.out_channels()) continue;
+    c = 0;
+    ++b;
   }
+}
+
+// block[position ...] <- the interleaved feature rows (gather), or the other way round (scatter). `part` is 0 for means, 1 for log-variances.
+template <typename Copy>
+void interleave(const Shape& shape, std::int64_t part, std::int64_t first, std::int64_t count, const Copy& copy) {
+  const std::int64_t scale = shape.scale, plane = shape.height * shape.width, start = part * shape.half() * plane;
+  for_rows_of_output(shape, first, count, [&](std::int64_t offset, std::int64_t column, std::int64_t columns, std::int64_t at) {
+    const std::int64_t from = start + offset;
+    if (scale == 2 && column % 2 == 0 && columns % 2 == 0) {  // the usual case, in a form that vectorises
+      const std::int64_t x0 = column / 2, x1 = (column + columns) / 2;
+      for (std::int64_t x = x0; x < x1; ++x) {
+        copy(from + x, at + 2 * (x - x0));
+        copy(from + plane + x, at + 2 * (x - x0) + 1);
+      }
+      return;
+    }
+    for (std::int64_t k = 0; k < columns; ++k) copy(from + (column + k) % scale * plane + (column + k) / scale, at + k);
+  });
 }
 
 Shape check_features(at::IntArrayRef sizes, std::int64_t scale) {
@@ -52,15 +74,73 @@ Shape check_features(at::IntArrayRef sizes, std::int64_t scale) {
   return {sizes[0], sizes[1], sizes[2], sizes[3], scale};
 }
 
+template <typename T>
+void upsample(const Shape& shape, const at::Tensor& features, at::Tensor& sample, at::Tensor& mean, at::Tensor& logvar,
+              kernels::PhiloxKey key) {
+  using Real = RealOf<T>;
+  constexpr bool direct = std::is_same_v<T, Real>;  // else through scratch, which the results are rounded from
+  const auto& table = table_for<T>();
+  const T* __restrict from = features.const_data_ptr<T>();
+  T *to_sample = sample.mutable_data_ptr<T>(), *to_mean = mean.mutable_data_ptr<T>(), *to_logvar = logvar.mutable_data_ptr<T>();
+  const std::int64_t size = sample.numel();
+  at::parallel_for(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
+    alignas(64) Real scratch[3][direct ? 1 : kBlock];
+    for (std::int64_t first = block_begin * kBlock; first < std::min(size, block_end * kBlock); first += kBlock) {
+      const std::int64_t count = std::min(kBlock, size - first);
+      Real *s = scratch[0], *m = scratch[1], *l = scratch[2];
+      if constexpr (direct) s = to_sample + first, m = to_mean + first, l = to_logvar + first;
+      const auto gather = [&](Real* __restrict to, std::int64_t part) {
+        interleave(shape, part, first, count, [to, from](std::int64_t source, std::int64_t at) { to[at] = static_cast<Real>(from[source]); });
+      };
+      gather(m, 0);
+      gather(l, 1);
+      table.bounded_draw(s, l, m, first, count, key);
+      if constexpr (!direct) {
+        for (std::int64_t i = 0; i < count; ++i) to_sample[first + i] = static_cast<T>(s[i]);
+        for (std::int64_t i = 0; i < count; ++i) to_mean[first + i] = static_cast<T>(m[i]);
+        for (std::int64_t i = 0; i < count; ++i) to_logvar[first + i] = static_cast<T>(l[i]);
+      }
+    }
+  });
+}
+
 }  // namespace
+
+namespace composite {
+
+at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, kernels::PhiloxKey key) {
+  return (computing(mu) + (computing(logvar) * 0.5).exp() * normal_like(mu, key)).to(mu.scalar_type());
+}
+
+at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sample, const at::Tensor& mu) {
+  return (computing(grad) * (computing(sample) - computing(mu)) * 0.5).to(grad.scalar_type());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tensor& features, std::int64_t scale, kernels::PhiloxKey key) {
+  const std::vector<at::Tensor> parts = at::pixel_shuffle(computing(features), scale).chunk(2, 1);
+  const at::Tensor logvar = (parts[1] / kernels::kLogvarBound).tanh() * kernels::kLogvarBound;
+  const at::Tensor sample = parts[0] + (logvar * 0.5).exp() * normal_like(parts[0], key);
+  // Each in its own storage, as the kernel's.
+  return {sample.to(features.scalar_type()), parts[0].contiguous().to(features.scalar_type()), logvar.to(features.scalar_type())};
+}
+
+at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::optional<at::Tensor>& grad_mean,
+                                      const std::optional<at::Tensor>& grad_logvar, const at::Tensor& sample, const at::Tensor& mean,
+                                      const at::Tensor& logvar, std::int64_t scale) {
+  at::Tensor g_mean = computing(grad_sample), g_raw = g_mean * (computing(sample) - computing(mean)) * 0.5;
+  if (grad_mean) g_mean = g_mean + computing(*grad_mean);
+  if (grad_logvar) g_raw = g_raw + computing(*grad_logvar);
+  const at::Tensor slope = 1 - (computing(logvar) / kernels::kLogvarBound).square();
+  return at::pixel_unshuffle(at::cat({g_mean, g_raw * slope}, 1), scale).to(sample.scalar_type());
+}
+
+}  // namespace composite
 
 at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& key) {
   check_floating(mu, "mu");
   check_same(mu, "mu", logvar, "logvar");
   const kernels::PhiloxKey k = read_key(key);
-  if (!mu.is_cpu()) {
-    return (composite::computing(mu) + (composite::computing(logvar) * 0.5).exp() * composite::normal_like(mu, k)).to(mu.scalar_type());
-  }
+  if (!mu.is_cpu()) return composite::reparameterize(mu, logvar, k);
   const at::Tensor m = mu.contiguous(), l = logvar.contiguous();
   at::Tensor out = at::empty(mu.sizes(), mu.options());
   SEMDIFF_DISPATCH(mu.scalar_type(), "reparameterize", [&] {
@@ -78,7 +158,7 @@ at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sam
   check_floating(grad, "grad");
   check_same(grad, "grad", sample, "sample");
   check_same(grad, "grad", mu, "mu");
-  if (!grad.is_cpu()) return grad * (sample - mu) * 0.5;
+  if (!grad.is_cpu()) return composite::reparameterize_backward(grad, sample, mu);
   const at::Tensor g = grad.contiguous(), s = sample.contiguous(), m = mu.contiguous();
   at::Tensor out = at::empty(grad.sizes(), grad.options());
   SEMDIFF_DISPATCH(grad.scalar_type(), "reparameterize_backward", [&] {
@@ -96,40 +176,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tenso
   check_floating(features, "features");
   const Shape shape = check_features(features.sizes(), scale);
   const kernels::PhiloxKey k = read_key(key);
-  if (!features.is_cpu()) {
-    const std::vector<at::Tensor> parts = at::pixel_shuffle(composite::computing(features), scale).chunk(2, 1);
-    const at::Tensor logvar = (parts[1] / kernels::kLogvarBound).tanh() * kernels::kLogvarBound;
-    const at::Tensor sample = parts[0] + (logvar * 0.5).exp() * composite::normal_like(parts[0], k);
-    return {sample.to(features.scalar_type()), parts[0].to(features.scalar_type()), logvar.to(features.scalar_type())};
-  }
+  if (!features.is_cpu()) return composite::gaussian_upsample(features, scale, k);
   const at::Tensor f = features.contiguous();
   at::Tensor sample = at::empty(shape.out(), features.options()), mean = at::empty_like(sample), logvar = at::empty_like(sample);
-  SEMDIFF_DISPATCH(features.scalar_type(), "gaussian_upsample", [&] {
-    using Real = RealOf<scalar_t>;
-    const auto& table = table_for<scalar_t>();
-    const auto* from = f.const_data_ptr<scalar_t>();
-    auto* p_sample = sample.mutable_data_ptr<scalar_t>();
-    auto* p_mean = mean.mutable_data_ptr<scalar_t>();
-    auto* p_logvar = logvar.mutable_data_ptr<scalar_t>();
-    const std::int64_t size = sample.numel();
-    at::parallel_for(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
-      alignas(64) Real m[kBlock], l[kBlock], s[kBlock];
-      for (std::int64_t first = block_begin * kBlock; first < std::min(size, block_end * kBlock); first += kBlock) {
-        const std::int64_t count = std::min(kBlock, size - first);
-        const auto gather = [&](Real* to, std::int64_t part) {
-          for_shuffled(shape, part, first, count, [&](std::int64_t source, std::int64_t at, std::int64_t n) {
-            for (std::int64_t x = 0; x < n; ++x) to[at + x * scale] = static_cast<Real>(from[source + x]);
-          });
-        };
-        gather(m, 0);
-        gather(l, 1);
-        table.bounded_draw(s, l, m, first, count, k);
-        for (std::int64_t i = 0; i < count; ++i) p_sample[first + i] = static_cast<scalar_t>(s[i]);
-        for (std::int64_t i = 0; i < count; ++i) p_mean[first + i] = static_cast<scalar_t>(m[i]);
-        for (std::int64_t i = 0; i < count; ++i) p_logvar[first + i] = static_cast<scalar_t>(l[i]);
-      }
-    });
-  });
+  SEMDIFF_DISPATCH(features.scalar_type(), "gaussian_upsample", [&] { upsample<scalar_t>(shape, f, sample, mean, logvar, k); });
   return {sample, mean, logvar};
 }
 
@@ -144,13 +194,7 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
   TORCH_CHECK_VALUE(sample.dim() == 4 && scale >= 1 && sample.size(2) % scale == 0 && sample.size(3) % scale == 0,
                     "sample: expected shape (B, C, h*scale, w*scale) with scale = ", scale, ", got ", sample.sizes());
   const Shape shape{sample.size(0), 2 * sample.size(1) * scale * scale, sample.size(2) / scale, sample.size(3) / scale, scale};
-  if (!sample.is_cpu()) {
-    const at::Tensor slope = 1 - (logvar / kernels::kLogvarBound).square();
-    at::Tensor g_mean = grad_sample, g_raw = grad_sample * (sample - mean) * 0.5;
-    if (grad_mean) g_mean = g_mean + *grad_mean;
-    if (grad_logvar) g_raw = g_raw + *grad_logvar;
-    return at::pixel_unshuffle(at::cat({g_mean, g_raw * slope}, 1), scale);
-  }
+  if (!sample.is_cpu()) return composite::gaussian_upsample_backward(grad_sample, grad_mean, grad_logvar, sample, mean, logvar, scale);
   const at::Tensor gs = grad_sample.contiguous(), s = sample.contiguous(), m = mean.contiguous(), l = logvar.contiguous();
   const at::Tensor gm = grad_mean ? grad_mean->contiguous() : at::Tensor(), gl = grad_logvar ? grad_logvar->contiguous() : at::Tensor();
   at::Tensor out = at::empty({shape.batch, shape.channels, shape.height, shape.width}, sample.options());
@@ -168,8 +212,8 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
                                table.bounded_draw_backward(to_mean, to_raw, skip(in[0]), skip(in[1]), skip(in[2]), skip(in[3]), skip(in[4]),
                                                            skip(in[5]), count);
                                const auto scatter = [&](const Real* values, std::int64_t part) {
-                                 for_shuffled(shape, part, begin + done, count, [&](std::int64_t target, std::int64_t at, std::int64_t n) {
-                                   for (std::int64_t x = 0; x < n; ++x) to[target + x] = static_cast<scalar_t>(values[at + x * scale]);
+                                 interleave(shape, part, begin + done, count, [&](std::int64_t target, std::int64_t at) {
+                                   to[target] = static_cast<scalar_t>(values[at]);
                                  });
                                };
                                scatter(to_mean, 0);
