@@ -33,12 +33,18 @@ struct Format<double> {
   static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;
   static constexpr double round_magic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double exp_min = -708.0, exp_max = 709.0;
-  static constexpr int log_terms = 11, trig_terms = 8, exp_terms = 13;
+  static constexpr int log_terms = 11, trig_terms = 9, exp_terms = 13;
 };
 
 constexpr double kLn2 = 0.693147180559945309417232121458;
 constexpr double kLog2E = 1.44269504088896340735992468100;
 constexpr double kPi = 3.14159265358979323846264338328;
+
+constexpr double inverse_factorial(int n) {
+  double product = 1;
+  for (int k = 2; k <= n; ++k) product *= k;
+  return 1.0 / product;
+}
 
 template <typename Real>
 SEMDIFF_INLINE Real clamp(Real x, Real low, Real high) {
@@ -62,11 +68,9 @@ SEMDIFF_INLINE Real exponential(Real x) {
   const Real shifted = x * Real(kLog2E) + F::round_magic;
   const Real n = shifted - F::round_magic;
   const Real r = (x - n * ln2_high) - n * ln2_low;  // |r| <= ln(2)/2
-  Real p = 1;
+  Real p = Real(inverse_factorial(F::exp_terms));
 #pragma GCC unroll 16
-  for (int k = F::exp_terms; k >= 1; --k) {
-    p = Real(1) + p * (r * Real(1.0 / k));
-  }
+  for (int k = F::exp_terms - 1; k >= 0; --k) p = Real(inverse_factorial(k)) + p * r;
   // The low bits of `shifted` hold n as an integer, which makes the exponent field of 2^n. A product, not an addition to the exponent
   // field of p, so that NaN stays NaN whatever its payload.
   using UInt = typename F::UInt;
@@ -105,11 +109,15 @@ SEMDIFF_INLINE void sincos_turn(std::uint32_t turn, Real& sine, Real& cosine) {
   const auto rest = static_cast<std::int32_t>(turn - (quadrant << 30));               // within +- an eighth of a turn
   const Real a = static_cast<Real>(rest) * Real(kPi / 2147483648.0);                  // |a| <= pi/4
   const Real a2 = a * a;
-  Real s = 1, c = 1;  // Taylor series in nested form: sin a = a (1 - a^2/6 (1 - a^2/20 (...)))
+  // Taylor series: sin a = a (1 - a^2/3! + ...), cos a = 1 - a^2/2! + ...
+  constexpr int n = F::trig_terms;
+  constexpr double sign = n % 2 == 0 ? 1.0 : -1.0;
+  Real s = Real(sign * inverse_factorial(2 * n + 1)), c = Real(sign * inverse_factorial(2 * n));
 #pragma GCC unroll 16
-  for (int k = F::trig_terms; k >= 1; --k) {
-    s = Real(1) - s * (a2 * Real(1.0 / ((2 * k) * (2 * k + 1))));
-    c = Real(1) - c * (a2 * Real(1.0 / ((2 * k) * (2 * k - 1))));
+  for (int k = n - 1; k >= 0; --k) {
+    const double term_sign = k % 2 == 0 ? 1.0 : -1.0;
+    s = Real(term_sign * inverse_factorial(2 * k + 1)) + s * a2;
+    c = Real(term_sign * inverse_factorial(2 * k)) + c * a2;
   }
   s = s * a;
   const bool swap = (quadrant & 1u) != 0;
