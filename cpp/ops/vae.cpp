@@ -131,7 +131,11 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
   if (grad_mean) g_mean = g_mean + computing(*grad_mean);
   if (grad_logvar) g_raw = g_raw + computing(*grad_logvar);
   const at::Tensor slope = 1 - (computing(logvar) / kernels::kLogvarBound).square();
-  return at::pixel_unshuffle(at::cat({g_mean, g_raw * slope}, 1), scale).to(sample.scalar_type());
+  // pixel_unshuffle, written out because at::pixel_unshuffle returns an empty tensor in the shape it came.
+  const at::Tensor shuffled = at::cat({g_mean, g_raw * slope}, 1);
+  const std::int64_t b = shuffled.size(0), c = shuffled.size(1), h = shuffled.size(2) / scale, w = shuffled.size(3) / scale;
+  const at::Tensor parts = shuffled.reshape({b, c, h, scale, w, scale}).permute({0, 1, 3, 5, 2, 4});
+  return parts.reshape({b, c * scale * scale, h, w}).to(sample.scalar_type());
 }
 
 }  // namespace composite
