@@ -69,11 +69,12 @@ Tensor row_inner(const Tensor& a, const Tensor& b, const Tensor& coefficients) {
   return sums.to(coefficients.device(), coefficients.scalar_type());
 }
 
+// An argument that may be absent is an optional here: Function::apply takes an undefined Tensor for one with a device.
 struct Diffuse : Function<Diffuse> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& signal, const Tensor& noise, const Tensor& key) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const optional<Tensor>& signal, const Tensor& noise, const Tensor& key) {
     at::AutoDispatchBelowADInplaceOrView below;
-    ctx->save_for_backward({signal.defined() && signal.requires_grad() ? x : Tensor(), signal, noise, key});
-    return SEMDIFF_CALL(diffuse, x, maybe(signal), noise, key);
+    ctx->save_for_backward({signal && signal->requires_grad() ? x : Tensor(), signal.value_or(Tensor()), noise, key});
+    return SEMDIFF_CALL(diffuse, x, signal, noise, key);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -95,7 +96,7 @@ struct Diffuse : Function<Diffuse> {
 
 Tensor diffuse(const Tensor& x, const optional<Tensor>& signal, const Tensor& noise, const Tensor& key) {
   const Tensor a = signal.value_or(Tensor());
-  if (wants_gradient({&x, &a, &noise})) return Diffuse::apply(x, a, noise, key);
+  if (wants_gradient({&x, &a, &noise})) return Diffuse::apply(x, signal, noise, key);
   at::AutoDispatchBelowADInplaceOrView below;
   return SEMDIFF_CALL(diffuse, x, signal, noise, key);
 }
@@ -160,15 +161,15 @@ Tensor ddim_step(const Tensor& x, const Tensor& output, const Tensor& t, const T
 }
 
 struct Dpmpp2mStep : Function<Dpmpp2mStep> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& output, const Tensor& previous_x0,
-                               const Tensor& t_previous, const Tensor& t, const Tensor& s, const Tensor& table, std::string_view prediction,
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& output, const optional<Tensor>& previous_x0,
+                               const optional<Tensor>& t_previous, const Tensor& t, const Tensor& s, const Tensor& table, std::string_view prediction,
                                optional<double> clip) {
     at::AutoDispatchBelowADInplaceOrView below;
-    ctx->save_for_backward({x, output, previous_x0, t_previous, t, s, table});
+    ctx->save_for_backward({x, output, previous_x0.value_or(Tensor()), t_previous.value_or(Tensor()), t, s, table});
     ctx->saved_data["prediction"] = std::string(prediction);
     ctx->saved_data["clip"] = clip;
     ctx->set_materialize_grads(false);
-    auto [x_s, x0] = SEMDIFF_CALL(dpmpp_2m_step, x, output, maybe(previous_x0), maybe(t_previous), t, s, table, prediction, clip);
+    auto [x_s, x0] = SEMDIFF_CALL(dpmpp_2m_step, x, output, previous_x0, t_previous, t, s, table, prediction, clip);
     return {x_s, x0};
   }
 
@@ -193,7 +194,7 @@ std::tuple<Tensor, Tensor> dpmpp_2m_step(const Tensor& x, const Tensor& output, 
   const Tensor previous = previous_x0.value_or(Tensor()), before = t_previous.value_or(Tensor());
   refuse("dpmpp_2m_step", {{"t_previous", &before}, {"t", &t}, {"s", &s}, {"alphas_cumprod", &table}});
   if (wants_gradient({&x, &output, &previous})) {
-    const variable_list out = Dpmpp2mStep::apply(x, output, previous, before, t, s, table, prediction, clip);
+    const variable_list out = Dpmpp2mStep::apply(x, output, previous_x0, t_previous, t, s, table, prediction, clip);
     return {out[0], out[1]};
   }
   at::AutoDispatchBelowADInplaceOrView below;

@@ -49,7 +49,7 @@ class NoiseSchedule:
     alphas_cumprod: Tensor  # float64, shape (T,), on the CPU, strictly falling, in (0, 1)
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
-        table = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64).contiguous().clone()
+        table = alphas_cumprod.detach().to("cpu", torch.float64).contiguous().clone()
         if table.dim() != 1 or table.numel() < 1:
             raise ValueError(f"alphas_cumprod: expected shape (T,) with T >= 1, got {tuple(table.shape)}")
         if not bool(((table > 0) & (table < 1)).all()):
@@ -76,7 +76,7 @@ class NoiseSchedule:
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: Any) -> NoiseSchedule:
         """Any table of alpha_bar: shape (T,), strictly falling, in (0, 1)."""
-        return cls(torch.as_tensor(alphas_cumprod))
+        return cls(_tensor(alphas_cumprod))
 
     @classmethod
     def from_diffusers(cls, scheduler: Any) -> NoiseSchedule:
@@ -84,7 +84,7 @@ class NoiseSchedule:
         table = getattr(scheduler, "alphas_cumprod", None)
         if table is None:
             raise TypeError(f"scheduler: expected one with alphas_cumprod, got {type(scheduler).__name__}")
-        return cls(table)
+        return cls(_tensor(table))
 
     @property
     def T(self) -> int:
@@ -110,3 +110,8 @@ class NoiseSchedule:
     def __repr__(self) -> str:
         table = self.alphas_cumprod
         return f"NoiseSchedule(T={self.T}, alpha_bar={table[0].item():.6g}..{table[-1].item():.6g})"
+
+
+def _tensor(values: Any) -> Tensor:
+    # as_tensor moves a tensor to the default device unless one is named.
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from semdiff import AWGN, Key, Received, equalize, measured_snr_db, normal, normalize_power, pack, unpack
+
+USES = 8192
+
+
+def symbols(batch: int, uses: int = USES, seed: int = 1) -> torch.Tensor:
+    return pack(normal((batch, 2 * uses), Key(seed)))
+
+
+@pytest.mark.parametrize("snr_db", [-10.0, 0.0, 10.0, 30.0])
+def test_measured_snr_is_the_one_asked_for(snr_db: float) -> None:
+    s, _ = normalize_power(symbols(16))
+    received = AWGN()(s, snr_db, Key(2))
+    # Noise energy is a chi-squared sum of 2 * USES terms: 4.34 * sqrt(2 / (2 * USES)) dB a standard error; 4.5 of them for 16 samples.
+    error = 4.5 * 10 / math.log(10) * math.sqrt(1 / USES)
+    assert bool(((measured_snr_db(s, received.y) - snr_db).abs() < error).all())
+    n = torch.view_as_real(received.y - s)
+    assert n.var(dim=(0, 1)).tolist() == pytest.approx([10 ** (-snr_db / 10) / 2] * 2, rel=0.02)  # N0 / 2 in each real dimension
+    assert float((n[..., 0] * n[..., 1]).mean()) == pytest.approx(0, abs=4 * 10 ** (-snr_db / 10) / 2 / math.sqrt(16 * USES))
+
+
+def test_noise_variance_is_that_of_a_latents_element() -> None:
+    z = normal((8, 4, 32, 32), Key(1))
+    received = AWGN()(pack(z), 7.0, Key(2))
+    after = unpack(received.y, z.shape)
+    assert float((after - z).square().mean()) == pytest.approx(10**-0.7, rel=0.02)
+    assert torch.allclose(received.noise_var, torch.full((8, 1), 10**-0.7, dtype=torch.float64))
+
+
+def test_each_sample_has_its_own_snr() -> None:
+    snr = torch.tensor([-5.0, 0.0, 5.0, 20.0])
+    s, _ = normalize_power(symbols(4))
+    received = AWGN()(s, snr, Key(3))
+    assert torch.allclose(measured_snr_db(s, received.y).float(), snr, atol=0.2)
+    assert received.noise_var.flatten().tolist() == pytest.approx([10 ** (-v / 10) for v in snr.tolist()], rel=1e-6)
+    assert torch.equal(AWGN()(s, torch.full((4,), 5.0), Key(3)).y, AWGN()(s, 5.0, Key(3)).y)
+
+
+def test_a_samples_power_does_not_depend_on_its_mates() -> None:
+    """The official code scales by the power of the whole batch: latents of power 0.5 and 1.5 at "10 dB" get 7.0 and 11.7 dB."""
+    z = symbols(2)
+    uneven = torch.cat([z[:1] * 0.5**0.5, z[1:] * 1.5**0.5])
+    s, scale = normalize_power(uneven)
+    received = AWGN()(s, 10.0, Key(4))
+    assert measured_snr_db(s, received.y).tolist() == pytest.approx([10, 10], abs=0.2)
+    assert scale.square().tolist() == pytest.approx([0.5, 1.5], rel=0.05)
+    for i in range(2):
+        alone, alone_scale = normalize_power(uneven[i : i + 1])
+        assert torch.equal(alone[0], s[i])
+        assert torch.equal(alone_scale[0], scale[i])
+    # The first sample's noise too: a draw's beginning is that of a shorter draw.
+    assert torch.equal(AWGN()(s[:1], 10.0, Key(4)).y, received.y[:1])
+
+
+def test_normalized_power_is_one() -> None:
+    for s in (symbols(3) * 7, normal((3, 5, 5), Key(1)) * 1e-3, normal((3, 1001), Key(1), torch.float64) * 1e6):
+        out, scale = normalize_power(s)
+        power = out.abs().double().square().flatten(1).mean(1)
+        assert power.tolist() == pytest.approx([1] * 3, rel=1e-6 if s.dtype != torch.float64 else 1e-13)
+        assert torch.allclose(out * scale.reshape(-1, *([1] * (s.dim() - 1))), s)
+
+
+def test_a_sample_of_zeros_stays_zero() -> None:
+    s = torch.zeros(2, 4, dtype=torch.complex64)
+    s[1] = 1
+    out, scale = normalize_power(s)
+    assert torch.equal(out, s)
+    assert scale.tolist() == [0, 1]
+
+
+def test_measured_snr_of_the_ends() -> None:
+    s = symbols(1, 16)
+    assert measured_snr_db(s, s).tolist() == [math.inf]
+    assert measured_snr_db(s, 2 * s).tolist() == pytest.approx([0], abs=1e-6)
+    assert measured_snr_db(s, s * 0.9).tolist() == pytest.approx([20], abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (2, 3, 3), (1, 1), (3, 4, 5, 5), (3, 5, 3, 7), (0, 5), (0, 4), (3, 0)], ids=str)
+def test_pack_round_trips(shape: tuple[int, ...]) -> None:
+    z = normal(shape, Key(1))
+    s = pack(z)
+    assert s.shape == (shape[0], (math.prod(shape[1:]) + 1) // 2)
+    assert s.dtype == torch.complex64
+    assert torch.allclose(unpack(s, shape), z, rtol=3e-7, atol=0)
+    assert float(s.abs().square().sum()) == pytest.approx(float(z.square().sum()) / 2, rel=1e-5)
+
+
+def test_pack_pairs_neighbours() -> None:
+    assert torch.allclose(pack(torch.tensor([[1.0, 2.0, 3.0]])) * math.sqrt(2), torch.tensor([[1 + 2j, 3 + 0j]], dtype=torch.complex64))
+    assert pack(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.complex128
+    assert pack(torch.ones(1, 2, dtype=torch.float16)).dtype == torch.complex64
+
+
+def _faded(snr_db: float = 6.0) -> tuple[torch.Tensor, Received]:
+    s, h = symbols(4), symbols(4, seed=5)  # one complex gain for each symbol
+    n0 = torch.full((4, 1), 10 ** (-snr_db / 10), dtype=torch.float64)
+    return s, Received(h * s + n0.sqrt().float() * symbols(4, seed=6), h, n0)
+
+
+def test_zero_forcing_is_division() -> None:
+    s, received = _faded()
+    x, noise_var, gain = equalize(received)
+    assert torch.allclose(x, received.y / received.h)
+    assert torch.allclose(noise_var, received.noise_var / received.h.abs().square().double())
+    assert bool((gain == 1).all())
+    # The error, in units of its deviation, has power 1 whatever the gain was.
+    assert float(((x - s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.03)
+
+
+def test_mmse_is_its_closed_form() -> None:
+    s, received = _faded()
+    x, noise_var, gain = equalize(received, "mmse")
+    power, n0 = received.h.abs().square().double(), received.noise_var
+    assert torch.allclose(gain, power / (power + n0))
+    assert torch.allclose(noise_var, power * n0 / (power + n0).square())
+    assert float(((x - gain * s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.03)
+    # Theory 2.4 at 6 dB, i.i.d. Rayleigh: E gain = 0.664, and it is the least squared error.
+    assert float(gain.mean()) == pytest.approx(0.664, abs=0.01)
+    error = float((x - s).abs().square().mean())
+    assert error == pytest.approx(1 - 0.664, abs=0.01)
+    assert error < float((equalize(received).x - s).abs().square().mean())
+
+
+def test_equalizing_awgn_changes_nothing_with_zf_and_scales_with_mmse() -> None:
+    s = symbols(2, 64)
+    received = AWGN()(s, 3.0, Key(1))
+    assert torch.equal(equalize(received).x, received.y)
+    assert torch.equal(equalize(received).noise_var, received.noise_var)
+    assert torch.allclose(equalize(received, "mmse").x, received.y / (1 + 10**-0.3))
+
+
+def test_gradients_reach_the_transmitter() -> None:
+    z = normal((2, 10), Key(1)).requires_grad_()
+    s, _ = normalize_power(pack(z))
+    received = AWGN()(s, 5.0, Key(2))
+    unpack(equalize(received, "mmse").x, (2, 10)).square().sum().backward()
+    assert z.grad is not None
+    assert bool(z.grad.abs().sum() > 0)
+
+
+def test_compiles_whole() -> None:
+    def link(z: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        s, _ = normalize_power(pack(z))
+        return unpack(equalize(AWGN()(s, 5.0, key)).x, (2, 10))
+
+    z = normal((2, 10), Key(1))
+    assert torch.equal(torch.compile(link, fullgraph=True, backend="aot_eager")(z, Key(2).tensor), link(z, Key(2).tensor))
