@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `semdiff`. Needs the extra semdiff-torch[cli]; demo, transmit and train also need [models]."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 2 bad usage or input (one line on stderr says what), 1 failure, 130 interrupted."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError as error:
+        print(f"semdiff: the command line needs {error.name}: pip install 'semdiff-torch[cli]'", file=sys.stderr)
+        raise SystemExit(1) from None
+    from semdiff.cli.app import app
+
+    app()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands, put together, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from semdiff import __version__
+from semdiff.cli.demo import demo
+from semdiff.cli.info import info
+from semdiff.cli.train import train
+from semdiff.cli.transmit import transmit
+
+TRACEBACK_VARIABLE = "SEMDIFF_TRACEBACK"
+
+
+class OneLineErrors(TyperGroup):
+    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest.
+
+    With SEMDIFF_TRACEBACK=1 in the environment the traceback comes first.
+    """
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        standalone = extra.get("standalone_mode", True)
+        try:
+            # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
+            code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
+        except Exception as error:
+            if os.environ.get(TRACEBACK_VARIABLE) == "1":
+                sys.excepthook(*sys.exc_info())
+            code, message = explain(error)
+            print(f"semdiff: {' '.join(message.split())}", file=sys.stderr)
+        if standalone:
+            sys.exit(code)
+        return code
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The exit code and the line for an error."""
+    if hasattr(error, "format_message"):  # click's own: an unknown option, a file that is not there
+        return error.exit_code, error.format_message() or "a command is missing; semdiff --help lists them"  # type: ignore[attr-defined]
+    if isinstance(error, (ValueError, TypeError, FileNotFoundError)):  # semdiff's own, which name the argument
+        return 2, str(error)
+    if isinstance(error, (ImportError, OSError)):
+        return 1, str(error)
+    return 1, f"{type(error).__name__}: {error} ({TRACEBACK_VARIABLE}=1 shows where)"
+
+
+app = typer.Typer(
+    name="semdiff",
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"semdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def semdiff(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Images over noisy wireless channels, with diffusion models."""
+
+
+for _command in (demo, transmit, train, info):
+    app.command()(_command)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff demo"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
+from semdiff.cli.output import print_json, psnr_db, ratio
+from semdiff.cli.pictures import demo_images, save_png
+from semdiff.cli.sheet import Band, draw
+from semdiff.rng import Key
+
+if TYPE_CHECKING:
+    from semdiff.link import SemanticLink, Transmission
+
+SNRS_DB = (0.0, 5.0, 10.0, 15.0)
+# What is shown of each transmission: its name, and the receiver's options that give it.
+RECEPTIONS: dict[str, dict[str, Any]] = {
+    "without diffusion": {"diffusion": False},
+    "posterior mean": {"realism": 0.0},
+    "sample": {"realism": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; means over the images."""
+
+    snr_db: float
+    measured_snr_db: float
+    cbr: float
+    channel_uses: int
+    received: str
+    t: float
+    evaluations: int
+    psnr_db: float
+    milliseconds: float  # for one image: transmitter, channel and receiver
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("demo.png"),
+    cbr: Cbr = None,
+    steps: Steps = 8,
+    seed: Seed = 0,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Send ten real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it."""
+    images = demo_images()
+    link = load_link(model)
+    out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
+    for options in RECEPTIONS.values():  # what only a first call pays is not measured below
+        link.transmit(images, 10.0, cbr, steps=steps, key=Key(seed), **options)
+    rows, bands = [], [Band("original", images)]
+    for snr_db in SNRS_DB:
+        for name, options in RECEPTIONS.items():
+            done = link.transmit(images, snr_db, cbr, steps=steps, key=Key(seed), **options)  # one key: the same noise for all three
+            rows.append(_row(snr_db, name, images, done))
+            bands.append(Band(f"{snr_db:g} dB\n{name}\n{rows[-1].psnr_db:.1f} dB PSNR", done.images, first=name == next(iter(RECEPTIONS))))
+    save_png(draw(bands), out)
+    if as_json:
+        print_json({"images": len(images), "seed": seed, "steps": steps, "picture": str(out), "rows": [asdict(r) for r in rows]})
+    else:
+        _print(rows, len(images), link, out)
+
+
+def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
+    return Row(
+        snr_db=snr_db,
+        measured_snr_db=float(done.snr_db.mean()),
+        cbr=done.ledger.cbr,
+        channel_uses=done.ledger.total,
+        received=name,
+        t=float(done.t.mean()),
+        evaluations=done.evaluations,
+        psnr_db=float(psnr_db(done.images, images).mean()),
+        milliseconds=1000 * done.seconds / len(images),
+    )
+
+
+def _print(rows: list[Row], count: int, link: SemanticLink, out: Path) -> None:
+    table = Table(
+        title=f"{count} Fashion-MNIST test images over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
+        caption="t: the time of the diffusion, of "
+        f"{link.schedule.T}, at which denoising began; evaluations: passes of the denoiser; ms: for one image",
+    )
+    table.add_column("SNR\ndB", justify="right")
+    table.add_column("measured\ndB", justify="right")
+    table.add_column("received")
+    table.add_column("t", justify="right")
+    table.add_column("evalu-\nations", justify="right")
+    table.add_column("PSNR\ndB", justify="right")
+    table.add_column("ms", justify="right")
+    for i, r in enumerate(rows):
+        first = i % len(RECEPTIONS) == 0
+        table.add_row(
+            f"{r.snr_db:g}" if first else "",
+            f"{r.measured_snr_db:.2f}" if first else "",
+            r.received,
+            "-" if r.t != r.t else f"{r.t:.0f}",
+            str(r.evaluations),
+            f"{r.psnr_db:.2f}",
+            f"{r.milliseconds:.1f}",
+            end_section=(i + 1) % len(RECEPTIONS) == 0,
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"Wrote {out}: the originals, and below them what was received.", soft_wrap=True, highlight=False)

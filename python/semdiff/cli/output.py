@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several commands print and write."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
+    print(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def write_beside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Writes a file beside its place and renames it into it: readers see the old file or the new one, whole. Folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
+    """Of each image (B, ...), for a peak of 1, in dB: (B,), float64. Infinite where they are equal."""
+    error = (images.double() - originals.double()).square().flatten(1).mean(1)
+    return -10 * torch.log10(error)
+
+
+def ratio(cbr: float) -> str:
+    """A bandwidth ratio as people write it: 1/12.2."""
+    return f"1/{1 / cbr:.3g}"

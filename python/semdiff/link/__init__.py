@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole link: images in, images out, a noisy channel between. Needs the extra semdiff-torch[models]."""
+
+try:
+    import diffusers as _diffusers  # noqa: F401
+except ImportError as error:
+    raise ImportError("semdiff.link needs diffusers and safetensors: pip install 'semdiff-torch[models]'") from error
+
+from semdiff.link.networks import Downsampler, Upsampler
+from semdiff.link.pipeline import SemanticLink
+from semdiff.link.transmission import Ledger, Transmission
+
+__all__ = ["Downsampler", "Ledger", "SemanticLink", "Transmission", "Upsampler"]

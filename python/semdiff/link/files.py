@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Digests of a model's files, so that a damaged or altered one is noticed before its numbers are believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffusers.utils import logging
+
+NAME = "checksums.json"
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes folder/checksums.json: the sha256 of every other file below."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    digests = {p.relative_to(folder).as_posix(): _digest(p) for p in files}
+    (folder / NAME).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+
+
+def verify_checksums(folder: Path) -> None:
+    """Compares the files with folder/checksums.json, where there is one. ValueError naming a file that is missing, truncated or altered."""
+    listing = folder / NAME
+    if not listing.is_file():
+        return
+    try:
+        digests = dict(json.loads(listing.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{listing}: expected a JSON object of sha256 digests, but it does not parse ({error})") from error
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: this file of the model is missing")
+        found = _digest(folder / name)
+        if found != digest:
+            raise ValueError(f"{folder / name}: truncated or altered, expected sha256 {digest}, got {found}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """diffusers without its progress bar and its remarks, which do not concern a link's user; then as it was."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what users hand to a link: every message names the argument, what was expected, and what came."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_images(images: Tensor, shape: tuple[int, int, int]) -> None:
+    """images: floating-point (B, *shape) in [0, 1], B >= 1. TypeError or ValueError otherwise."""
+    wanted = f"a float tensor of shape (B, {', '.join(map(str, shape))}) in [0, 1]"
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images: expected {wanted}, got {type(images).__name__}")
+    if not images.is_floating_point():
+        hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
+        raise TypeError(f"images: expected {wanted}, got {images.dtype}{hint}")
+    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
+        raise ValueError(f"images: expected {wanted}, which is what this model was trained on, got shape {tuple(images.shape)}")
+    if images.shape[0] == 0:
+        raise ValueError(f"images: expected {wanted} with B >= 1, got an empty batch")
+    low, high = images.aminmax()
+    if not (bool(low >= 0) and bool(high <= 1)):  # also false for NaN
+        raise ValueError(f"images: expected values in [0, 1], got values from {low.item():.4g} to {high.item():.4g}")
+
+
+def check_share(value: float, name: str) -> float:
+    """A number in [0, 1]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number in [0, 1], got {type(value).__name__}") from None
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
+    return number
+
+
+def check_steps(steps: int, most: int) -> int:
+    """An integer in [1, most]."""
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps: expected an integer in [1, {most}], got {type(steps).__name__}")
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps: expected an integer in [1, {most}], got {steps}")
+    return steps
+
+
+def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = False) -> Tensor:
+    """A number or a tensor () or (B,) as float64 (B,) on the CPU; finite, and above zero where `positive`."""
+    if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            raise TypeError(f"{name}: expected a number or a floating-point tensor, got {value.dtype}")
+        if value.shape not in ((), (batch,)):
+            raise ValueError(f"{name}: expected a number or shape ({batch},), got shape {tuple(value.shape)}")
+        numbers = value.detach().double().cpu().expand(batch)
+    else:
+        try:
+            numbers = torch.full((batch,), float(value), dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}") from None
+    if not bool(numbers.isfinite().all()):
+        raise ValueError(f"{name}: expected finite numbers, got {numbers.tolist()}")
+    if positive and not bool((numbers > 0).all()):
+        raise ValueError(f"{name}: expected numbers above zero, got {numbers.tolist()}")
+    return numbers
+
+
+def choose_rate(cbr: float | None, cbrs: dict[int, float]) -> int:
+    """The symbol channels whose ratio is within 5 % of `cbr`; the most there are for None. cbrs: channels to ratio."""
+    if cbr is None:
+        return max(cbrs)
+    try:
+        wanted = float(cbr)
+    except (TypeError, ValueError):
+        raise TypeError(f"cbr: expected a number or None, got {type(cbr).__name__}") from None
+    offers = ", ".join(f"{ratio:.4f} (1/{1 / ratio:.1f})" for ratio in cbrs.values())
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"cbr: expected a ratio that this model offers ({offers}), got {wanted}")
+    channels = min(cbrs, key=lambda c: abs(math.log(cbrs[c] / wanted)))
+    if abs(cbrs[channels] / wanted - 1) > 0.05:
+        raise ValueError(f"cbr: expected a ratio within 5 % of one that this model offers ({offers}), got {wanted:.4g}")
+    return channels

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one transmission gave, and what it cost on the air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Complex channel uses for one image."""
+
+    payload: int  # uses that carry the image's symbols
+    side_information: int  # uses for anything else that the receiver is told
+    source_values: int  # C * H * W of the image as given
+
+    @property
+    def total(self) -> int:
+        return self.payload + self.side_information
+
+    @property
+    def cbr(self) -> float:
+        """Complex uses for each source value, everything counted."""
+        return self.total / self.source_values
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What `SemanticLink.transmit` returns."""
+
+    images: Tensor  # (B, C, H, W), float, in [0, 1]
+    ledger: Ledger  # for one image; all images of a batch cost the same
+    snr_db: Tensor  # (B,), float64: measured on the symbols that were sent
+    t: Tensor  # (B,), float64: the time at which denoising began; NaN without diffusion
+    evaluations: int  # denoiser evaluations for each image
+    seconds: float  # wall-clock time of the whole batch

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
+
+All randomness of step n is a function of (seed, n, process), so a checkpoint needs no generator state, and an interrupted run that is
+started again ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from semdiff.rng import Key
+from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+
+
+class Stage(nn.Module):
+    """What is trained in one stage. forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}.
+
+    Parameters with requires_grad are trained; submodules in `frozen` (a tuple of attribute names) are left alone and not stored.
+    """
+
+    frozen: tuple[str, ...] = ()
+
+    def freeze(self) -> None:
+        for name in self.frozen:
+            getattr(self, name).requires_grad_(False).eval()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that this stage may change, by name: what is averaged and stored."""
+        return {n: t for n, t in self.state_dict().items() if not n.startswith(tuple(f"{f}." for f in self.frozen))}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast one stage is trained."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warm_up: int = 100  # steps of rising learning rate; then it falls along half a cosine to zero
+    average: float = 0.998  # decay of the moving average of the weights
+    clip: float = 1.0  # largest norm of the gradient
+
+    def scaled(self, budget: float) -> Plan:
+        """The same plan with `budget` times the steps, at least 1."""
+        return dataclasses.replace(self, steps=max(1, round(self.steps * budget)), warm_up=max(1, round(self.warm_up * min(1.0, budget))))
+
+    def rate(self, step: int) -> float:
+        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+def fit(
+    stage: Stage,
+    data: Sequence[Tensor],
+    plan: Plan,
+    *,
+    name: str,
+    key: Key,
+    folder: Path | None = None,
+    resume: bool = True,
+    accelerator: Accelerator | None = None,
+    save_every: float = 60.0,
+    progress: bool = True,
+    on_step: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Trains `stage` on rows of `data` (tensors with one length), and leaves it with the averaged weights, in eval mode.
+
+    Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
+    up, and a finished one makes this return at once. Returns the last shown scalars. ValueError if that file belongs to another
+    plan, seed or data, or is damaged.
+    """
+    accelerator = accelerator or Accelerator(cpu=True)
+    stage.freeze()
+    stage.to(accelerator.device)
+    trained = [p for p in stage.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
+    file = folder / f"{name}.safetensors" if folder is not None else None
+    identity = _identity(stage, data, plan, name, key, accelerator.num_processes)
+    average = {n: t.detach().clone() for n, t in stage.weights().items()}
+    step = 0
+    shown: dict[str, float] = {}
+    if resume and file is not None and file.exists():
+        step, shown = _take_up(file, identity, stage, optimizer, average)
+    model, optimizer = accelerator.prepare(stage, optimizer)
+    model.train()
+    stage.freeze()
+    order = _Order(len(data[0]), plan.batch_size, key, accelerator)
+    bar = tqdm(
+        total=plan.steps, initial=step, desc=name, unit="step", disable=not (progress and accelerator.is_main_process), mininterval=1.0
+    )
+    saved = time.monotonic()
+    while step < plan.steps:
+        rows = order.rows(step)
+        batch = [d[rows].to(accelerator.device) for d in data]
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
+        optimizer.zero_grad()
+        accelerator.backward(terms["loss"])
+        accelerator.clip_grad_norm_(trained, plan.clip)
+        optimizer.step()
+        step += 1
+        _average(average, stage.weights(), min(plan.average, step / (step + 20)))
+        bar.update()
+        if step % 50 == 0 or step == plan.steps:
+            shown = {n: round(float(v.detach()), 6) for n, v in terms.items()}
+            if not math.isfinite(shown["loss"]):
+                raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
+            bar.set_postfix(shown, refresh=False)
+        late = time.monotonic() - saved > save_every
+        if file is not None and accelerator.is_main_process and (late or step == plan.steps):
+            meta = {"identity": identity, "step": step, "shown": shown}
+            tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
+            save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
+            saved = time.monotonic()
+        if on_step is not None:
+            on_step(step)
+    bar.close()
+    stage.load_state_dict(average, strict=False)
+    stage.eval()
+    return shown
+
+
+class _Order:
+    """Which rows step n uses: a fresh permutation in every epoch, split among the processes."""
+
+    def __init__(self, rows: int, batch_size: int, key: Key, accelerator: Accelerator) -> None:
+        self.count, self.batch = rows, min(batch_size, rows)
+        self.per_epoch = rows // self.batch
+        self.key = key.fold_in(2**31)
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def rows(self, step: int) -> Tensor:
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            seed = int(self.key.fold_in(epoch).tensor[0].item()) % 2**63
+            self.permutation = torch.randperm(self.count, generator=torch.Generator().manual_seed(seed))
+            self.epoch = epoch
+        return self.permutation[place * self.batch : (place + 1) * self.batch][self.rank :: self.world]
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
+    for name, value in weights.items():
+        if value.is_floating_point():
+            average[name].lerp_(value.to(average[name].device), 1 - decay)
+        else:
+            average[name].copy_(value)
+
+
+def _identity(stage: Stage, data: Sequence[Tensor], plan: Plan, name: str, key: Key, processes: int) -> str:
+    """A digest of what must be equal for a checkpoint to be continued."""
+    content: dict[str, Any] = {
+        "name": name,
+        "plan": dataclasses.asdict(plan),
+        "key": key.tensor.tolist(),
+        "processes": processes,
+        "data": [[list(d.shape), str(d.dtype), round(float(d.double().mean()), 4)] for d in data],
+        "weights": {n: list(t.shape) for n, t in stage.weights().items()},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _take_up(
+    file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> tuple[int, dict[str, float]]:
+    tensors, meta = load_checkpoint(file)
+    if meta.get("identity") != identity:
+        raise ValueError(f"{file}: expected a checkpoint of this plan, seed and data, got one of others; remove it or pass resume=False")
+    stage.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, strict=False)
+    for name in average:
+        average[name].copy_(tensors[f"average.{name}"])
+    restore_optimizer(optimizer, tensors)
+    return int(meta["step"]), dict(meta["shown"])

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the shipped Fashion-MNIST model: four stages, under half an hour on two CPU cores.
+
+Stages 1 to 3 are the paper's (autoencoder; latent diffusion; down- and up-sampler with the fused loss). Stage 4 trains both ends together.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DModel
+from torch import Tensor
+
+from semdiff.data import fashion_mnist
+from semdiff.link import Downsampler, SemanticLink, Upsampler
+from semdiff.link.files import quiet
+from semdiff.rng import Key
+from semdiff.schedule import NoiseSchedule
+from semdiff.training.autoencoder import AutoencoderStage, encode, fold_statistics
+from semdiff.training.diffusion import DiffusionStage
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.receiver import ReceiverStage
+from semdiff.training.resampling import ResamplingStage
+
+PLANS = {
+    "autoencoder": Plan(steps=3000, batch_size=64, learning_rate=1.5e-3),
+    "diffusion": Plan(steps=1600, batch_size=128, learning_rate=1e-3),
+    "resampling": Plan(steps=3000, batch_size=64, learning_rate=1e-3),
+    "receiver": Plan(steps=1500, batch_size=64, learning_rate=5e-4),
+}
+RATES = (8, 4)  # symbol channels of 4x4: 64 and 32 complex uses of 784 values, CBR 1/12 and 1/24
+
+
+@dataclass
+class Networks:
+    """Everything that is trained, and the clock that it is trained to."""
+
+    vae: AutoencoderTiny
+    unet: UNet2DModel
+    downsampler: Downsampler
+    upsampler: Upsampler
+    scheduler: DDIMScheduler
+
+    def link(self) -> SemanticLink:
+        return SemanticLink(self.vae, self.unet, self.downsampler, self.upsampler, self.scheduler, rates=RATES)
+
+
+def build(seed: int) -> Networks:
+    """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderTiny(
+            in_channels=16,
+            out_channels=16,
+            encoder_block_out_channels=(56,),
+            decoder_block_out_channels=(56,),
+            num_encoder_blocks=(2,),
+            num_decoder_blocks=(3,),
+            latent_channels=4,
+            act_fn="silu",
+        )
+        unet = UNet2DModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(48, 64),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+            norm_num_groups=8,
+            attention_head_dim=32,
+        )
+        downsampler, upsampler = Downsampler(), Upsampler()
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+    )
+    return Networks(vae, unet, downsampler, upsampler, scheduler)
+
+
+def train(
+    out: str | os.PathLike[str],
+    budget: float = 1.0,
+    seed: int = 0,
+    resume: bool = True,
+    data_folder: str | os.PathLike[str] | None = None,
+    images: Tensor | None = None,
+    progress: bool = True,
+    accelerator: Accelerator | None = None,
+    on_step: Callable[[str, int], None] | None = None,
+) -> Path:
+    """Trains the model and returns the folder out/model, which `SemanticLink.from_pretrained` reads.
+
+    budget: factor on the number of steps of every stage. Checkpoints lie in out/checkpoints; with resume=True an interrupted run goes on
+    from them and, in one process, ends with the same bits. images: training images (N, 1, 28, 28) in [0, 1] instead of Fashion-MNIST's.
+    on_step(stage, step) is called after every step. ValueError for a budget that is not above zero.
+    """
+    if not budget > 0:
+        raise ValueError(f"budget: expected a number above zero, got {budget}")
+    folder = Path(out)
+    if images is None:
+        images = fashion_mnist("train", data_folder).images
+    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    networks = build(seed)
+    key = Key(seed)
+
+    def run(number: int, name: str, stage: Stage, *data: Tensor) -> None:
+        fit(
+            stage,
+            data,
+            PLANS[name].scaled(budget),
+            name=name,
+            key=key.fold_in(number),
+            folder=folder / "checkpoints",
+            resume=resume,
+            accelerator=accelerator,
+            progress=progress,
+            on_step=None if on_step is None else lambda step: on_step(name, step),
+        )
+        stage.to("cpu")
+
+    run(1, "autoencoder", AutoencoderStage(networks.vae), images)
+    fold_statistics(networks.vae, images)
+    latents = encode(networks.vae, images)
+    schedule = NoiseSchedule.from_diffusers(networks.scheduler)
+    run(2, "diffusion", DiffusionStage(networks.unet, schedule), latents)
+    run(3, "resampling", ResamplingStage(networks.downsampler, networks.upsampler, RATES), latents)
+    receiver = ReceiverStage(networks.vae, networks.unet, networks.downsampler, networks.upsampler, schedule, RATES)
+    run(4, "receiver", receiver, latents, images)
+    if accelerator.is_main_process:
+        _save(networks.link(), folder / "model")
+    accelerator.wait_for_everyone()
+    return folder / "model"
+
+
+def _save(link: SemanticLink, place: Path) -> None:
+    """Half precision halves the file; it is widened again on loading. Written beside its place, then renamed."""
+    beside = place.with_name(f".{place.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    with quiet():
+        link.to(torch.float16).save_pretrained(beside)
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(beside, place)

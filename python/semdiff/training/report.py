@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `semdiff.training.evaluate` found, for people: Markdown tables and a sheet of pictures."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semdiff.link import SemanticLink
+from semdiff.rng import Key
+
+Row = dict[str, Any]
+
+
+def write_markdown(rows: list[Row], path: Path) -> None:
+    """One table for each study."""
+    main = [r for r in rows if r["study"] == "main"]
+    modes = [r for r in rows if r["study"] == "match"]
+    steps = [r for r in rows if r["study"] == "steps"]
+    dial = [r for r in rows if r["study"] == "realism"]
+    state = [r for r in rows if r["study"] == "state"]
+    parts = [f"PSNR in dB (and detail: fine structure as a share of the originals'), {main[0]['images']} test images, AWGN.\n"]
+    parts.append("| CBR | SNR, dB | up-sampler's mean, decoded | posterior mean | sample, 8 steps |\n|---|---|---|---|---|")
+    for place in dict.fromkeys((r["cbr"], r["snr_db"]) for r in main):
+        here = [r for r in main if (r["cbr"], r["snr_db"]) == place]
+        cells = " | ".join(f"{r['psnr_db']:.2f} ({r['detail_ratio']:.2f})" for r in here)
+        parts.append(f"| 1/{1 / place[0]:.1f} | {place[1]:g} | {cells} |")
+    parts.append(
+        f"\nHow the state is matched, same symbols and keys, {modes[0]['images']} images: posterior mean / sample of 8 steps, PSNR in dB.\n"
+    )
+    names = list(dict.fromkeys(r["match"] for r in modes))
+    parts.append(f"| CBR | SNR, dB | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
+    for place in dict.fromkeys((r["cbr"], r["snr_db"]) for r in modes):
+        modes_here = {(r["match"], r["realism"]): r["psnr_db"] for r in modes if (r["cbr"], r["snr_db"]) == place}
+        parts.append(
+            f"| 1/{1 / place[0]:.1f} | {place[1]:g} | "
+            + " | ".join(f"{modes_here[n, 0.0]:.2f} / {modes_here[n, 1.0]:.2f}" for n in names)
+            + " |"
+        )
+    parts.append(f"\nSteps, CBR 1/{1 / steps[0]['cbr']:.1f}, {steps[0]['images']} images.\n")
+    parts.append("| SNR, dB | steps | PSNR, dB | detail | ms an image |\n|---|---|---|---|---|")
+    parts += [f"| {r['snr_db']:g} | {r['steps']} | {r['psnr_db']:.2f} | {r['detail_ratio']:.2f} | {r['milliseconds']:.2f} |" for r in steps]
+    parts.append(f"\nThe realism dial, CBR 1/{1 / dial[0]['cbr']:.1f}, {dial[0]['snr_db']:g} dB, {dial[0]['images']} images.\n")
+    parts.append("| realism | PSNR, dB | detail |\n|---|---|---|")
+    parts += [f"| {r['realism']:g} | {r['psnr_db']:.2f} | {r['detail_ratio']:.2f} |" for r in dial]
+    parts.append("\nMoments of (x_t - sqrt(alpha_bar) z) / sqrt(1 - alpha_bar); the forward process has 0, 1 and 3.\n")
+    parts.append("| CBR | SNR, dB | state | t | mean | variance | kurtosis |\n|---|---|---|---|---|---|---|")
+    for r in state:
+        moments = f"{r['mean']:.3f} | {r['variance_ratio']:.3f} | {r['kurtosis']:.2f}"
+        parts.append(f"| 1/{1 / r['cbr']:.1f} | {r['snr_db']:g} | {r['state']} | {r['t']:.0f} | {moments} |")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+def write_picture(link: SemanticLink, images: Tensor, path: Path, count: int = 16, scale: int = 2) -> None:
+    """Rows: the originals, then for each SNR (0, 5, 10 dB; largest CBR) the up-sampler's mean, the posterior mean and a sample."""
+    few = images[:count]
+    rows = [few]
+    for snr_db in (0.0, 5.0, 10.0):
+        for setting in ({"diffusion": False}, {"realism": 0.0}, {"realism": 1.0}):
+            rows.append(link.transmit(few, snr_db, key=Key(7), **setting).images)
+    sheet = torch.cat([torch.cat(list(row[:, 0]), 1) for row in rows], 0)
+    write_grey_png(sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1), path)
+
+
+def write_grey_png(image: Tensor, path: Path) -> None:
+    """(H, W) in [0, 1] as an 8-bit grey PNG, by the standard library alone."""
+    pixels = (image * 255).round().clamp(0, 255).to(torch.uint8)
+    height, width = pixels.shape
+    lines = b"".join(b"\0" + bytes(row.tolist()) for row in pixels)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b""))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3: the down- and up-sampler around the channel, on latents, with the fused loss.
+
+A random SNR for each sample, and every rate in each batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semdiff.channel import AWGN
+from semdiff.link.networks import Downsampler, Upsampler
+from semdiff.link.symbols import features_to_symbols, symbols_to_features
+from semdiff.loss import upsampler_loss
+from semdiff.rng import Key, normal
+from semdiff.training.diffusion import uniform
+from semdiff.training.engine import Stage
+from semdiff.vae import GaussianSample
+
+SNR_DB = (-7.0, 18.0)  # a little wider than what is measured, so that its ends are not the ends of what was learned
+TRANSMITTER_ERROR_DB = 2.0  # standard deviation of what the transmitter believes about the SNR
+
+
+class Crossing(NamedTuple):
+    """What the up-sampler says after the channel, and the channel's noise variance, float64 (B,)."""
+
+    gaussian: GaussianSample
+    noise_var: Tensor
+
+
+def cross_channel(downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key) -> Crossing:
+    """Latents (B, C, h, w) over AWGN at random SNRs, the batch cut into equal parts, one for each number of symbol channels in `rates`."""
+    snr_key, error_key, channel_key, draw_key = key.split(4)
+    total = downsampler.config.symbol_channels
+    snr_db = uniform(z.shape[0], snr_key, *SNR_DB).to(z.device)
+    believed = snr_db + TRANSMITTER_ERROR_DB * normal(snr_db.shape, error_key).to(z.device)
+    parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(z.shape[0]).chunk(len(rates)))]
+    rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(z.device)
+    features = downsampler(z, believed, rate)
+    arrived = []
+    for i, (part, channels) in enumerate(parts):
+        symbols = features_to_symbols(features[part], channels)
+        received = AWGN()(symbols, snr_db[part].double(), channel_key.fold_in(i))
+        arrived.append(symbols_to_features(received.y, channels, tuple(features.shape[1:])))
+    return Crossing(upsampler(torch.cat(arrived), snr_db, rate, draw_key), 10 ** (-0.1 * snr_db.double()))
+
+
+class ResamplingStage(Stage):
+    """forward(key, latents): the fused loss, and for reading the error of the estimate of z and the mean squared z-score (1 if honest)."""
+
+    def __init__(
+        self, downsampler: Downsampler, upsampler: Upsampler, rates: tuple[int, ...], lambda_prior: float = 0.0, lambda_match: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.downsampler, self.upsampler = downsampler, upsampler
+        self.rates, self.lambda_prior, self.lambda_match = rates, lambda_prior, lambda_match
+
+    def forward(self, key: Key, z: Tensor) -> dict[str, Tensor]:
+        crossing_key, loss_key = key.split(2)
+        crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key)
+        _, mean, logvar = crossing.gaussian
+        a = 1 / (1 + crossing.noise_var)
+        loss = upsampler_loss(mean, logvar, z, a, self.lambda_prior, self.lambda_match, loss_key)
+        with torch.no_grad():
+            error = (mean / a.sqrt().to(mean)[:, None, None, None] - z).square().mean()
+        return {"loss": loss.total, "match": loss.match, "error": error}
