@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 SOURCES := $(shell find cpp python -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \
-             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name '*.npz' \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
+             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name "*.npy" \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
 
 .PHONY: help demo test fast lint ctest pytest sanitize bench install clean
 
@@ -80,5 +80,5 @@ $(VENV)/.catch2: | $(VENV)/.torch
 	@touch $@
 
 $(VENV)/.data: | $(VENV)/.torch
-	@test -d /usr/share/datasets/fashion-mnist || test -n "$${SEMDIFF_DATA:-}" || tools/debian.sh dataset-fashion-mnist
+	@test -d /usr/share/datasets/fashion-mnist || test -n "$${SEMDIFF_FASHION_MNIST:-}" || tools/debian.sh dataset-fashion-mnist
 	@touch $@

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import semdiff
 from semdiff.cli import main
 from semdiff.cli.output import psnr_db, write_beside
-from semdiff.cli.pictures import demo_images, load_grey
+from semdiff.cli.pictures import load_grey
+from semdiff.data import sample_images
 
 pytest.importorskip("diffusers")
 Image = pytest.importorskip("PIL.Image")
@@ -62,7 +63,7 @@ def write_image(path: Path, size: tuple[int, int] = (28, 28), mode: str = "L", c
 
 
 def write_shirt(path: Path) -> Path:
-    Image.fromarray((demo_images()[SHIRT, 0] * 255).round().to(torch.uint8).numpy()).save(path)
+    Image.fromarray((sample_images()[SHIRT, 0] * 255).round().to(torch.uint8).numpy()).save(path)
     return path
 
 
@@ -129,7 +130,7 @@ def test_demo_json(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "a.png").exists()
 
 
-def test_demo_images_are_the_data_sets() -> None:
+def test_sample_images_are_the_data_sets() -> None:
     from semdiff.data import fashion_mnist
 
     try:
@@ -137,7 +138,7 @@ def test_demo_images_are_the_data_sets() -> None:
     except FileNotFoundError:
         pytest.skip("Fashion-MNIST is not on this machine")
     first = [int((labels == c).nonzero()[0]) for c in range(10)]
-    assert torch.equal(demo_images(), images[first])
+    assert torch.equal(sample_images(), images[first])
 
 
 # --- transmit ----------------------------------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_transmit_is_the_links(model: Path, tmp_path: Path) -> None:
     for seed in ("0", "1"):
         assert call("transmit", shirt, "--model", model, "--steps", "2", "--seed", seed, "--out", seed).exit_code == 0
     link = semdiff.link.SemanticLink.from_pretrained(model)
-    expected = link.transmit(demo_images()[:1], 10.0, steps=2, key=semdiff.Key(0).fold_in(0)).images
+    expected = link.transmit(sample_images()[:1], 10.0, steps=2, key=semdiff.Key(0).fold_in(0)).images
     with Image.open("0/shirt.png") as picture:
         assert np.array_equal(np.array(picture), (expected[0, 0] * 255).round().to(torch.uint8).numpy())
     assert Path("0/shirt.png").read_bytes() != Path("1/shirt.png").read_bytes()

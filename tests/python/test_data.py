@@ -79,11 +79,9 @@ def test_images_and_labels():
 
 def test_sample_images_come_with_the_package():
     images = sample_images()
-    assert images.shape == (16, 1, 28, 28)
+    assert images.shape == (10, 1, 28, 28)
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1
 
 
 @needs_data
-def test_sample_images_are_test_images():
-    assert torch.equal(sample_images(), fashion_mnist("test").images[:16])

@@ -19,7 +19,7 @@ def test_there_is_code() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(len(BLOCKS))])
 def test_code_runs_as_pasted(block: str) -> None:
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, str(ROOT / "README.md"), "exec"), {"__name__": "readme"})
 
 
 def test_linked_files_exist() -> None:

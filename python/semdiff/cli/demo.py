@@ -14,8 +14,9 @@ from torch import Tensor
 
 from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
 from semdiff.cli.output import print_json, psnr_db, ratio
-from semdiff.cli.pictures import demo_images, save_png
+from semdiff.cli.pictures import save_png
 from semdiff.cli.sheet import Band, draw
+from semdiff.data import sample_images
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Send ten real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it."""
-    images = demo_images()
+    images = sample_images()
     link = load_link(model)
     out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
     for options in RECEPTIONS.values():  # what only a first call pays is not measured below

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import io
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +74,3 @@ def to_picture(image: Tensor) -> Image:
 
 def save_png(picture: Image, path: Path) -> None:
     write_beside(path, lambda file: picture.save(file, "PNG", optimize=True))
-
-
-def demo_images() -> Tensor:
-    """The first test image of each of Fashion-MNIST's ten classes (Zalando SE, MIT licence), shipped in the package: (10, 1, 28, 28)."""
-    require_pillow()
-    from PIL import Image
-
-    with Image.open(io.BytesIO((files("semdiff.cli") / "demo_images.png").read_bytes())) as strip:
-        pixels = torch.from_numpy(np.array(strip, np.float32) / 255)
-    return torch.stack(pixels.split(28, dim=1)).unsqueeze(1)
