@@ -82,6 +82,3 @@ def test_sample_images_come_with_the_package():
     assert images.shape == (10, 1, 28, 28)
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1
-
-
-@needs_data
