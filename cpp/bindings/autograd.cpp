@@ -14,11 +14,11 @@
 #include "semdiff/vae.h"
 
 // The operator below autograd, or (in a backward) anywhere: found once, called through the dispatcher.
-#define SEMDIFF_CALL(NAME, ...)                                                                                                             \
-  ([]() -> const auto& {                                                                                                                    \
-    static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow("semdiff::" #NAME, "").typed<decltype(::semdiff::NAME)>();     \
-    return handle;                                                                                                                          \
-  }())                                                                                                                                      \
+#define SEMDIFF_CALL(NAME, ...)                                                                                                          \
+  ([]() -> const auto& {                                                                                                                 \
+    static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow("semdiff::" #NAME, "").typed<decltype(::semdiff::NAME)>(); \
+    return handle;                                                                                                                       \
+  }())                                                                                                                                   \
       .call(__VA_ARGS__)
 
 namespace {
@@ -142,9 +142,8 @@ struct DdimStep : Function<DdimStep> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     refuse_double("ddim_step");
     const variable_list v = ctx->get_saved_variables();
-    auto [grad_x, grad_output] =
-        SEMDIFF_CALL(ddim_step_backward, grads[0], v[0], v[1], v[2], v[3], v[4], ctx->saved_data["eta"].toDouble(),
-                     ctx->saved_data["prediction"].toStringView(), ctx->saved_data["clip"].toOptional<double>());
+    auto [grad_x, grad_output] = SEMDIFF_CALL(ddim_step_backward, grads[0], v[0], v[1], v[2], v[3], v[4], ctx->saved_data["eta"].toDouble(),
+                                              ctx->saved_data["prediction"].toStringView(), ctx->saved_data["clip"].toOptional<double>());
     variable_list out(9);
     out[0] = grad_x;
     out[1] = grad_output;
@@ -162,8 +161,8 @@ Tensor ddim_step(const Tensor& x, const Tensor& output, const Tensor& t, const T
 
 struct Dpmpp2mStep : Function<Dpmpp2mStep> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& output, const optional<Tensor>& previous_x0,
-                               const optional<Tensor>& t_previous, const Tensor& t, const Tensor& s, const Tensor& table, std::string_view prediction,
-                               optional<double> clip) {
+                               const optional<Tensor>& t_previous, const Tensor& t, const Tensor& s, const Tensor& table,
+                               std::string_view prediction, optional<double> clip) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({x, output, previous_x0.value_or(Tensor()), t_previous.value_or(Tensor()), t, s, table});
     ctx->saved_data["prediction"] = std::string(prediction);

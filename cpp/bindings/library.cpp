@@ -11,7 +11,7 @@
 
 // Argument lists that several operators share.
 #define STEP "Tensor x, Tensor output, Tensor t, Tensor s, Tensor alphas_cumprod, float eta, str prediction, float? clip"
-#define STEP_2M                                                                                                                  \
+#define STEP_2M                                                                                                                   \
   "Tensor x, Tensor output, Tensor? previous_x0, Tensor? t_previous, Tensor t, Tensor s, Tensor alphas_cumprod, str prediction, " \
   "float? clip"
 #define LOSS "Tensor mu, Tensor logvar, Tensor z, Tensor alpha_bar, float lambda_prior, float lambda_match, Tensor key"

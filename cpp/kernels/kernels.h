@@ -45,8 +45,8 @@ struct Table {
   // out = signal[row] * x + noise[row] * n; a null signal means 1.
   void (*diffuse)(Real* out, const Real* x, const Real* signal, const Real* noise, std::int64_t row_length, std::int64_t first,
                   std::int64_t count, PhiloxKey key);
-  double (*dot)(const Real* a, const Real* b, std::int64_t count);               // count <= kBlock
-  double (*squared_distance)(const Real* a, const Real* b, std::int64_t count);  // count <= kBlock
+  double (*dot)(const Real* a, const Real* b, std::int64_t count);                                             // count <= kBlock
+  double (*squared_distance)(const Real* a, const Real* b, std::int64_t count);                                // count <= kBlock
   void (*scale_add)(Real* out, const Real* x, Real x_scale, const Real* y, Real y_scale, std::int64_t count);  // null y: x alone
   void (*step)(Real* x_s, Real* x0, const Real* x, const Real* output, const Real* previous_x0, const StepCoefficients* rows,
                std::int64_t row_length, double clip, std::int64_t first, std::int64_t count, PhiloxKey key);

@@ -12,8 +12,8 @@ SEMDIFF_ISA_BEGIN
 
 template <typename Real>
 LossSums upsampler_loss(Real* __restrict grad_mu, Real* __restrict grad_logvar, const Real* __restrict mu, const Real* __restrict logvar,
-                        const Real* __restrict z, const double* alpha_bar, std::int64_t row_length, LossWeights weights,
-                        std::int64_t first, std::int64_t count, PhiloxKey key) {
+                        const Real* __restrict z, const double* alpha_bar, std::int64_t row_length, LossWeights weights, std::int64_t first,
+                        std::int64_t count, PhiloxKey key) {
   constexpr Real most = Real(kLogvarClamp);
   alignas(64) Real reconstruction[kBlock], prior[kBlock], match[kBlock];  // holds the random numbers first
   normal(reconstruction, first, count, key);

@@ -16,8 +16,8 @@ struct Format<float> {
   using UInt = std::uint32_t;
   static constexpr int mantissa = 23;
   static constexpr Int bias = 127;
-  static constexpr Int half = 0x3f000000;       // bits of 0.5
-  static constexpr Int sqrt_half = 0x3f3504f3;  // bits of sqrt(1/2)
+  static constexpr Int half = 0x3f000000;            // bits of 0.5
+  static constexpr Int sqrt_half = 0x3f3504f3;       // bits of sqrt(1/2)
   static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
   static constexpr float exp_min = -87.0f, exp_max = 88.0f;
   static constexpr int log_terms = 5, trig_terms = 5, exp_terms = 7;
@@ -105,9 +105,9 @@ template <typename Real>
 SEMDIFF_INLINE void sincos_turn(std::uint32_t turn, Real& sine, Real& cosine) {
   using F = Format<Real>;
   using Int = typename F::Int;
-  const std::uint32_t quadrant = (turn + 0x20000000u) >> 30;                         // nearest multiple of a quarter turn
-  const auto rest = static_cast<std::int32_t>(turn - (quadrant << 30));               // within +- an eighth of a turn
-  const Real a = static_cast<Real>(rest) * Real(kPi / 2147483648.0);                  // |a| <= pi/4
+  const std::uint32_t quadrant = (turn + 0x20000000u) >> 30;             // nearest multiple of a quarter turn
+  const auto rest = static_cast<std::int32_t>(turn - (quadrant << 30));  // within +- an eighth of a turn
+  const Real a = static_cast<Real>(rest) * Real(kPi / 2147483648.0);     // |a| <= pi/4
   const Real a2 = a * a;
   // Taylor series: sin a = a (1 - a^2/3! + ...), cos a = 1 - a^2/2! + ...
   constexpr int n = F::trig_terms;

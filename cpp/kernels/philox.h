@@ -10,7 +10,6 @@
 
 SEMDIFF_ISA_BEGIN
 
-
 struct PhiloxWords {
   std::uint32_t w0, w1, w2, w3;
 };
@@ -23,8 +22,8 @@ SEMDIFF_INLINE PhiloxWords philox(PhiloxWords c, std::uint32_t k0, std::uint32_t
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{kPhiloxM0} * c.w0;
     const std::uint64_t p1 = std::uint64_t{kPhiloxM1} * c.w2;
-    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c.w1 ^ k0, static_cast<std::uint32_t>(p1),
-         static_cast<std::uint32_t>(p0 >> 32) ^ c.w3 ^ k1, static_cast<std::uint32_t>(p0)};
+    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c.w1 ^ k0, static_cast<std::uint32_t>(p1), static_cast<std::uint32_t>(p0 >> 32) ^ c.w3 ^ k1,
+         static_cast<std::uint32_t>(p0)};
     k0 += kPhiloxW0;
     k1 += kPhiloxW1;
   }
@@ -64,7 +63,8 @@ struct WideWords {
 // of kPhiloxStep past count.
 constexpr std::int32_t kPhiloxStep = 32;
 
-SEMDIFF_INLINE void philox_block(std::uint32_t* __restrict w, std::int64_t stride, std::uint64_t seed, std::uint64_t counter, std::int32_t count) {
+SEMDIFF_INLINE void philox_block(std::uint32_t* __restrict w, std::int64_t stride, std::uint64_t seed, std::uint64_t counter,
+                                 std::int32_t count) {
   auto k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
 #if defined(__AVX2__)
   using W = WideWords;

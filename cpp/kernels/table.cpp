@@ -16,10 +16,18 @@ namespace {
 template <typename Real>
 constexpr Table<Real> make_table() {
   return {
-      normal<Real>,        diffuse<Real>,         dot<Real>,
-      squared_distance<Real>, scale_add<Real>,    step<Real>,
-      step_backward<Real>, reparameterize<Real>,  reparameterize_backward<Real>,
-      bounded_draw<Real>,  bounded_draw_backward<Real>, upsampler_loss<Real>,
+      normal<Real>,
+      diffuse<Real>,
+      dot<Real>,
+      squared_distance<Real>,
+      scale_add<Real>,
+      step<Real>,
+      step_backward<Real>,
+      reparameterize<Real>,
+      reparameterize_backward<Real>,
+      bounded_draw<Real>,
+      bounded_draw_backward<Real>,
+      upsampler_loss<Real>,
   };
 }
 

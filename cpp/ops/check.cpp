@@ -13,8 +13,8 @@ at::Tensor to_coefficients(const at::Tensor& x, const char* name) {
 std::int64_t check_rows(const at::Tensor& coefficients, const char* name, const at::Tensor& x, const char* x_name) {
   std::int64_t dims = coefficients.dim();
   while (dims > 0 && coefficients.size(dims - 1) == 1) --dims;
-  TORCH_CHECK_VALUE(dims <= x.dim() && coefficients.sizes().slice(0, static_cast<std::size_t>(dims)) ==
-                                           x.sizes().slice(0, static_cast<std::size_t>(dims)),
+  TORCH_CHECK_VALUE(dims <= x.dim() &&
+                        coefficients.sizes().slice(0, static_cast<std::size_t>(dims)) == x.sizes().slice(0, static_cast<std::size_t>(dims)),
                     name, ": expected shape () or one that begins like ", x_name, "'s ", x.sizes(), ", for example (B,), got ",
                     coefficients.sizes());
   std::int64_t row_length = 1;

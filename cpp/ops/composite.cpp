@@ -55,7 +55,8 @@ at::Tensor normal(at::IntArrayRef size, kernels::PhiloxKey key, at::ScalarType d
 }
 
 at::Tensor normal_like(const at::Tensor& x, kernels::PhiloxKey key) {
-  if (x.is_complex()) return at::view_as_complex(normal(at::view_as_real(x).sizes(), key, c10::toRealValueType(x.scalar_type()), x.device()));
+  if (x.is_complex())
+    return at::view_as_complex(normal(at::view_as_real(x).sizes(), key, c10::toRealValueType(x.scalar_type()), x.device()));
   return normal(x.sizes(), key, computing(x).scalar_type(), x.device());
 }
 

@@ -13,8 +13,8 @@
 
 namespace semdiff {
 
-using kernels::kBlock;
 using composite::LossResult;
+using kernels::kBlock;
 using kernels::LossSums;
 
 namespace composite {
@@ -43,7 +43,7 @@ LossResult upsampler_loss(const at::Tensor& mu, const at::Tensor& logvar, const 
 namespace {
 
 LossResult run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor& z, const at::Tensor& alpha_bar, double lambda_prior,
-           double lambda_match, const at::Tensor& key, bool gradients) {
+               double lambda_match, const at::Tensor& key, bool gradients) {
   check_floating(mu, "mu");
   check_same(mu, "mu", logvar, "logvar");
   check_same(mu, "mu", z, "z");
@@ -71,18 +71,18 @@ LossResult run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor&
   SEMDIFF_DISPATCH(mu.scalar_type(), "upsampler_loss", [&] {
     using Real = RealOf<scalar_t>;
     const auto& table = table_for<scalar_t>();
-    stream<scalar_t, 3, 2>(size, kRandomGrainBlocks,
-                           {m.const_data_ptr<scalar_t>(), l.const_data_ptr<scalar_t>(), target.const_data_ptr<scalar_t>()},
-                           {gradients ? out.grad_mu.mutable_data_ptr<scalar_t>() : nullptr,
-                            gradients ? out.grad_logvar.mutable_data_ptr<scalar_t>() : nullptr},
-                           [&](std::int64_t begin, std::int64_t total, const auto& in, const auto& o) {
-                             for (std::int64_t done = 0; done < total; done += kBlock) {
-                               const auto skip = [done](Real* p) { return p ? p + done : nullptr; };
-                               partial[static_cast<std::size_t>((begin + done) / kBlock)] = table.upsampler_loss(
-                                   skip(o[0]), skip(o[1]), in[0] + done, in[1] + done, in[2] + done, rows.const_data_ptr<double>(),
-                                   row_length, weights, begin + done, std::min(kBlock, total - done), k);
-                             }
-                           });
+    stream<scalar_t, 3, 2>(
+        size, kRandomGrainBlocks, {m.const_data_ptr<scalar_t>(), l.const_data_ptr<scalar_t>(), target.const_data_ptr<scalar_t>()},
+        {gradients ? out.grad_mu.mutable_data_ptr<scalar_t>() : nullptr,
+         gradients ? out.grad_logvar.mutable_data_ptr<scalar_t>() : nullptr},
+        [&](std::int64_t begin, std::int64_t total, const auto& in, const auto& o) {
+          for (std::int64_t done = 0; done < total; done += kBlock) {
+            const auto skip = [done](Real* p) { return p ? p + done : nullptr; };
+            partial[static_cast<std::size_t>((begin + done) / kBlock)] =
+                table.upsampler_loss(skip(o[0]), skip(o[1]), in[0] + done, in[1] + done, in[2] + done, rows.const_data_ptr<double>(),
+                                     row_length, weights, begin + done, std::min(kBlock, total - done), k);
+          }
+        });
   });
   LossSums sums{};
   for (const LossSums& p : partial) {  // in index order: the same for any number of threads

@@ -24,8 +24,9 @@ at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dt
   at::Tensor out = at::empty(size, at::TensorOptions().dtype(dtype));
   SEMDIFF_DISPATCH(dtype, "normal", [&] {
     const auto& table = table_for<scalar_t>();
-    stream<scalar_t, 0, 1>(out.numel(), kRandomGrainBlocks, {}, {out.mutable_data_ptr<scalar_t>()},
-                           [&](std::int64_t first, std::int64_t count, const auto&, const auto& o) { table.normal(o[0], first, count, k); });
+    stream<scalar_t, 0, 1>(
+        out.numel(), kRandomGrainBlocks, {}, {out.mutable_data_ptr<scalar_t>()},
+        [&](std::int64_t first, std::int64_t count, const auto&, const auto& o) { table.normal(o[0], first, count, k); });
   });
   return out;
 }

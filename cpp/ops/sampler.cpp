@@ -41,9 +41,10 @@ struct Span {
 std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const at::Tensor& s, const at::Tensor& alphas_cumprod,
                         std::int64_t& row_length) {
   TORCH_CHECK_VALUE(t.sizes() == s.sizes(), "s: expected the shape of t, ", t.sizes(), ", got ", s.sizes());
-  TORCH_CHECK_VALUE(t.dim() == 0 || (t.dim() == 1 && x.dim() >= 1 && t.size(0) == x.size(0)), "t: expected shape () or (B,) with B = ",
-                    x.dim() >= 1 ? x.size(0) : 1, ", got ", t.sizes());
-  row_length = t.dim() == 0 ? std::max<std::int64_t>(x.numel(), 1) : std::max<std::int64_t>(x.numel() / std::max<std::int64_t>(t.size(0), 1), 1);
+  TORCH_CHECK_VALUE(t.dim() == 0 || (t.dim() == 1 && x.dim() >= 1 && t.size(0) == x.size(0)),
+                    "t: expected shape () or (B,) with B = ", x.dim() >= 1 ? x.size(0) : 1, ", got ", t.sizes());
+  row_length =
+      t.dim() == 0 ? std::max<std::int64_t>(x.numel(), 1) : std::max<std::int64_t>(x.numel() / std::max<std::int64_t>(t.size(0), 1), 1);
   TORCH_CHECK_TYPE(alphas_cumprod.scalar_type() == at::kDouble && alphas_cumprod.dim() == 1 && alphas_cumprod.is_cpu(),
                    "alphas_cumprod: expected a float64 CPU tensor of shape (T,), got ", alphas_cumprod.scalar_type(), " ",
                    alphas_cumprod.sizes());
@@ -128,7 +129,7 @@ namespace composite {
 
 namespace {
 
-at::Tensor row_values(const std::vector<StepCoefficients>& rows, double StepCoefficients::*field, const at::Tensor& x) {
+at::Tensor row_values(const std::vector<StepCoefficients>& rows, double StepCoefficients::* field, const at::Tensor& x) {
   at::Tensor values = at::empty({static_cast<std::int64_t>(rows.size())}, at::TensorOptions().dtype(at::kDouble));
   for (std::size_t i = 0; i < rows.size(); ++i) values.mutable_data_ptr<double>()[i] = rows[i].*field;
   return broadcast_to(rows.size() == 1 ? values.reshape({}) : values, x);
@@ -138,7 +139,7 @@ at::Tensor row_values(const std::vector<StepCoefficients>& rows, double StepCoef
 
 std::tuple<at::Tensor, at::Tensor> step(const std::vector<StepCoefficients>& rows, double clip, const at::Tensor& x,
                                         const at::Tensor& output, const at::Tensor& previous, std::optional<kernels::PhiloxKey> key) {
-  const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
+  const auto of = [&](double StepCoefficients::* field) { return row_values(rows, field, x); };
   const at::Tensor xc = computing(x);
   const at::Tensor x0 = at::clamp(of(&StepCoefficients::from_x) * xc + of(&StepCoefficients::from_output) * computing(output), -clip, clip);
   at::Tensor x_s = of(&StepCoefficients::keep) * xc + of(&StepCoefficients::denoise) * x0;
@@ -150,7 +151,7 @@ std::tuple<at::Tensor, at::Tensor> step(const std::vector<StepCoefficients>& row
 std::tuple<at::Tensor, at::Tensor, at::Tensor> step_backward(const std::vector<StepCoefficients>& rows, double clip,
                                                              const at::Tensor& grad_x_s, const at::Tensor& grad_x0, const at::Tensor& x,
                                                              const at::Tensor& output, bool want_previous) {
-  const auto of = [&](double StepCoefficients::*field) { return row_values(rows, field, x); };
+  const auto of = [&](double StepCoefficients::* field) { return row_values(rows, field, x); };
   const at::Tensor raw = of(&StepCoefficients::from_x) * computing(x) + of(&StepCoefficients::from_output) * computing(output);
   const at::Tensor g_s = grad_x_s.defined() ? computing(grad_x_s) : at::zeros_like(raw);
   at::Tensor g = of(&StepCoefficients::denoise) * g_s;
@@ -178,13 +179,13 @@ std::tuple<at::Tensor, at::Tensor> apply(const std::vector<StepCoefficients>& ro
   if (want_x0) x0 = at::empty(x.sizes(), x.options());
   SEMDIFF_DISPATCH(x.scalar_type(), "solver step", [&] {
     const auto& table = table_for<scalar_t>();
-    stream<scalar_t, 3, 2>(x.numel(), key ? kRandomGrainBlocks : kGrainBlocks,
-                           {xc.const_data_ptr<scalar_t>(), oc.const_data_ptr<scalar_t>(), pc.defined() ? pc.const_data_ptr<scalar_t>() : nullptr},
-                           {x_s.mutable_data_ptr<scalar_t>(), want_x0 ? x0.mutable_data_ptr<scalar_t>() : nullptr},
-                           [&](std::int64_t first, std::int64_t count, const auto& in, const auto& out) {
-                             table.step(out[0], out[1], in[0], in[1], in[2], rows.data(), row_length, clip, first, count,
-                                        key.value_or(kernels::PhiloxKey{}));
-                           });
+    stream<scalar_t, 3, 2>(
+        x.numel(), key ? kRandomGrainBlocks : kGrainBlocks,
+        {xc.const_data_ptr<scalar_t>(), oc.const_data_ptr<scalar_t>(), pc.defined() ? pc.const_data_ptr<scalar_t>() : nullptr},
+        {x_s.mutable_data_ptr<scalar_t>(), want_x0 ? x0.mutable_data_ptr<scalar_t>() : nullptr},
+        [&](std::int64_t first, std::int64_t count, const auto& in, const auto& out) {
+          table.step(out[0], out[1], in[0], in[1], in[2], rows.data(), row_length, clip, first, count, key.value_or(kernels::PhiloxKey{}));
+        });
   });
   return {x_s, x0};
 }
@@ -257,10 +258,10 @@ std::tuple<at::Tensor, at::Tensor> ddim_step_backward(const at::Tensor& grad, co
   return {grad_x, grad_output};
 }
 
-std::tuple<at::Tensor, at::Tensor> dpmpp_2m_step(const at::Tensor& x, const at::Tensor& output, const std::optional<at::Tensor>& previous_x0,
-                                                 const std::optional<at::Tensor>& t_previous, const at::Tensor& t, const at::Tensor& s,
-                                                 const at::Tensor& alphas_cumprod, std::string_view prediction,
-                                                 std::optional<double> clip) {
+std::tuple<at::Tensor, at::Tensor> dpmpp_2m_step(const at::Tensor& x, const at::Tensor& output,
+                                                 const std::optional<at::Tensor>& previous_x0, const std::optional<at::Tensor>& t_previous,
+                                                 const at::Tensor& t, const at::Tensor& s, const at::Tensor& alphas_cumprod,
+                                                 std::string_view prediction, std::optional<double> clip) {
   std::int64_t row_length = 1;
   const auto rows = dpmpp_2m_rows(x, output, previous_x0, t_previous, t, s, alphas_cumprod, prediction, row_length);
   return apply(rows, row_length, parse_clip(clip), x, output, previous_x0.value_or(at::Tensor()), true, {});

@@ -59,8 +59,8 @@ at::Tensor alphas_cumprod(std::string_view kind, std::int64_t steps, double beta
 
 double alpha_bar_at(const double* table, std::int64_t steps, double t, const char* name) {
   if (t == -1.0) return 1.0;
-  TORCH_CHECK_VALUE(t >= 0.0 && t <= static_cast<double>(steps - 1), name, ": expected a time in [0, ", steps - 1,
-                    "] or -1 (clean), got ", t);
+  TORCH_CHECK_VALUE(t >= 0.0 && t <= static_cast<double>(steps - 1), name, ": expected a time in [0, ", steps - 1, "] or -1 (clean), got ",
+                    t);
   const auto floor = static_cast<std::int64_t>(t);
   const double rest = t - static_cast<double>(floor);
   if (rest == 0.0) return table[floor];
@@ -81,8 +81,8 @@ at::Tensor alpha_bar(const at::Tensor& alphas_cumprod, const at::Tensor& t) {
 at::Tensor timestep(const at::Tensor& alphas_cumprod, const at::Tensor& noise_var, std::string_view rounding) {
   const double* table = check_table(alphas_cumprod);
   const std::int64_t steps = alphas_cumprod.size(0);
-  TORCH_CHECK_VALUE(rounding == "none" || rounding == "ceil" || rounding == "nearest",
-                    "rounding: expected none, ceil or nearest, got ", rounding);
+  TORCH_CHECK_VALUE(rounding == "none" || rounding == "ceil" || rounding == "nearest", "rounding: expected none, ceil or nearest, got ",
+                    rounding);
   const at::Tensor variances = to_coefficients(noise_var, "noise_var");
   at::Tensor out = at::empty(variances.sizes(), variances.options());
   const auto* from = variances.const_data_ptr<double>();

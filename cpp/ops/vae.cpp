@@ -49,7 +49,8 @@ void for_rows_of_output(const Shape& shape, std::int64_t first, std::int64_t cou
   }
 }
 
-// block[position ...] <- the interleaved feature rows (gather), or the other way round (scatter). `part` is 0 for means, 1 for log-variances.
+// block[position ...] <- the interleaved feature rows (gather), or the other way round (scatter). `part` is 0 for means, 1 for
+// log-variances.
 template <typename Copy>
 void interleave(const Shape& shape, std::int64_t part, std::int64_t first, std::int64_t count, const Copy& copy) {
   const std::int64_t scale = shape.scale, plane = shape.height * shape.width, start = part * shape.half() * plane;
@@ -90,7 +91,8 @@ void upsample(const Shape& shape, const at::Tensor& features, at::Tensor& sample
       Real *s = scratch[0], *m = scratch[1], *l = scratch[2];
       if constexpr (direct) s = to_sample + first, m = to_mean + first, l = to_logvar + first;
       const auto gather = [&](Real* __restrict to, std::int64_t part) {
-        interleave(shape, part, first, count, [to, from](std::int64_t source, std::int64_t at) { to[at] = static_cast<Real>(from[source]); });
+        interleave(shape, part, first, count,
+                   [to, from](std::int64_t source, std::int64_t at) { to[at] = static_cast<Real>(from[source]); });
       };
       gather(m, 0);
       gather(l, 1);
@@ -150,8 +152,7 @@ at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, const 
   SEMDIFF_DISPATCH(mu.scalar_type(), "reparameterize", [&] {
     const auto& table = table_for<scalar_t>();
     stream<scalar_t, 2, 1>(m.numel(), kRandomGrainBlocks, {m.const_data_ptr<scalar_t>(), l.const_data_ptr<scalar_t>()},
-                           {out.mutable_data_ptr<scalar_t>()},
-                           [&](std::int64_t first, std::int64_t count, const auto& in, const auto& o) {
+                           {out.mutable_data_ptr<scalar_t>()}, [&](std::int64_t first, std::int64_t count, const auto& in, const auto& o) {
                              table.reparameterize(o[0], in[0], in[1], first, count, k);
                            });
   });
@@ -167,9 +168,9 @@ at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sam
   at::Tensor out = at::empty(grad.sizes(), grad.options());
   SEMDIFF_DISPATCH(grad.scalar_type(), "reparameterize_backward", [&] {
     const auto& table = table_for<scalar_t>();
-    stream<scalar_t, 3, 1>(g.numel(), kGrainBlocks, {g.const_data_ptr<scalar_t>(), s.const_data_ptr<scalar_t>(), m.const_data_ptr<scalar_t>()},
-                           {out.mutable_data_ptr<scalar_t>()},
-                           [&](std::int64_t, std::int64_t count, const auto& in, const auto& o) {
+    stream<scalar_t, 3, 1>(g.numel(), kGrainBlocks,
+                           {g.const_data_ptr<scalar_t>(), s.const_data_ptr<scalar_t>(), m.const_data_ptr<scalar_t>()},
+                           {out.mutable_data_ptr<scalar_t>()}, [&](std::int64_t, std::int64_t count, const auto& in, const auto& o) {
                              table.reparameterize_backward(o[0], in[0], in[1], in[2], count);
                            });
   });
@@ -216,9 +217,8 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
                                table.bounded_draw_backward(to_mean, to_raw, skip(in[0]), skip(in[1]), skip(in[2]), skip(in[3]), skip(in[4]),
                                                            skip(in[5]), count);
                                const auto scatter = [&](const Real* values, std::int64_t part) {
-                                 interleave(shape, part, begin + done, count, [&](std::int64_t target, std::int64_t at) {
-                                   to[target] = static_cast<scalar_t>(values[at]);
-                                 });
+                                 interleave(shape, part, begin + done, count,
+                                            [&](std::int64_t target, std::int64_t at) { to[target] = static_cast<scalar_t>(values[at]); });
                                };
                                scatter(to_mean, 0);
                                scatter(to_raw, 1);

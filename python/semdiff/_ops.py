@@ -162,7 +162,9 @@ def _(
     return sample.new_empty((b, 2 * c * scale * scale, h // scale, w // scale))
 
 
-def _loss(mu: Tensor, logvar: Tensor, z: Tensor, alpha_bar: Tensor, lambda_prior: float, lambda_match: float, key: Tensor) -> tuple[Tensor, ...]:
+def _loss(
+    mu: Tensor, logvar: Tensor, z: Tensor, alpha_bar: Tensor, lambda_prior: float, lambda_match: float, key: Tensor
+) -> tuple[Tensor, ...]:
     _check_alike("mu", mu, logvar=logvar, z=z)
     _check_real("mu", mu, alpha_bar=alpha_bar)
     _check_key(key)

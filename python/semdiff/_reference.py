@@ -79,7 +79,7 @@ def alpha_bar(table: Tensor, t: Tensor) -> Tensor:
 
 
 def timestep(table: Tensor, noise_var: Tensor, rounding: str = "none") -> Tensor:
-    """The t with ln(alpha_bar / (1 - alpha_bar)) = -ln(noise_var): steps passed, plus the part of the one it is in; up or to the nearest."""
+    """The t with ln(alpha_bar / (1 - alpha_bar)) = -ln(noise_var): the steps passed and the part of the one it is in; then rounded."""
     a, target = table.logit(), -noise_var.log()
     after = (a > target.unsqueeze(-1)).sum(-1).clamp(1, len(table) - 1)
     t = (after - 1 + (a[after - 1] - target) / (a[after - 1] - a[after])).clamp(0, len(table) - 1)
@@ -93,9 +93,7 @@ def predicted_x0(x: Tensor, output: Tensor, a: Tensor, prediction: str, clip: fl
     return x0 if clip is None else x0.clamp(-clip, clip)
 
 
-def ddim_step(
-    x: Tensor, output: Tensor, a: Tensor, b: Tensor, eta: float, prediction: str, clip: float | None, n: Tensor | None
-) -> Tensor:
+def ddim_step(x: Tensor, output: Tensor, a: Tensor, b: Tensor, eta: float, prediction: str, clip: float | None, n: Tensor | None) -> Tensor:
     """x_s = sqrt(b) x0 + sqrt(1 - b - sigma^2) eps + sigma n, sigma = eta sqrt((1 - b)/(1 - a)) sqrt(1 - a/b); a, b: alpha_bar at t, s."""
     a, b = _rows(a, x), _rows(b, x)
     x0 = predicted_x0(x, output, a, prediction, clip)

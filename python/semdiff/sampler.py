@@ -7,7 +7,6 @@ clean data "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from semdiff._ops import ops
 from semdiff.matching import DiffusionState
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule, to_times
+from semdiff.schedule import NoiseSchedule, to_count, to_times
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["eps", "x0", "v"]
@@ -101,10 +100,7 @@ def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
 
     The last evaluation stands one interval before the schedule's first step, so none is spent where nearly no noise is left.
     """
-    try:
-        steps = operator.index(steps)
-    except TypeError:
-        raise TypeError(f"steps: expected an integer, got {type(steps).__name__}") from None
+    steps = to_count(steps, "steps")
     if not 1 <= steps <= schedule.T:
         raise ValueError(f"steps: expected a number in [1, {schedule.T}], got {steps}")
     if t.dim() != 1:

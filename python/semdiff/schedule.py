@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Literal
 
 import torch
@@ -39,6 +40,14 @@ def to_number(value: Any, name: str) -> float:
     raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}")
 
 
+def to_count(value: Any, name: str) -> int:
+    """An integer. TypeError for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+
+
 class NoiseSchedule:
     """alpha_bar[0..T-1] of a variance-preserving diffusion, q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t).
 
@@ -61,17 +70,17 @@ class NoiseSchedule:
     @classmethod
     def scaled_linear(cls, T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> NoiseSchedule:
         """sqrt(beta) linear in t: the schedule of latent diffusion (Rombach et al., 2022)."""
-        return cls(ops.alphas_cumprod.default("scaled_linear", T, beta_start, beta_end))
+        return cls(ops.alphas_cumprod.default("scaled_linear", to_count(T, "T"), beta_start, beta_end))
 
     @classmethod
     def linear(cls, T: int = 1000, beta_start: float = 0.0001, beta_end: float = 0.02) -> NoiseSchedule:
         """beta linear in t (Ho, Jain, Abbeel, 2020)."""
-        return cls(ops.alphas_cumprod.default("linear", T, beta_start, beta_end))
+        return cls(ops.alphas_cumprod.default("linear", to_count(T, "T"), beta_start, beta_end))
 
     @classmethod
     def cosine(cls, T: int = 1000) -> NoiseSchedule:
         """alpha_bar a squared cosine (Nichol and Dhariwal, 2021), beta capped at 0.999."""
-        return cls(ops.alphas_cumprod.default("cosine", T, 0.0, 0.0))
+        return cls(ops.alphas_cumprod.default("cosine", to_count(T, "T"), 0.0, 0.0))
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: Any) -> NoiseSchedule:

@@ -43,11 +43,13 @@ def measure(case: Any, size: int, threads: int, rounds: int, compiled: bool) -> 
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| op | elements | threads | ours, µs | ns/element | × eager (10-90 %) | × torch.compile (10-90 %) |", "|---|---:|---:|---:|---:|---:|---:|"]
+    heads = ("op", "elements", "threads", "ours, µs", "ns/element", "× eager (10-90 %)", "× torch.compile (10-90 %)")
+    lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|---:|---:|---:|"]
     for r in rows:
         cells = [f"{r[k]['ratio']:.1f} ({r[k]['p10']:.1f}-{r[k]['p90']:.1f})" if k in r else "" for k in ("eager", "compile")]
         per_element = r["microseconds"] * 1e3 / r["elements"]
-        lines.append(f"| {r['op']} | {r['elements']:,} | {r['threads']} | {r['microseconds']:,.1f} | {per_element:.2f} | {cells[0]} | {cells[1]} |")
+        numbers = (f"{r['elements']:,}", str(r["threads"]), f"{r['microseconds']:,.1f}", f"{per_element:.2f}")
+        lines.append(f"| {' | '.join((r['op'], *numbers, *cells))} |")
     return "\n".join(lines)
 
 
@@ -67,7 +69,8 @@ def main() -> None:
         print(f"\r{i + 1}/{len(jobs)} {case.name:40s}", end="", file=sys.stderr, flush=True)
         rows.append(measure(case, size, threads, args.rounds, not args.no_compile))
     print(file=sys.stderr)
-    table = f"torch {torch.__version__}, {info['compiler']}, instruction set {info['isa']}, {args.rounds} interleaved rounds\n\n{markdown(rows)}"
+    setting = f"torch {torch.__version__}, {info['compiler']}, instruction set {info['isa']}, {args.rounds} interleaved rounds"
+    table = f"{setting}\n\n{markdown(rows)}"
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows}, indent=1))

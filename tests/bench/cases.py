@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is timed: each operator beside its eager PyTorch form, written as a careful user would write it. torch.compile takes the eager form."""
+"""What is timed: each operator beside its eager PyTorch form, written as a careful user would; torch.compile takes the eager form."""
 
 from __future__ import annotations
 

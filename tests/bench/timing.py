@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interleaved timing: every variant once a round, so that a slow minute of the machine hits all of them alike; ratios are taken within rounds."""
+"""Interleaved timing: every variant once a round, so that a slow minute hits all of them alike; ratios are taken within rounds."""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ TEMPLATE_TEST_CASE("equal bits: the sums of a block, and scale_add", "", float, 
       CHECK(table_of<Real>(*k).squared_distance(x.data(), y.data(), n) == base.squared_distance(x.data(), y.data(), n));
     }
     long double sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<long double>(x[static_cast<std::size_t>(i)]) * static_cast<long double>(y[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = 0; i < n; ++i)
+      sum += static_cast<long double>(x[static_cast<std::size_t>(i)]) * static_cast<long double>(y[static_cast<std::size_t>(i)]);
     CHECK(base.dot(x.data(), y.data(), n) == Approx(static_cast<double>(sum)).margin(1e-12));
   }
   for (const bool two : {false, true}) {
@@ -166,8 +167,8 @@ TEMPLATE_TEST_CASE("equal bits: upsampler_loss", "", float, double) {
     for (const bool gradients : {false, true}) {
       check_equal<Real>(kBlock, [&](const Table<Real>& t, std::int64_t n, std::vector<Real>& out) {
         out = filled<Real>(2 * n);
-        const LossSums s = t.upsampler_loss(gradients ? out.data() : nullptr, gradients ? out.data() + n : nullptr, mu.data(), logvar.data(),
-                                            z.data(), alpha_bar.data(), row_length, {0.1, 0.2, 0.01}, 1, n, kKey);
+        const LossSums s = t.upsampler_loss(gradients ? out.data() : nullptr, gradients ? out.data() + n : nullptr, mu.data(),
+                                            logvar.data(), z.data(), alpha_bar.data(), row_length, {0.1, 0.2, 0.01}, 1, n, kKey);
         for (const double v : {s.reconstruction, s.prior, s.match}) {
           out.push_back(static_cast<Real>(v));
           out.push_back(static_cast<Real>(v - static_cast<double>(static_cast<Real>(v))));  // the double's other digits

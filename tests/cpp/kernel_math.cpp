@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The polynomials against libm in long double. This file compiles math.h once more, in a namespace of its own.
 #define SEMDIFF_ISA test_of_math
-#include "rng.h"
-
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <limits>
 #include <type_traits>
+
+#include "rng.h"
 
 namespace m = semdiff::kernels::test_of_math;
 
@@ -16,7 +15,8 @@ namespace {
 template <typename Real>
 long double ulps(Real got, long double expected) {
   const auto rounded = static_cast<Real>(std::abs(expected));
-  const long double ulp = static_cast<long double>(std::nextafter(rounded, std::numeric_limits<Real>::max())) - static_cast<long double>(rounded);
+  const long double ulp =
+      static_cast<long double>(std::nextafter(rounded, std::numeric_limits<Real>::max())) - static_cast<long double>(rounded);
   return std::abs(static_cast<long double>(got) - expected) / ulp;
 }
 
@@ -89,7 +89,8 @@ TEMPLATE_TEST_CASE("sincos_turn: exact quarter turns, error below 1 epsilon else
   for (int i = 0; i < 400000; ++i, turn += 2654435769u) {  // the golden ratio: spreads over the whole circle
     const long double angle = 2 * 3.14159265358979323846264338328L * static_cast<long double>(turn) / 4294967296.0L;
     const auto [s, c] = both(turn);
-    most = std::max({most, std::abs(static_cast<long double>(s) - std::sin(angle)), std::abs(static_cast<long double>(c) - std::cos(angle))});
+    most =
+        std::max({most, std::abs(static_cast<long double>(s) - std::sin(angle)), std::abs(static_cast<long double>(c) - std::cos(angle))});
   }
   CHECK(most < static_cast<long double>(std::numeric_limits<TestType>::epsilon()));
 }

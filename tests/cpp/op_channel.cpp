@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "semdiff/channel.h"
-
 #include "op_test.h"
+#include "semdiff/channel.h"
 
 namespace semdiff {
 
@@ -14,8 +13,8 @@ constexpr at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kHalf, at::kBF
 TEST_CASE("normal: kernel and composite draw the same numbers") {
   for (const at::ScalarType dtype : kRealTypes) {
     for (const std::int64_t count : {0, 1, 3, 1025, 5000}) {
-      check_close(normal({count}, key_of(5, 0xfffffff0), dtype, at::kCPU), composite::normal({count}, words_of(5, 0xfffffff0), dtype, at::kCPU),
-                  tolerance(dtype), "normal");
+      check_close(normal({count}, key_of(5, 0xfffffff0), dtype, at::kCPU),
+                  composite::normal({count}, words_of(5, 0xfffffff0), dtype, at::kCPU), tolerance(dtype), "normal");
     }
   }
 }
@@ -43,10 +42,10 @@ TEST_CASE("normalize_power: kernel and composite, forward and backward, a sample
     check_close(scale, expected_scale, std::min(tol, 4e-6), "scale");
     CHECK(scale[1].item<double>() == 0.0);
     const at::Tensor grad = random({4, 1500}, 2, dtype), grad_scale = random({4}, 3, scale.scalar_type());
-    check_close(normalize_power_backward(grad, grad_scale, out, scale), composite::normalize_power_backward(grad, grad_scale, out, scale), tol,
-                "backward");
-    check_close(normalize_power_backward(grad, std::nullopt, out, scale), composite::normalize_power_backward(grad, std::nullopt, out, scale),
-                tol, "backward without the scale's");
+    check_close(normalize_power_backward(grad, grad_scale, out, scale), composite::normalize_power_backward(grad, grad_scale, out, scale),
+                tol, "backward");
+    check_close(normalize_power_backward(grad, std::nullopt, out, scale),
+                composite::normalize_power_backward(grad, std::nullopt, out, scale), tol, "backward without the scale's");
     for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{{0, 3}, {2, 0}}) {
       const at::Tensor empty = at::empty(shape, at::TensorOptions().dtype(dtype));
       const auto [e, es] = normalize_power(empty);

@@ -26,15 +26,16 @@ void check_throws(F call, const std::string& text) {
 }  // namespace
 
 TEST_CASE("wrong arguments: the type of the error and its text") {
-  const at::Tensor x = at::ones({2, 3}), key = key_of(1), table = alphas_cumprod("linear", 10, 0.0001, 0.02), one = doubles({1}).reshape({});
-  const auto step = [&](double t, double s) {
-    return ddim_step(x, x, one * t, one * s, table, 0.0, "eps", std::nullopt, std::nullopt);
-  };
+  const at::Tensor x = at::ones({2, 3}), key = key_of(1), table = alphas_cumprod("linear", 10, 0.0001, 0.02),
+                   one = doubles({1}).reshape({});
+  const auto step = [&](double t, double s) { return ddim_step(x, x, one * t, one * s, table, 0.0, "eps", std::nullopt, std::nullopt); };
   check_throws<c10::TypeError>([&] { diffuse(x, std::nullopt, one, x); }, "key: expected a uint64 tensor of shape (2,)");
-  check_throws<c10::ValueError>([&] { diffuse(x, std::nullopt, at::ones({3}), key); }, "noise: expected shape () or one that begins like x's [2, 3]");
+  check_throws<c10::ValueError>([&] { diffuse(x, std::nullopt, at::ones({3}), key); },
+                                "noise: expected shape () or one that begins like x's [2, 3]");
   check_throws<c10::ValueError>([&] { diffuse(x, at::ones({2}), one, key); }, "signal: expected the shape of noise");
   check_throws<c10::TypeError>([&] { reparameterize(x, x.to(at::kDouble), key); }, "logvar: expected the dtype of mu, Float, got Double");
-  check_throws<c10::ValueError>([&] { gaussian_upsample(x, 2, key); }, "features: expected shape (B, 2*C*scale^2, h, w) with scale = 2, got [2, 3]");
+  check_throws<c10::ValueError>([&] { gaussian_upsample(x, 2, key); },
+                                "features: expected shape (B, 2*C*scale^2, h, w) with scale = 2, got [2, 3]");
   check_throws<c10::ValueError>([&] { upsampler_loss(x, x, x, one, 0, 0, key); }, "alpha_bar: expected numbers in (0, 1), got 1");
   check_throws<c10::ValueError>([&] { step(10, 0); }, "t: expected a time in [0, 9] or -1 (clean), got 10");
   check_throws<c10::ValueError>([&] { step(3, 4); }, "s: expected a time not after t = 3, got 4");

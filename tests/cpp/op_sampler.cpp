@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The steps against coefficients written out here from the papers' formulas, run through the composite.
-#include "semdiff/sampler.h"
-
 #include <cmath>
 #include <limits>
 
 #include "op_test.h"
+#include "semdiff/sampler.h"
 #include "semdiff/schedule.h"
 
 namespace semdiff {
@@ -57,7 +56,8 @@ TEST_CASE("ddim_step and its backward: the formula, each prediction, clipped or 
             const at::Tensor t = per_sample ? doubles({500, 120.25}) : doubles({500}).reshape({}), s = t * 0.5;
             const at::Tensor a = alpha_bar(table(), t).reshape({-1}), b = alpha_bar(table(), s).reshape({-1});
             std::vector<StepCoefficients> rows;
-            for (std::int64_t i = 0; i < a.size(0); ++i) rows.push_back(ddim_row(prediction, a[i].item<double>(), b[i].item<double>(), eta));
+            for (std::int64_t i = 0; i < a.size(0); ++i)
+              rows.push_back(ddim_row(prediction, a[i].item<double>(), b[i].item<double>(), eta));
             // Coefficients above 1 multiply the inputs' rounding.
             const double tol = tolerance(dtype) * 4, bound = clip.value_or(inf);
             const auto key = eta > 0 ? std::optional<kernels::PhiloxKey>(words_of(4)) : std::nullopt;

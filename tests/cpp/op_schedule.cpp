@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "semdiff/schedule.h"
-
 #include <array>
 #include <cmath>
 
 #include "op_test.h"
+#include "semdiff/schedule.h"
 
 namespace semdiff {
 
@@ -19,14 +18,29 @@ TEST_CASE("the scaled-linear schedule of 1000 steps has the published values") {
 
 TEST_CASE("SNR to time: the first step at least as noisy, over 17 SNRs") {
   const at::Tensor table = alphas_cumprod("scaled_linear", 1000, 0.00085, 0.012);
-  constexpr std::array<std::pair<double, double>, 17> known{{{-10, 687}, {-5, 529}, {-3, 459}, {-1, 389}, {0, 354}, {1, 320},
-                                                             {3, 255},   {5, 197},  {6, 170},  {7, 146},  {9, 105}, {10, 88},
-                                                             {11, 73},   {12, 61},  {13, 50},  {15, 33},  {20, 11}}};
+  constexpr std::array<std::pair<double, double>, 17> known{{{-10, 687},
+                                                             {-5, 529},
+                                                             {-3, 459},
+                                                             {-1, 389},
+                                                             {0, 354},
+                                                             {1, 320},
+                                                             {3, 255},
+                                                             {5, 197},
+                                                             {6, 170},
+                                                             {7, 146},
+                                                             {9, 105},
+                                                             {10, 88},
+                                                             {11, 73},
+                                                             {12, 61},
+                                                             {13, 50},
+                                                             {15, 33},
+                                                             {20, 11}}};
   for (const auto& [db, t] : known) CHECK(timestep(table, doubles({std::pow(10.0, -db / 10)}), "ceil").item<double>() == t);
 }
 
 TEST_CASE("every step's own noise variance leads back to it, in all roundings") {
-  for (const auto& [kind, steps] : {std::pair("scaled_linear", 1000), std::pair("linear", 1000), std::pair("cosine", 1000), std::pair("linear", 1), std::pair("cosine", 7)}) {
+  for (const auto& [kind, steps] : {std::pair("scaled_linear", 1000), std::pair("linear", 1000), std::pair("cosine", 1000),
+                                    std::pair("linear", 1), std::pair("cosine", 7)}) {
     const at::Tensor table = alphas_cumprod(kind, steps, 0.0001, 0.02);
     const at::Tensor times = at::arange(steps, at::TensorOptions().dtype(at::kDouble));
     const at::Tensor a = alpha_bar(table, times);

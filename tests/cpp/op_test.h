@@ -4,6 +4,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+
 #include <catch2/catch.hpp>
 
 #include "../../cpp/ops/composite.h"
@@ -52,7 +53,9 @@ inline void check_close(const at::Tensor& got, const at::Tensor& expected, doubl
   REQUIRE(got.sizes() == expected.sizes());
   REQUIRE(got.scalar_type() == expected.scalar_type());
   if (got.numel() == 0) return;
-  const auto wide = [](const at::Tensor& v) { return v.is_complex() ? at::view_as_real(v.resolve_conj()).to(at::kDouble) : v.to(at::kDouble); };
+  const auto wide = [](const at::Tensor& v) {
+    return v.is_complex() ? at::view_as_real(v.resolve_conj()).to(at::kDouble) : v.to(at::kDouble);
+  };
   const at::Tensor a = wide(got), b = wide(expected);
   const double error = ((a - b).abs() / (b.abs() + 1)).max().item<double>();
   CHECK(error <= tol);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "semdiff/vae.h"
-
 #include "op_test.h"
 #include "semdiff/loss.h"
+#include "semdiff/vae.h"
 
 namespace semdiff {
 
@@ -12,7 +11,8 @@ TEST_CASE("reparameterize and its backward: kernel and composite") {
       const at::Tensor mu = random({3, size}, 1, dtype), logvar = random({3, size}, 2, dtype), grad = random({3, size}, 3, dtype);
       const at::Tensor sample = reparameterize(mu, logvar, key_of(4));
       check_close(sample, composite::reparameterize(mu, logvar, words_of(4)), tolerance(dtype) * 2, "sample");
-      check_close(reparameterize_backward(grad, sample, mu), composite::reparameterize_backward(grad, sample, mu), tolerance(dtype), "gradient");
+      check_close(reparameterize_backward(grad, sample, mu), composite::reparameterize_backward(grad, sample, mu), tolerance(dtype),
+                  "gradient");
     }
   }
 }
@@ -21,7 +21,8 @@ TEST_CASE("gaussian_upsample and its backward: kernel and composite, at every sc
   for (const at::ScalarType dtype : kRealTypes) {
     const double tol = tolerance(dtype) * 4;
     for (const std::int64_t scale : {1, 2, 3, 4}) {
-      for (const auto& [c, h, w] : {std::tuple(1, 1, 1), std::tuple(3, 5, 7), std::tuple(4, 8, 8), std::tuple(2, 3, 400), std::tuple(1, 0, 4)}) {
+      for (const auto& [c, h, w] :
+           {std::tuple(1, 1, 1), std::tuple(3, 5, 7), std::tuple(4, 8, 8), std::tuple(2, 3, 400), std::tuple(1, 0, 4)}) {
         const at::Tensor features = random({2, 2 * c * scale * scale, h, w}, 1, dtype) * 4;
         const auto [sample, mean, logvar] = gaussian_upsample(features, scale, key_of(2));
         const auto [es, em, el] = composite::gaussian_upsample(features, scale, words_of(2));
@@ -33,7 +34,8 @@ TEST_CASE("gaussian_upsample and its backward: kernel and composite, at every sc
         check_close(gaussian_upsample_backward(gs, gm, gl, sample, mean, logvar, scale),
                     composite::gaussian_upsample_backward(gs, gm, gl, sample, mean, logvar, scale), tol, "gradient");
         check_close(gaussian_upsample_backward(gs, std::nullopt, std::nullopt, sample, mean, logvar, scale),
-                    composite::gaussian_upsample_backward(gs, std::nullopt, std::nullopt, sample, mean, logvar, scale), tol, "of the sample");
+                    composite::gaussian_upsample_backward(gs, std::nullopt, std::nullopt, sample, mean, logvar, scale), tol,
+                    "of the sample");
       }
     }
   }

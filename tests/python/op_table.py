@@ -71,7 +71,9 @@ def _ddim(eta: float, prediction: str, clip: float | None, scalar: bool = False)
             t, s = torch.tensor(500.0, dtype=torch.float64), torch.tensor(-1.0, dtype=torch.float64)
         return draw(shape, 1, dtype), draw(shape, 2, dtype), t, s, TABLE, eta, prediction, clip, KEY if eta else None
 
-    def reference(x: Tensor, output: Tensor, t: Tensor, s: Tensor, table: Tensor, eta: float, prediction: str, clip: Any, key: Any) -> Tensor:
+    def reference(
+        x: Tensor, output: Tensor, t: Tensor, s: Tensor, table: Tensor, eta: float, prediction: str, clip: Any, key: Any
+    ) -> Tensor:
         n = noise_for(x) if eta else None
         return ref.ddim_step(x, output, ref.alpha_bar(table, t), ref.alpha_bar(table, s), eta, prediction, clip, n)
 
@@ -138,8 +140,15 @@ OPS = [
     ),
     Op("normalize_power", lambda shape, dtype: (draw(shape, 1, dtype) * 3,), ref.normalize_power, (0,)),
     Op("normalize_power", lambda shape, dtype: (complex_draw(shape, 1, dtype),), ref.normalize_power, (0,), dtypes=WIDE, note="complex"),
-    Op("normalize_power_backward", lambda shape, dtype: (draw(shape, 1, dtype), None, draw(shape, 2, dtype), per_sample(shape, 1, 2).float())),
-    Op("measured_snr_db", lambda shape, dtype: (draw(shape, 1, dtype), (draw(shape, 1) + 0.1 * draw(shape, 2)).to(dtype)), ref.measured_snr_db),
+    Op(
+        "normalize_power_backward",
+        lambda shape, dtype: (draw(shape, 1, dtype), None, draw(shape, 2, dtype), per_sample(shape, 1, 2).float()),
+    ),
+    Op(
+        "measured_snr_db",
+        lambda shape, dtype: (draw(shape, 1, dtype), (draw(shape, 1) + 0.1 * draw(shape, 2)).to(dtype)),
+        ref.measured_snr_db,
+    ),
     Op("pack", lambda shape, dtype: (draw(shape, 1, dtype),), ref.pack, (0,)),
     Op(
         "unpack",
@@ -168,7 +177,9 @@ OPS = [
     Op(
         "gaussian_upsample",
         lambda shape, dtype: (draw(_features(shape), 1, dtype), 2, KEY),
-        lambda f, scale, k: ref.gaussian_upsample(f, scale, ref.normal((f.shape[0], f.shape[1] // 8, f.shape[2] * 2, f.shape[3] * 2), SEED)),
+        lambda f, scale, k: ref.gaussian_upsample(
+            f, scale, ref.normal((f.shape[0], f.shape[1] // 8, f.shape[2] * 2, f.shape[3] * 2), SEED)
+        ),
         (0,),
     ),
     Op("gaussian_upsample_backward", lambda shape, dtype: (*(draw(shape, i, dtype) for i in range(1, 7)), 2)),

@@ -70,7 +70,7 @@ def test_papers_match_has_too_little_noise(schedule: NoiseSchedule, snr_db: floa
     missing = a * v / (1 - a)
     digits = len(str(ratio).split(".")[1])
     # The dossier gives .96 to .9996 as the ends of a range over SNRs from -5 to 13 dB.
-    assert missing == pytest.approx(ratio, abs=0.5 * 10**-digits) or schedule is MEDIUM and 0.955 <= missing <= 1
+    assert missing == pytest.approx(ratio, abs=0.5 * 10**-digits) or (schedule is MEDIUM and 0.955 <= missing <= 1)
     assert_forward_law(x, z, a, missing)
     assert torch.equal(x, match(y, v, schedule, mode="paper", key=Key(9)).x)
 

@@ -75,7 +75,8 @@ def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> 
     tests = [ROOT / "tests" / "python" / f"test_{stem}.py" for stem in ("rng", "channel", "matching", "loss", "build")]
     where = run(python, "-c", "import semdiff; print(semdiff.__file__)", cwd=tmp_path).stdout
     assert str(tmp_path) in where
-    done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-c", ROOT / "pyproject.toml", *tests, cwd=tmp_path)
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-c", ROOT / "pyproject.toml")
+    done = run(python, "-m", "pytest", *options, *tests, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

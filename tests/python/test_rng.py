@@ -37,7 +37,7 @@ def test_normals_are_box_muller_of_philox(seed: int, offset: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("seed", [0, 1, 2**63])
 def test_moments(seed: int, dtype: torch.dtype) -> None:
-    """Within 4 standard errors: of the mean 1/sqrt(n), variance sqrt(2/n), third moment sqrt(15/n), fourth sqrt(96/n), neighbours 1/sqrt(n)."""
+    """Within 4 standard errors: of the mean and of neighbours 1/sqrt(n), variance sqrt(2/n), third moment sqrt(15/n), fourth sqrt(96/n)."""
     n = normal((N,), Key(seed), dtype).double()
     root = 4 / math.sqrt(N)
     assert abs(float(n.mean())) < root

@@ -5,12 +5,25 @@ deviation. The parts that need diffusers are in test_sampler_diffusers.py."""
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from semdiff import DiffusionState, Key, NoiseSchedule, add_noise, ddim_step, ddpm_step, dpmpp_2m_step, normal, posterior_mean, sample, time_grid
+from semdiff import (
+    DiffusionState,
+    Key,
+    NoiseSchedule,
+    add_noise,
+    ddim_step,
+    ddpm_step,
+    dpmpp_2m_step,
+    normal,
+    posterior_mean,
+    sample,
+    time_grid,
+)
 from semdiff.sampler import Denoiser
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -78,7 +91,7 @@ def test_orders_of_convergence(solver: str, order: int, prediction: str, power: 
         grid = SCHEDULE.timestep((-ln_snr).exp()).unsqueeze(1)
         out = sample(gaussian(power, prediction), DiffusionState(x, grid[0]), SCHEDULE, solver=solver, prediction=prediction, grid=grid)  # type: ignore[arg-type]
         errors.append(abs(float(out - exact)))
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)
 
 
@@ -105,7 +118,7 @@ def test_ancestral_sampling_has_the_posteriors_moments() -> None:
         assert float(out.var()) == pytest.approx(1 - a, rel=4 * math.sqrt(2 / 40_000) + 0.01)
 
 
-# --- the classic slips: step counts, ends, and who is told which time ------------------------------------------------------------------------
+# --- the classic slips: step counts, ends, and who is told which time ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -183,7 +196,7 @@ def test_the_grid_is_uniform_in_ln_snr() -> None:
     assert time_grid(torch.zeros(2, dtype=torch.float64), 3, SCHEDULE)[:-1].eq(0).all()
 
 
-# --- per-sample times, predictions, clipping -------------------------------------------------------------------------------------------------
+# --- per-sample times, predictions, clipping ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["dpmpp_2m", "ddim", "heun"])
@@ -200,7 +213,8 @@ def test_a_batch_is_its_samples_one_by_one(solver: str, dtype: torch.dtype) -> N
 def test_predictions_agree(solver: str) -> None:
     s = state(700.0, 100.5)
     want, *others = (
-        sample(gaussian(0.5, p), s, SCHEDULE, 6, solver, prediction=p, key=Key(4)) for p in ("eps", "x0", "v")  # type: ignore[arg-type]
+        sample(gaussian(0.5, p), s, SCHEDULE, 6, solver, prediction=p, key=Key(4))
+        for p in ("eps", "x0", "v")  # type: ignore[arg-type]
     )
     for other in others:
         assert torch.allclose(other, want, rtol=1e-10)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import diffusers
 import pytest
 import torch
@@ -50,13 +52,18 @@ def test_ddpm(prediction: str, t: int) -> None:
 @pytest.mark.parametrize("prediction", NAMES)
 def test_dpm_solver_multistep(prediction: str) -> None:
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        prediction_type=NAMES[prediction], solver_order=2, algorithm_type="dpmsolver++", solver_type="midpoint", final_sigmas_type="zero", **CONFIG
+        prediction_type=NAMES[prediction],
+        solver_order=2,
+        algorithm_type="dpmsolver++",
+        solver_type="midpoint",
+        final_sigmas_type="zero",
+        **CONFIG,
     )
     scheduler.set_timesteps(10)
     times = [*scheduler.timesteps.tolist(), -1]
     theirs = ours = X
     previous = before = None
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         output = torch.sin(3 * theirs)  # any smooth network: both see the same output
         theirs = scheduler.step(output, t, theirs, return_dict=False)[0]
         ours, previous = dpmpp_2m_step(ours, output, previous, before, t, s, SCHEDULE, prediction)  # type: ignore[arg-type]

@@ -10,13 +10,22 @@ import torch
 from semdiff import NoiseSchedule, _reference
 
 SCHEDULE = NoiseSchedule.scaled_linear()
-SCHEDULES = [SCHEDULE, NoiseSchedule.linear(), NoiseSchedule.cosine(), NoiseSchedule.linear(1), NoiseSchedule.cosine(7), NoiseSchedule.linear(4000, 1e-5, 5e-3)]
+SCHEDULES = [
+    SCHEDULE,
+    NoiseSchedule.linear(),
+    NoiseSchedule.cosine(),
+    NoiseSchedule.linear(1),
+    NoiseSchedule.cosine(7),
+    NoiseSchedule.linear(4000, 1e-5, 5e-3),
+]
 
 FINGERPRINTS = {
-    0: 0.99915000, 1: 0.99829603, 88: 0.90885219, 170: 0.79899274, 255: 0.66557360, 354: 0.49981740, 529: 0.23905579, 687: 0.09067855, 999: 0.00466010,
+    0: 0.99915000, 1: 0.99829603, 88: 0.90885219, 170: 0.79899274,
+    255: 0.66557360, 354: 0.49981740, 529: 0.23905579, 687: 0.09067855, 999: 0.00466010,
 }  # fmt: skip
 SNR_TO_STEP = {
-    -10: 687, -5: 529, -3: 459, -1: 389, 0: 354, 1: 320, 3: 255, 5: 197, 6: 170, 7: 146, 9: 105, 10: 88, 11: 73, 12: 61, 13: 50, 15: 33, 20: 11,
+    -10: 687, -5: 529, -3: 459, -1: 389, 0: 354, 1: 320, 3: 255, 5: 197,
+    6: 170, 7: 146, 9: 105, 10: 88, 11: 73, 12: 61, 13: 50, 15: 33, 20: 11,
 }  # fmt: skip
 
 

@@ -20,10 +20,10 @@ std::tuple<at::Tensor, at::Tensor> ddim_step_backward(const at::Tensor& grad, co
                                                       double eta, std::string_view prediction, std::optional<double> clip);
 
 // DPM-Solver++(2M) (Lu et al., 2022, algorithm 2): (x_s, x0). First order without previous_x0 and for the step to clean data.
-std::tuple<at::Tensor, at::Tensor> dpmpp_2m_step(const at::Tensor& x, const at::Tensor& output, const std::optional<at::Tensor>& previous_x0,
-                                                 const std::optional<at::Tensor>& t_previous, const at::Tensor& t, const at::Tensor& s,
-                                                 const at::Tensor& alphas_cumprod, std::string_view prediction,
-                                                 std::optional<double> clip);
+std::tuple<at::Tensor, at::Tensor> dpmpp_2m_step(const at::Tensor& x, const at::Tensor& output,
+                                                 const std::optional<at::Tensor>& previous_x0, const std::optional<at::Tensor>& t_previous,
+                                                 const at::Tensor& t, const at::Tensor& s, const at::Tensor& alphas_cumprod,
+                                                 std::string_view prediction, std::optional<double> clip);
 // Gradients of x, output and previous_x0 (empty when there was none).
 std::tuple<at::Tensor, at::Tensor, at::Tensor> dpmpp_2m_step_backward(
     const std::optional<at::Tensor>& grad_x_s, const std::optional<at::Tensor>& grad_x0, const at::Tensor& x, const at::Tensor& output,
