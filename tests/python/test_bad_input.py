@@ -41,8 +41,8 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "snr_db: expected a number or a floating-point tensor, got torch.int64",
     ),
     "snr shape": (lambda: AWGN()(S, torch.ones(3)), ValueError, r"snr_db: expected shape \(\) or \(2,\), got \(3,\)"),
-    "snr text": (lambda: AWGN()(S, "10"), TypeError, "snr_db: expected a number.*got str"),  # type: ignore[arg-type]
-    "snr none": (lambda: AWGN()(S, None), TypeError, "snr_db: expected a number.*got NoneType"),  # type: ignore[arg-type]
+    "snr text": (lambda: AWGN()(S, "10"), TypeError, "snr_db: expected a number.*got str"),
+    "snr none": (lambda: AWGN()(S, None), TypeError, "snr_db: expected a number.*got NoneType"),
     "real symbols": (lambda: AWGN()(X, 3), TypeError, "s: expected complex symbols"),
     "no batch of symbols": (lambda: AWGN()(S[0], 3), ValueError, r"s: expected shape \(B, uses\), got \(4,\)"),
     "pack integers": (lambda: semdiff.pack(X.int()), TypeError, "z: expected a floating-point tensor, got Int"),
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "expected non-zero gains for zf",
     ),
-    "equalizer": (lambda: semdiff.equalize(AWGN()(S, 3), "ml"), ValueError, "method: expected zf or mmse, got 'ml'"),  # type: ignore[arg-type]
+    "equalizer": (lambda: semdiff.equalize(AWGN()(S, 3), "ml"), ValueError, "method: expected zf or mmse, got 'ml'"),
     "match negative": (lambda: semdiff.match(X, -0.1, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got -0.1"),
     "match nan": (lambda: semdiff.match(X, NAN, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got nan"),
     "match inf": (lambda: semdiff.match(X, INF, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got inf"),
@@ -76,10 +76,10 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         TypeError,
         "noise_var: expected a floating-point tensor",
     ),
-    "match text": (lambda: semdiff.match(X, "1", SCHEDULE), TypeError, "noise_var: expected a number.*got str"),  # type: ignore[arg-type]
+    "match text": (lambda: semdiff.match(X, "1", SCHEDULE), TypeError, "noise_var: expected a number.*got str"),
     "match no batch": (lambda: semdiff.match(X[0, 0], 1.0, SCHEDULE), ValueError, r"x: expected shape \(B, ...\), got \(\)"),
-    "match mode": (lambda: semdiff.match(X, 1.0, SCHEDULE, "best"), ValueError, "mode: expected exact, paper or calibrated"),  # type: ignore[arg-type]
-    "match rounding": (lambda: semdiff.match(X, 1.0, SCHEDULE, rounding="up"), ValueError, "rounding: expected none"),  # type: ignore[arg-type]
+    "match mode": (lambda: semdiff.match(X, 1.0, SCHEDULE, "best"), ValueError, "mode: expected exact, paper or calibrated"),
+    "match rounding": (lambda: semdiff.match(X, 1.0, SCHEDULE, rounding="up"), ValueError, "rounding: expected none"),
     "calibrated too much": (
         lambda: semdiff.match(X, 1.0, SCHEDULE, "calibrated"),
         ValueError,
@@ -88,11 +88,11 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "time above": (lambda: SCHEDULE.alpha_bar(999.5), ValueError, r"t: expected a time in \[0, 999\] or -1 \(clean\), got 999.5"),
     "time below": (lambda: SCHEDULE.alpha_bar(-0.5), ValueError, "t: expected a time"),
     "time nan": (lambda: SCHEDULE.alpha_bar(NAN), ValueError, "t: expected a time.*got nan"),
-    "time text": (lambda: SCHEDULE.alpha_bar("7"), TypeError, "t: expected a number"),  # type: ignore[arg-type]
-    "time none": (lambda: SCHEDULE.alpha_bar(None), TypeError, "t: expected a number"),  # type: ignore[arg-type]
+    "time text": (lambda: SCHEDULE.alpha_bar("7"), TypeError, "t: expected a number"),
+    "time none": (lambda: SCHEDULE.alpha_bar(None), TypeError, "t: expected a number"),
     "variance negative": (lambda: SCHEDULE.timestep(-1.0), ValueError, "noise_var: expected finite numbers >= 0"),
     "no steps in a schedule": (lambda: NoiseSchedule.linear(0), ValueError, "T: expected at least 1, got 0"),
-    "half a step": (lambda: NoiseSchedule.linear(10.5), TypeError, "T: expected an integer, got float"),  # type: ignore[arg-type]
+    "half a step": (lambda: NoiseSchedule.linear(10.5), TypeError, "T: expected an integer, got float"),
     "betas": (lambda: NoiseSchedule.linear(10, 0.5, 0.1), ValueError, "beta_start, beta_end: expected 0 < beta_start <= beta_end < 1"),
     "betas nan": (lambda: NoiseSchedule.linear(10, NAN, 0.1), ValueError, "beta_start, beta_end"),
     "step upwards": (lambda: semdiff.ddim_step(X, X, 5.0, 6.0, SCHEDULE), ValueError, "s: expected a time not after t = 5, got 6"),
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "alpha bar nan": (lambda: semdiff.upsampler_loss(X, X, X, NAN), ValueError, r"alpha_bar: expected numbers in \(0, 1\), got nan"),
     "weight": (lambda: semdiff.upsampler_loss(X, X, X, 0.5, lambda_prior=NAN), ValueError, "lambda_prior: expected a finite number >= 0"),
     "size": (lambda: semdiff.normal((2, -1)), ValueError, "size: expected non-negative numbers"),
-    "key": (lambda: semdiff.normal((2,), 1.5), TypeError, "key: expected a Key"),  # type: ignore[arg-type]
+    "key": (lambda: semdiff.normal((2,), 1.5), TypeError, "key: expected a Key"),
     "old key": (lambda: semdiff.normal((2,), torch.zeros(2)), TypeError, "key: expected a uint64 tensor"),
     "no children": (lambda: Key(1).split(0), ValueError, "n: expected at least 1, got 0"),
     "negative child": (lambda: Key(1).fold_in(-1), ValueError, "index: expected a non-negative number"),
@@ -153,7 +153,7 @@ def test_empty_batches_pass_through() -> None:
     received = AWGN()(s, 3.0)
     latent = semdiff.unpack(semdiff.equalize(received).x, x.shape)
     for solver in ("dpmpp_2m", "ddim", "ddpm", "heun"):
-        assert semdiff.sample(network, semdiff.match(latent, 0.5, SCHEDULE), SCHEDULE, 3, solver).shape == x.shape  # type: ignore[arg-type]
+        assert semdiff.sample(network, semdiff.match(latent, 0.5, SCHEDULE), SCHEDULE, 3, solver).shape == x.shape
     assert scale.shape == (0,)
     assert semdiff.measured_snr_db(s, received.y).shape == (0,)
 

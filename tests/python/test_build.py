@@ -27,8 +27,8 @@ def test_build_info_tells_how_it_was_made() -> None:
     assert set(info) == {
         "version", "torch", "torch_running", "compiler", "flags", "build_type", "cxx_standard", "isa_built", "isa", "threads", "openmp",
     }  # fmt: skip
-    assert info["isa"] in info["isa_built"]  # type: ignore[operator]
-    assert "baseline" in info["isa_built"]  # type: ignore[operator]
+    assert info["isa"] in info["isa_built"]
+    assert "baseline" in info["isa_built"]
     assert "-ffp-contract=off" in str(info["flags"])
     assert str(info["torch"]).split(".")[:2] == torch.__version__.split(".")[:2]
     assert info["threads"] == torch.get_num_threads()
@@ -77,7 +77,7 @@ def probe(isa: str) -> subprocess.CompletedProcess[str]:
 def test_every_instruction_set_gives_the_same_bits() -> None:
     """Those this CPU has; tests/cpp/kernel_isa.cpp compares kernel by kernel."""
     digests = {}
-    for isa in semdiff.build_info()["isa_built"]:  # type: ignore[union-attr]
+    for isa in semdiff.build_info()["isa_built"]:
         run = probe(isa)
         if run.returncode:
             assert f"got {isa}" in run.stderr  # built, but not for this CPU

@@ -168,7 +168,12 @@ def test_every_source_names_its_licence() -> None:
 
 def test_lines_fit() -> None:
     code = [p for p in files() if p.suffix != ".cmake"]
-    long = [f"{p.relative_to(ROOT)}:{i}" for p in code for i, line in enumerate(p.read_text().splitlines(), 1) if len(line) > 140]
+    long = [
+        f"{p.relative_to(ROOT)}:{i}"
+        for p in code
+        for i, line in enumerate(p.read_text().splitlines(), 1)
+        if len(line.split("  # type:")[0]) > 140
+    ]
     assert long == []
 
 

@@ -39,7 +39,7 @@ def assert_forward_law(x: Tensor, z: Tensor, a: float, noise_ratio: float = 1.0)
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 5.0, 10.0, 13.0, 20.0])
 def test_exact_is_the_forward_law(schedule: NoiseSchedule, rounding: str, snr_db: float) -> None:
     z, y, v = received(snr_db)
-    x, t = match(y, v, schedule, key=Key(3), rounding=rounding)  # type: ignore[arg-type]
+    x, t = match(y, v, schedule, key=Key(3), rounding=rounding)
     assert t.shape == (4,)
     assert t.dtype == torch.float64
     a = float(schedule.alpha_bar(t)[0])
@@ -100,7 +100,7 @@ def test_calibrated_undoes_the_shrinkage_of_an_estimate() -> None:
 def test_less_noise_than_the_first_step_is_topped_up(mode: str) -> None:
     z = normal(SHAPE, Key(1), torch.float64)
     for v in (0.0, 1e-5):
-        x, t = match(z + math.sqrt(v) * normal(SHAPE, Key(2), torch.float64), v, SCHEDULE, mode=mode, key=Key(3))  # type: ignore[arg-type]
+        x, t = match(z + math.sqrt(v) * normal(SHAPE, Key(2), torch.float64), v, SCHEDULE, mode=mode, key=Key(3))
         assert t.tolist() == [0] * 4
         a = float(SCHEDULE.alphas_cumprod[0])
         assert float((x - math.sqrt(a) * z).var()) == pytest.approx(1 - a, rel=0.02)
@@ -144,7 +144,7 @@ def test_an_empty_batch_matches_to_an_empty_state() -> None:
 
 def test_compiles_whole() -> None:
     def run(y: Tensor, v: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(match(y, v, SCHEDULE, key=key, rounding="ceil"))  # type: ignore[return-value]
+        return tuple(match(y, v, SCHEDULE, key=key, rounding="ceil"))
 
     y, v = normal((2, 8), Key(1)), torch.tensor([0.1, 1.0])
     got = torch.compile(run, fullgraph=True, backend="aot_eager")(y, v, Key(2).tensor)

@@ -144,6 +144,7 @@ def test_compiles_whole(op: Op) -> None:
     _compiled(op, "aot_eager")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own imports
 @pytest.mark.slow
 @pytest.mark.parametrize("op", [op for op in OPS if op.name in ("reparameterize", "upsampler_loss_with_gradients")], ids=str)
 def test_compiles_with_inductor(op: Op) -> None:

@@ -123,11 +123,11 @@ def test_key_is_a_value() -> None:
 )
 def test_bad_seeds(seed: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Key(seed)  # type: ignore[arg-type]
+        Key(seed)
 
 
 def test_bad_keys() -> None:
     with pytest.raises(TypeError, match="key: expected a Key, a uint64 tensor"):
-        normal((2,), 3)  # type: ignore[arg-type]
+        normal((2,), 3)
     with pytest.raises(ValueError, match="tensor: expected uint64"):
         Key.from_tensor(torch.zeros(2))

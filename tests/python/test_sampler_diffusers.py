@@ -30,7 +30,7 @@ def test_ddim(prediction: str, eta: float, clip: float | None, t: int) -> None:
     theirs = scheduler.step(
         OUTPUT, t, X, eta=eta, use_clipped_model_output=True, variance_noise=normal(X.shape, key) if eta else None, return_dict=False
     )[0]
-    ours = ddim_step(X, OUTPUT, t, t - 20 if t > 20 else -1, SCHEDULE, eta, prediction, clip, key)  # type: ignore[arg-type]
+    ours = ddim_step(X, OUTPUT, t, t - 20 if t > 20 else -1, SCHEDULE, eta, prediction, clip, key)
     assert torch.allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
@@ -40,7 +40,7 @@ def test_ddpm(prediction: str, t: int) -> None:
     """Their noise is torch's and ours is ours, so each is taken away first."""
     scheduler = diffusers.DDPMScheduler(prediction_type=NAMES[prediction], clip_sample=False, **CONFIG)
     theirs = scheduler.step(OUTPUT, t, X, generator=torch.Generator().manual_seed(3), return_dict=False)[0]
-    ours = ddpm_step(X, OUTPUT, t, t - 1, SCHEDULE, prediction, key=Key(7))  # type: ignore[arg-type]
+    ours = ddpm_step(X, OUTPUT, t, t - 1, SCHEDULE, prediction, key=Key(7))
     a, b = SCHEDULE.alpha_bar(t), SCHEDULE.alpha_bar(t - 1)
     sigma = ((1 - b) / (1 - a) * (1 - a / b)).sqrt().float()
     noise = torch.randn(X.shape, generator=torch.Generator().manual_seed(3))
@@ -66,7 +66,7 @@ def test_dpm_solver_multistep(prediction: str) -> None:
     for t, s in pairwise(times):
         output = torch.sin(3 * theirs)  # any smooth network: both see the same output
         theirs = scheduler.step(output, t, theirs, return_dict=False)[0]
-        ours, previous = dpmpp_2m_step(ours, output, previous, before, t, s, SCHEDULE, prediction)  # type: ignore[arg-type]
+        ours, previous = dpmpp_2m_step(ours, output, previous, before, t, s, SCHEDULE, prediction)
         before = t
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 

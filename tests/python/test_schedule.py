@@ -77,7 +77,7 @@ def test_roundings_between_steps() -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_saturates_at_both_ends(schedule: NoiseSchedule, rounding: str) -> None:
     ends = torch.tensor([0.0, 1e-300, 1e-17, 1e6 * float(schedule.noise_var(schedule.T - 1)), 1e300], dtype=torch.float64)
-    assert schedule.timestep(ends, rounding).tolist() == [0, 0, 0, schedule.T - 1, schedule.T - 1]  # type: ignore[arg-type]
+    assert schedule.timestep(ends, rounding).tolist() == [0, 0, 0, schedule.T - 1, schedule.T - 1]
 
 
 def test_clean_data_has_a_time() -> None:
