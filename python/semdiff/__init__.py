@@ -7,7 +7,7 @@ arrays are taken by semdiff.numpy.
 """
 
 from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Equalized, Received, equalize, measured_snr_db, normalize_power, pack, unpack
+from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, equalize, measured_snr_db, normalize_power, pack, unpack
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
 from semdiff.rng import Key, normal
@@ -17,6 +17,7 @@ from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
 
 __all__ = [
     "AWGN",
+    "Channel",
     "DiffusionState",
     "Equalized",
     "GaussianSample",
@@ -24,6 +25,7 @@ __all__ = [
     "NoiseSchedule",
     "Received",
     "UpsamplerLoss",
+    "Uses",
     "__version__",
     "add_noise",
     "build_info",

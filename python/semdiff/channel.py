@@ -34,6 +34,18 @@ class Equalized(NamedTuple):
     gain: Tensor
 
 
+class Uses(NamedTuple):
+    """Complex channel uses of one sample: every one that the air is busy with."""
+
+    payload: int  # uses that carry symbols
+    pilots: int = 0  # uses that carry symbols which the receiver knows
+    cyclic_prefix: int = 0  # uses that repeat what was sent, so that echoes wrap around
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
 def pack(z: Tensor) -> Tensor:
     """Real (B, ...) to complex symbols (B, ceil(n/2)): neighbours (a, b) become (a + ib) / sqrt 2; an odd count is padded with a zero.
 
@@ -92,7 +104,21 @@ def check_symbols(s: Tensor) -> None:
         raise ValueError(f"s: expected shape (B, uses), got {tuple(s.shape)}")
 
 
-class AWGN(nn.Module):
+class Channel(nn.Module):
+    """What every channel is: channel(s, snr_db, key) -> Received, and the uses that it takes.
+
+    s: complex, (B, n), unit power in each sample is the caller's part (`normalize_power`). snr_db: a number or (B,).
+    """
+
+    def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
+        raise NotImplementedError
+
+    def uses(self, symbols: int) -> Uses:
+        """The channel uses that `symbols` symbols of one sample take."""
+        return Uses(symbols)
+
+
+class AWGN(Channel):
     """Additive white Gaussian noise: y = s + n. h is 1.
 
     s: complex, (B, ...), unit power in each sample is the caller's part (`normalize_power`). snr_db: a number or (B,).

@@ -47,14 +47,16 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def make_venv(folder: Path, torch_from_here: bool) -> Path:
-    """A fresh environment; torch and its requirements come from this one by a path file, as if installed there."""
+def make_venv(folder: Path) -> Path:
+    """A fresh environment, without torch."""
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    if torch_from_here:
-        (site,) = (folder / "lib").glob("python*/site-packages")
-        (site / "torch_of_the_tests.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
-    return python
+    return folder / "bin" / "python"
+
+
+def lend_torch(folder: Path) -> None:
+    """Torch and its requirements come into the environment from this one by a path file, as if installed there."""
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "torch_of_the_tests.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
 
 
 def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
@@ -69,9 +71,10 @@ def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
 
 
 def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
-    python = make_venv(tmp_path / "venv", torch_from_here=True)
+    python = make_venv(tmp_path / "venv")
     done = run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    lend_torch(tmp_path / "venv")  # after the installation: pip would take a semdiff that it sees there for the one asked for
     tests = [ROOT / "tests" / "python" / f"test_{stem}.py" for stem in ("rng", "channel", "matching", "loss", "build")]
     where = run(python, "-c", "import semdiff; print(semdiff.__file__)", cwd=tmp_path).stdout
     assert str(tmp_path) in where
@@ -81,7 +84,7 @@ def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> 
 
 
 def test_install_without_torch_says_what_to_do(source: Path, tmp_path: Path) -> None:
-    python = make_venv(tmp_path / "venv", torch_from_here=False)
+    python = make_venv(tmp_path / "venv")
     done = run(python, "-m", "pip", "install", "--no-deps", source, cwd=tmp_path)
     assert done.returncode != 0
     text = done.stdout + done.stderr

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
 from semdiff.cli.output import print_json, psnr_db, ratio
-from semdiff.cli.pictures import save_png
+from semdiff.cli.pictures import require_pillow, save_png
 from semdiff.cli.sheet import Band, draw
 from semdiff.data import sample_images
 from semdiff.rng import Key
@@ -55,6 +55,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Send ten real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it."""
+    require_pillow()  # before the work, not after it
     images = sample_images()
     link = load_link(model)
     out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
