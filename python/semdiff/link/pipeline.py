@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from diffusers import AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DModel
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from semdiff.channel import AWGN, Received, measured_snr_db
+from semdiff.channel import AWGN, Channel, Received, measured_snr_db
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, check_share, check_steps, choose_rate, per_sample
@@ -190,7 +190,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         images: Tensor,
         snr_db: float | Tensor,
         cbr: float | None = None,
-        channel: nn.Module | None = None,
+        channel: Channel | None = None,
         steps: int = 8,
         realism: float = 1.0,
         match: MatchMode = "calibrated",
@@ -208,13 +208,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         base = Key.from_tensor(key_tensor(key))
         symbols = self.send(images, cbr, snr_db)
         wanted = per_sample(snr_db, "snr_db", images.shape[0])
-        received = (channel if channel is not None else AWGN())(symbols, wanted, base.fold_in(0))
-        plain = isinstance(channel, AWGN) or channel is None
+        channel = AWGN() if channel is None else channel
+        received = channel(symbols, wanted, base.fold_in(0))
+        plain = isinstance(channel, AWGN)
         noise_var = received.noise_var.reshape(-1) if plain else received.noise_var
         heard = self.hear(received.y, noise_var, None if plain else received.h, base)
         pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base)
         c, height, width = self.image_shape
-        ledger = Ledger(payload=symbols.shape[1], side_information=0, source_values=c * height * width)
+        ledger = Ledger(source_values=c * height * width, **channel.uses(symbols.shape[1])._asdict())
         faded = symbols if plain else received.h * symbols
         return Transmission(pictures, ledger, measured_snr_db(faded, received.y), t, evaluations, time.perf_counter() - begun)
 

@@ -13,12 +13,15 @@ class Ledger:
     """Complex channel uses for one image."""
 
     payload: int  # uses that carry the image's symbols
-    side_information: int  # uses for anything else that the receiver is told
     source_values: int  # C * H * W of the image as given
+    side_information: int = 0  # uses for anything else that the receiver is told
+    pilots: int = 0  # uses for symbols that the receiver knows, from which it learns the channel
+    preamble: int = 0  # uses by which the receiver finds the start of a frame
+    cyclic_prefix: int = 0  # uses that repeat what was sent (OFDM)
 
     @property
     def total(self) -> int:
-        return self.payload + self.side_information
+        return self.payload + self.side_information + self.pilots + self.preamble + self.cyclic_prefix
 
     @property
     def cbr(self) -> float:
