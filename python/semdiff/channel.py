@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semdiff._ops import ops
 from semdiff.rng import KeyLike, key_tensor
@@ -70,6 +71,16 @@ def normalize_power(s: Tensor) -> tuple[Tensor, Tensor]:
 def measured_snr_db(s: Tensor, y: Tensor) -> Tensor:
     """10 log10(sum |s|^2 / sum |y - s|^2) of each sample, float64, shape (B,): what the channel really did. Not differentiable."""
     return ops.measured_snr_db.default(s.detach(), y.detach())  # type: ignore[no-any-return]
+
+
+def without_noise(s: Tensor, h: Tensor) -> Tensor:
+    """h s: what s (B, n) is received as where there is no noise. h: a gain that broadcasts to s, or matrices (B, uses, nr, nt), which send
+    symbol k from antenna k mod nt: then (B, uses, nr)."""
+    if h.dim() == s.dim():
+        return h * s
+    antennas = h.shape[-1]
+    streams = F.pad(s, (0, -s.shape[1] % antennas)).unflatten(1, (-1, antennas))
+    return (h @ streams.unsqueeze(-1)).squeeze(-1)
 
 
 def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.pipeline import DEFAULT_MODEL
 from semdiff.link.reception import estimate, later, starting_state
-from semdiff.link.symbols import features_to_symbols, flatten_fading, symbols_to_features
+from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.training.fashion_mnist import build
 from semdiff.vae import GaussianSample
 
@@ -57,7 +57,8 @@ def test_symbols_have_unit_power_and_give_the_features_back(channels):
     symbols = features_to_symbols(features, channels)
     assert symbols.shape == (3, 8 * channels)
     torch.testing.assert_close(symbols.abs().square().mean(1), torch.ones(3))
-    back = symbols_to_features(symbols, channels, (8, 4, 4))
+    one, quiet = torch.ones(3, 1, dtype=symbols.dtype), torch.full((3, 1), 1e-9, dtype=torch.float64)
+    back = arrive(semdiff.Received(symbols, one, quiet), channels, (8, 4, 4)).features
     assert torch.equal(back[:, channels:], torch.zeros(3, 8 - channels, 4, 4))
     kept = features[:, :channels]
     torch.testing.assert_close(back[:, :channels], kept / kept.square().mean((1, 2, 3), keepdim=True).sqrt())
@@ -66,18 +67,25 @@ def test_symbols_have_unit_power_and_give_the_features_back(channels):
 def test_block_fading_is_awgn_at_the_faded_snr():
     s = features_to_symbols(torch.randn(4, 8, 4, 4), 8)
     h = torch.randn(4, 1, dtype=torch.complex64)
-    x, variance = flatten_fading(semdiff.Received(h * s, h, torch.full((4, 1), 0.1, dtype=torch.float64)))
-    torch.testing.assert_close(x, s)
-    torch.testing.assert_close(variance, 0.1 / h[:, 0].abs().square().double())
+    plain = semdiff.Received(s, torch.ones(4, 1, dtype=torch.complex64), torch.full((4, 1), 0.1, dtype=torch.float64))
+    there, sent = (arrive(r, 8, (8, 4, 4)) for r in (plain._replace(y=h * s, h=h), plain))
+    torch.testing.assert_close(there.features, sent.features)
+    torch.testing.assert_close(there.noise_var, 0.1 / h[:, 0].abs().square().double())
+    torch.testing.assert_close(there.noise_map, torch.zeros(4, 8, 4, 4))
 
 
 def test_fast_fading_has_the_variance_of_the_second_order_match():
     """snr_eff = (1 - m) / m with m = c e^c E1(c): at 10 dB 5.98 dB (c = 0.1, E1(0.1) = 1.8229)."""
     h = torch.randn(1, 200_000, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     y = torch.ones_like(h)
-    _, variance = flatten_fading(semdiff.Received(y, h, torch.full((1, 1), 0.1, dtype=torch.float64)))
+    arrived = arrive(semdiff.Received(y, h, torch.full((1, 1), 0.1, dtype=torch.float64)), 8, (8, 500, 100))
     m = 0.1 * math.exp(0.1) * 1.82292396
-    assert variance.item() == pytest.approx(m / (1 - m), rel=0.02)
+    assert arrived.noise_var.item() == pytest.approx(m / (1 - m), rel=0.02)
+    own = arrived.noise_map.double().exp() * arrived.noise_var  # each element's own variance is N0 / |h|^2; a symbol has two
+    expected = (0.1 / h.abs().square()).repeat_interleave(2, 1).reshape(1, 8, 500, 100)
+    inside = arrived.noise_map.abs() < 6
+    assert inside.double().mean() > 0.99
+    torch.testing.assert_close(own[inside], expected[inside], rtol=1e-5, atol=0.0)
 
 
 def test_an_honest_gaussian_gives_the_error_variance():

@@ -84,6 +84,8 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Received features (B, symbol_channels, h, w), dropped channels zero, to the Gaussian of x_t: (B, latent_channels, 2h, 2w) each.
 
+    Where noise differs along a sample (fading), a map of it tells how far each element is to be relied on.
+
     Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass.
     """
 
@@ -91,14 +93,17 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(self, latent_channels: int = 4, symbol_channels: int = 8, width: int = 80, depth: int = 3, condition: int = 48) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(condition)
-        self.conv_in = nn.Conv2d(symbol_channels, width, 3, padding=1)
+        self.conv_in = nn.Conv2d(2 * symbol_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, 2 * latent_channels * 4, 3, padding=1)
 
-    def forward(self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None) -> GaussianSample:
-        """features as above, snr_db and rate (B,), float; key draws the sample."""
+    def forward(
+        self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
+    ) -> GaussianSample:
+        """features as above, snr_db and rate (B,), float; noise_map like features, see `semdiff.link.symbols.Arrived`, None for equal
+        noise everywhere; key draws the sample."""
         c = self.embedding(snr_db, rate)
-        x = self.conv_in(features)
+        x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.blocks:
             x = block(x, c)
         return gaussian_upsample(self.conv_out(F.silu(x)), 2, key)

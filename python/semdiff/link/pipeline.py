@@ -15,13 +15,13 @@ from diffusers import AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2D
 from safetensors import SafetensorError
 from torch import Tensor
 
-from semdiff.channel import AWGN, Channel, Received, measured_snr_db
+from semdiff.channel import AWGN, Channel, Received, measured_snr_db, without_noise
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.reception import estimate, starting_state
-from semdiff.link.symbols import features_to_symbols, flatten_fading, symbols_to_features
+from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Ledger, Transmission
 from semdiff.matching import MatchMode
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -137,22 +137,27 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def hear(self, symbols: Tensor, noise_var: float | Tensor, h: Tensor | None = None, key: KeyLike = None) -> Heard:
         """The first half of `receive`: equalises and up-samples."""
-        channels = self._channels_of(symbols)
         batch = symbols.shape[0]
+        channels = self._channels_of(symbols)
         if isinstance(noise_var, Tensor) and noise_var.dim() > 1:
-            per_symbol, variance = noise_var.detach().double(), None
+            per_symbol = noise_var.detach().double()
             if not bool((per_symbol > 0).all() & per_symbol.isfinite().all()):
                 raise ValueError("noise_var: expected finite numbers above zero")
         else:
-            variance = per_sample(noise_var, "noise_var", batch, positive=True)
-            per_symbol = variance[:, None]
-        if h is not None or variance is None:
-            gain = torch.ones((batch, 1), dtype=symbols.dtype) if h is None else h.reshape(batch, 1) if h.dim() == 1 else h
-            symbols, variance = flatten_fading(Received(symbols, gain.to(symbols), per_symbol.to(symbols.device)))
-        features = symbols_to_features(symbols.to(self.device, torch.complex64), channels, self.symbol_shape).to(self.dtype)
-        snr_db = -10 * torch.log10(variance)
+            per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
+        gain = torch.ones((batch, 1), dtype=symbols.dtype) if h is None else h.reshape(batch, 1) if h.dim() == 1 else h
+        return self.understand(Received(symbols, gain.to(symbols), per_symbol.to(symbols.device)), channels, key)
+
+    @torch.no_grad()
+    def understand(self, received: Received, channels: int, key: KeyLike = None) -> Heard:
+        """`hear` for what a channel object returned, at the rate of `channels` symbol channels."""
+        received = Received(*(v.to(self.device) for v in received))
+        arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, self.symbol_shape)
+        features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
+        snr_db = -10 * torch.log10(arrived.noise_var)
         draw = Key.from_tensor(key_tensor(key)).fold_in(1)
-        return Heard(self.upsampler(features, snr_db.to(features), self._rate(channels, features), draw), variance.cpu())
+        gaussian = self.upsampler(features, snr_db.to(features), self._rate(channels, features), draw, noise_map)
+        return Heard(gaussian, arrived.noise_var.cpu())
 
     @torch.no_grad()
     def imagine(
@@ -210,14 +215,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         wanted = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
         received = channel(symbols, wanted, base.fold_in(0))
-        plain = isinstance(channel, AWGN)
-        noise_var = received.noise_var.reshape(-1) if plain else received.noise_var
-        heard = self.hear(received.y, noise_var, None if plain else received.h, base)
+        heard = self.understand(received, self._channels_of(symbols), base)
         pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base)
         c, height, width = self.image_shape
         ledger = Ledger(source_values=c * height * width, **channel.uses(symbols.shape[1])._asdict())
-        faded = symbols if plain else received.h * symbols
-        return Transmission(pictures, ledger, measured_snr_db(faded, received.y), t, evaluations, time.perf_counter() - begun)
+        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
+        return Transmission(pictures, ledger, snr, t, evaluations, time.perf_counter() - begun)
 
     __call__ = transmit
 

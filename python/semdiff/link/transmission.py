@@ -35,7 +35,7 @@ class Transmission:
 
     images: Tensor  # (B, C, H, W), float, in [0, 1]
     ledger: Ledger  # for one image; all images of a batch cost the same
-    snr_db: Tensor  # (B,), float64: measured on the symbols that were sent
+    snr_db: Tensor  # (B,), float64: measured, sum |h s|^2 / sum |y - h s|^2, with the gain that the receiver knows
     t: Tensor  # (B,), float64: the time at which denoising began; NaN without diffusion
     evaluations: int  # denoiser evaluations for each image
     seconds: float  # wall-clock time of the whole batch

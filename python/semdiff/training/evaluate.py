@@ -86,7 +86,7 @@ def receptions(
         symbols = link.send(part, cbr, snr_db)
         ratio = symbols.shape[1] / part[0].numel()
         received = AWGN()(symbols, snr_db, here.fold_in(0))
-        heard = link.hear(received.y, received.noise_var.reshape(-1), key=here)
+        heard = link.hear(received.y, received.noise_var, key=here)
         for n, setting in enumerate(settings):
             begun = time.perf_counter()
             out, start, _ = link.imagine(heard, **setting, key=here)
@@ -106,7 +106,7 @@ def states(link: SemanticLink, images: Tensor, cbr: float, snr_db: float, key: K
     variance = 10 ** (-0.1 * snr_db)
     noisy = z + variance**0.5 * normal(z.shape, key)
     received = AWGN()(link.send(images, cbr, snr_db), snr_db, key.fold_in(0))
-    heard = link.hear(received.y, received.noise_var.reshape(-1), key=key)
+    heard = link.hear(received.y, received.noise_var, key=key)
     found = {
         "latent": match(noisy, variance, link.schedule),
         "calibrated mean": starting_state(*heard, link.schedule, "calibrated", 0.0, key),

@@ -6,14 +6,15 @@ A random SNR for each sample, and every rate in each batch.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from semdiff.channel import AWGN
+from semdiff.channel import AWGN, Received
 from semdiff.link.networks import Downsampler, Upsampler
-from semdiff.link.symbols import features_to_symbols, symbols_to_features
+from semdiff.link.symbols import Arrived, arrive, features_to_symbols
 from semdiff.loss import upsampler_loss
 from semdiff.rng import Key, normal
 from semdiff.training.diffusion import uniform
@@ -32,7 +33,8 @@ class Crossing(NamedTuple):
 
 
 def cross_channel(downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key) -> Crossing:
-    """Latents (B, C, h, w) over AWGN at random SNRs, the batch cut into equal parts, one for each number of symbol channels in `rates`."""
+    """Latents (B, C, h, w) over a channel at random SNRs, the batch cut into equal parts, one for each number of symbol channels in
+    `rates`. Every other sample meets AWGN, and the rest Rayleigh fading with a gain for each symbol."""
     snr_key, error_key, channel_key, draw_key = key.split(4)
     total = downsampler.config.symbol_channels
     snr_db = uniform(z.shape[0], snr_key, *SNR_DB).to(z.device)
@@ -43,9 +45,21 @@ def cross_channel(downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rat
     arrived = []
     for i, (part, channels) in enumerate(parts):
         symbols = features_to_symbols(features[part], channels)
-        received = AWGN()(symbols, snr_db[part].double(), channel_key.fold_in(i))
-        arrived.append(symbols_to_features(received.y, channels, tuple(features.shape[1:])))
-    return Crossing(upsampler(torch.cat(arrived), snr_db, rate, draw_key), 10 ** (-0.1 * snr_db.double()))
+        received = sometimes_fade(symbols, snr_db[part].double(), channel_key.fold_in(i))
+        arrived.append(arrive(received, channels, tuple(features.shape[1:])))
+    whole = Arrived(*(torch.cat(values) for values in zip(*arrived, strict=True)))
+    heard_db = (-10 * whole.noise_var.log10()).to(z)
+    return Crossing(upsampler(whole.features, heard_db, rate, draw_key, whole.noise_map.to(z)), whole.noise_var)
+
+
+def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key) -> Received:
+    """AWGN for the even samples of s (B, uses), Rayleigh fading that changes with every symbol for the odd ones."""
+    fade_key, noise_key = key.split(2)
+    h = torch.view_as_complex(normal((*s.shape, 2), fade_key, device=s.device)) / math.sqrt(2)
+    even = (torch.arange(s.shape[0], device=s.device) % 2 == 0)[:, None]
+    h = torch.where(even, torch.ones_like(h), h)
+    received = AWGN()(h * s, snr_db, noise_key)
+    return received._replace(h=h)
 
 
 class ResamplingStage(Stage):

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deep joint source-channel coding, the baselines that a diffusion receiver is measured against: images straight to symbols and back.
+
+DeepJSCC (Bourtsoulatze, Kurka, Gündüz, IEEE TCCN 2019): convolutions with generalised divisive normalisation (Ballé, Laparra, Simoncelli, 2016),
+one network for every SNR, which it is not told. ADJSCC (Xu, Ai, Chen, Yang, Sun, Rodrigues, IEEE TCSVT 2021): the same with attention
+on the SNR after each layer. Written from the papers, fully convolutional, and sized like the link that they are compared with.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semdiff.channel import AWGN, Channel, measured_snr_db, without_noise
+from semdiff.link.files import quiet, verify_checksums, write_checksums
+from semdiff.link.inputs import check_images, choose_rate, per_sample
+from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.link.transmission import Ledger, Transmission
+from semdiff.rng import Key, KeyLike, key_tensor
+
+Self = TypeVar("Self", bound="DeepJSCC")
+
+
+class GDN(nn.Module):
+    """x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or with inverse=True the product. Squares of the parameters keep both positive."""
+
+    def __init__(self, width: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.ones(width))
+        self.gamma = nn.Parameter((0.1 * torch.eye(width) + 1e-4).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
+        return x * norm if self.inverse else x / norm
+
+
+class AttentionFeature(nn.Module):
+    """Each channel scaled by a number in (0, 1) that depends on all channels' means, the SNR and the rate."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return x * self.net(torch.cat([x.mean((2, 3)), condition], 1))[:, :, None, None]
+
+
+class _Layer(nn.Module):
+    """A convolution, GDN, PReLU, and attention where there is any."""
+
+    def __init__(self, conv: nn.Module, width: int, inverse: bool, attention: bool) -> None:
+        super().__init__()
+        self.conv, self.gdn, self.prelu = conv, GDN(width, inverse), nn.PReLU(width)
+        self.attention = AttentionFeature(width) if attention else None
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = self.prelu(self.gdn(self.conv(x)))
+        return x if self.attention is None else self.attention(x, condition)
+
+
+class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `SemanticLink`.
+
+    symbol_channels: real features at the full rate; rates: how many of them each offered rate sends.
+    """
+
+    attention = False
+    weights = "fashion-mnist-deepjscc"
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        symbol_channels: int = 2,
+        rates: Sequence[int] = (2, 1),
+        width: int = 160,
+        outer_width: int = 64,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        c, a = image_shape[0], self.attention
+        self.encoder = nn.ModuleList(
+            [
+                _Layer(nn.Conv2d(c, outer_width, 5, 2, 2), outer_width, False, a),
+                _Layer(nn.Conv2d(outer_width, width, 5, 2, 2), width, False, a),
+                *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, False, a) for _ in range(depth)),
+            ]
+        )
+        self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
+        self.decoder = nn.ModuleList(
+            [
+                _Layer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, a),
+                *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, True, a) for _ in range(depth + 1)),
+                _Layer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, a),
+            ]
+        )
+        self.to_image = nn.ConvTranspose2d(outer_width, c, 5, 2, 2, 1)
+
+    # The two ends
+
+    def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+        """Features (B, symbol_channels, h, w), not of unit power. snr_db and rate (share of the symbol channels sent): (B,)."""
+        condition = torch.stack([snr_db / 20, rate], 1).to(images)
+        x = F.pad(images * 2 - 1, self._padding(images.shape[-2:]), value=-1.0)
+        for layer in self.encoder:
+            x = layer(x, condition)
+        return self.to_symbols(x)  # type: ignore[no-any-return]
+
+    def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
+        """Images (B, C, *size), not clamped to [0, 1]."""
+        condition = torch.stack([snr_db / 20, rate], 1).to(features)
+        x = features
+        for layer in self.decoder:
+            x = layer(x, condition)
+        left, _, top, _ = self._padding(size)
+        return ((self.to_image(x) + 1) / 2)[..., top : top + size[0], left : left + size[1]]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _padding(size: Sequence[int]) -> tuple[int, int, int, int]:
+        height, width = size
+        top, left = (-height % 8) // 2, (-width % 8) // 2
+        return left, -width % 8 - left, top, -height % 8 - top
+
+    # What it offers
+
+    @property
+    def symbol_shape(self) -> tuple[int, int, int]:
+        """(channels, h, w) of the features at the full rate."""
+        _, height, width = self.config.image_shape
+        return self.config.symbol_channels, -(-height // 8) * 2, -(-width // 8) * 2
+
+    @property
+    def cbrs(self) -> dict[int, float]:
+        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be."""
+        (c, h, w), (_, sh, sw) = self.config.image_shape, self.symbol_shape
+        return {channels: -(-channels * sh * sw // 2) / (c * h * w) for channels in self.config.rates}
+
+    @torch.no_grad()
+    def transmit(
+        self,
+        images: Tensor,
+        snr_db: float | Tensor,
+        cbr: float | None = None,
+        channel: Channel | None = None,
+        steps: int = 1,
+        realism: float = 0.0,
+        key: KeyLike = None,
+    ) -> Transmission:
+        """Sends images and receives them, as `SemanticLink.transmit`; steps and realism are there for the signature and change nothing."""
+        begun = time.perf_counter()
+        c, height, width = self.config.image_shape
+        check_images(images, (c, height, width))
+        channels = choose_rate(cbr, self.cbrs)
+        believed = per_sample(snr_db, "snr_db", images.shape[0])
+        channel = AWGN() if channel is None else channel
+        rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
+        symbols = features_to_symbols(self.encode(images, believed.float(), rate), channels)
+        received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
+        arrived = arrive(received, channels, self.symbol_shape)
+        heard_db = (-10 * arrived.noise_var.log10()).float()
+        out = self.decode(arrived.features, heard_db, rate, (height, width)).clamp(0, 1)
+        ledger = Ledger(source_values=c * height * width, **channel.uses(symbols.shape[1])._asdict())
+        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
+        nothing = torch.full((images.shape[0],), torch.nan, dtype=torch.float64)
+        return Transmission(out, ledger, snr, nothing, 0, time.perf_counter() - begun)
+
+    # Files
+
+    @classmethod
+    def default(cls: type[Self]) -> Self:
+        """The weights that come with the package: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24."""
+        with as_file(files("semdiff") / "weights" / cls.weights) as folder:
+            return cls.load(folder)
+
+    @classmethod
+    def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
+        """From a local folder that `save` wrote. FileNotFoundError where there is none; ValueError where a file is altered."""
+        place = Path(folder)
+        if not (place / "config.json").is_file():
+            raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
+        verify_checksums(place)
+        with quiet():
+            model: Any = cls.from_pretrained(str(place), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+        return model.eval()  # type: ignore[no-any-return]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Safetensors and JSON, with a checksum of each file."""
+        with quiet():
+            self.save_pretrained(folder, safe_serialization=True)
+        write_checksums(Path(folder))
+
+
+class ADJSCC(DeepJSCC):
+    """DeepJSCC with attention on the SNR after every layer, at both ends."""
+
+    attention = True
+    weights = "fashion-mnist-adjscc"

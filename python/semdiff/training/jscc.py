@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSCC baselines, trained like the link that they are compared with: the same data, SNRs, rates, optimiser and number of images.
+
+`python -m semdiff.training.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semdiff.baselines.jscc import ADJSCC, DeepJSCC
+from semdiff.channel import AWGN
+from semdiff.data import fashion_mnist
+from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.rng import Key, normal
+from semdiff.training.diffusion import uniform
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.resampling import SNR_DB, TRANSMITTER_ERROR_DB
+
+MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC}
+# As many images as the link's four stages see in all (685,000).
+PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
+
+
+class JSCCStage(Stage):
+    """forward(key, images (B, C, H, W) in [0, 1]): mean squared error, every rate in each batch, an SNR for each sample."""
+
+    def __init__(self, model: DeepJSCC) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        snr_key, error_key, channel_key = key.split(3)
+        model, total = self.model, self.model.config.symbol_channels
+        snr_db = uniform(images.shape[0], snr_key, *SNR_DB).to(images.device)
+        believed = snr_db + TRANSMITTER_ERROR_DB * normal(snr_db.shape, error_key).to(images.device)
+        rates = model.config.rates
+        parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(images.shape[0]).chunk(len(rates)))]
+        rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(images.device)
+        features = model.encode(images, believed, rate)
+        arrived = []
+        for i, (part, channels) in enumerate(parts):
+            received = AWGN()(features_to_symbols(features[part], channels), snr_db[part].double(), channel_key.fold_in(i))
+            arrived.append(arrive(received, channels, tuple(features.shape[1:])).features)
+        out = model.decode(torch.cat(arrived), snr_db, rate, images.shape[-2:])
+        return {"loss": F.mse_loss(out, images)}
+
+
+def train(
+    name: str, out: str | os.PathLike[str], budget: float = 1.0, seed: int = 0, images: Tensor | None = None, progress: bool = True
+) -> Path:
+    """Trains a baseline and returns the folder out/model, which its `load` reads. Resumes as every stage does."""
+    if name not in MODELS:
+        raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
+    if images is None:
+        images = fashion_mnist("train").images
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS[name]()
+    folder = Path(out)
+    fit(JSCCStage(model), [images], PLAN.scaled(budget), name=name, key=Key(seed), folder=folder / "checkpoints", progress=progress)
+    model.to(torch.float16).save(folder / "model")
+    return folder / "model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m semdiff.training.jscc", description=__doc__)
+    parser.add_argument("name", choices=sorted(MODELS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(train(options.name, options.out, options.budget, options.seed))
+
+
+if __name__ == "__main__":
+    main()
