@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.channel import Equalized, Received, equalize, normalize_power, pack, unpack
+from semdiff.channel import Received, normalize_power, pack, unpack
+from semdiff.equalizer import Equalized, equalize
 
 
 def features_to_symbols(features: Tensor, channels: int) -> Tensor:
@@ -40,4 +41,4 @@ def _unbiased(equalized: Equalized) -> Tensor:
 
 
 def _per_sample(values: Tensor, batch: int) -> Tensor:
-    return torch.broadcast_to(values, (batch, *values.shape[1:])).reshape(batch, -1).mean(1)
+    return torch.broadcast_to(values, (batch, *values.shape[1:])).reshape(batch, -1).mean(1, dtype=torch.float64)
