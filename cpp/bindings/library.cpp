@@ -3,6 +3,8 @@
 #include <torch/library.h>
 
 #include "semdiff/channel.h"
+#include "semdiff/equalizer.h"
+#include "semdiff/fading.h"
 #include "semdiff/loss.h"
 #include "semdiff/rng.h"
 #include "semdiff/sampler.h"
@@ -28,6 +30,11 @@ TORCH_LIBRARY(semdiff, m) {
   m.def("normalize_power(Tensor s) -> (Tensor, Tensor)");
   m.def("normalize_power_backward(Tensor grad, Tensor? grad_scale, Tensor normalized, Tensor scale) -> Tensor");
   m.def("measured_snr_db(Tensor s, Tensor y) -> Tensor");
+  m.def("fading(Tensor s, float los, float scatter, Tensor noise, int coherence, Tensor key) -> (Tensor, Tensor)");
+  m.def(
+      "fading_equalized(Tensor s, float los, float scatter, Tensor noise_var, int coherence, str method, Tensor key) -> "
+      "(Tensor, Tensor, Tensor)");
+  m.def("equalize(Tensor y, Tensor h, Tensor noise_var, str method) -> (Tensor, Tensor, Tensor)");
   m.def("pack(Tensor z) -> Tensor");
   m.def("unpack(Tensor s, SymInt[] shape) -> Tensor");
   m.def("ddim_step(" STEP ", Tensor? key) -> Tensor");
@@ -55,6 +62,9 @@ void register_device(torch::Library& m) {
   m.impl("normalize_power", &semdiff::normalize_power);
   m.impl("normalize_power_backward", &semdiff::normalize_power_backward);
   m.impl("measured_snr_db", &semdiff::measured_snr_db);
+  m.impl("fading", &semdiff::fading);
+  m.impl("fading_equalized", &semdiff::fading_equalized);
+  m.impl("equalize", &semdiff::equalize);
   m.impl("ddim_step", &semdiff::ddim_step);
   m.impl("ddim_step_backward", &semdiff::ddim_step_backward);
   m.impl("dpmpp_2m_step", &semdiff::dpmpp_2m_step);

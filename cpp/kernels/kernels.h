@@ -39,6 +39,21 @@ struct LossWeights {
   double prior, match, scale;  // gradients are scaled by `scale` (1 / number of elements)
 };
 
+// Flat fading over samples of `symbols` symbols: h = los + scatter CN(0, 1), constant over `coherence` symbols.
+struct FadingModel {
+  double los, scatter;
+  std::int64_t symbols, coherence;
+  PhiloxKey gain_key, noise_key;
+};
+
+enum class Equalizer { inverse, mmse, matched };
+
+// Which of an equaliser's inputs have one number a sample (of `symbols` symbols) instead of one a symbol.
+struct EqualizerRows {
+  std::int64_t symbols;
+  bool h_by_sample, n0_by_sample;  // the first only with the second
+};
+
 template <typename Real>
 struct Table {
   void (*normal)(Real* out, std::int64_t first, std::int64_t count, PhiloxKey key);
@@ -62,6 +77,15 @@ struct Table {
   // grad_mu and grad_logvar may both be null; count <= kBlock.
   LossSums (*upsampler_loss)(Real* grad_mu, Real* grad_logvar, const Real* mu, const Real* logvar, const Real* z, const double* alpha_bar,
                              std::int64_t row_length, LossWeights weights, std::int64_t first, std::int64_t count, PhiloxKey key);
+  // Channels count symbols: a complex number is two reals, and pointers to data address symbol `first`. Gains, noise (a deviation in each
+  // real dimension) and n0 address the first of all; equalize's h and n0 too.
+  void (*fading_gains)(Real* h, FadingModel model, std::int64_t first, std::int64_t count);
+  void (*fading)(Real* y, Real* h, const Real* s, const Real* gains, const Real* noise, FadingModel model, std::int64_t first,
+                 std::int64_t count);
+  void (*equalize)(Real* x, Real* noise, Real* gain, const Real* y, const Real* h, const Real* n0, EqualizerRows rows, Equalizer method,
+                   std::int64_t first, std::int64_t count);
+  void (*fading_equalized)(Real* x, Real* variance, Real* gain, const Real* s, const Real* gains, const Real* noise, const Real* n0,
+                           FadingModel model, Equalizer method, std::int64_t first, std::int64_t count);
 };
 
 struct Kernels {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled once for each instruction set; see isa.h.
 #include "channel.h"
+#include "equalizer.h"
+#include "fading.h"
 #include "loss.h"
 #include "rng.h"
 #include "sampler.h"
@@ -28,6 +30,10 @@ constexpr Table<Real> make_table() {
       bounded_draw<Real>,
       bounded_draw_backward<Real>,
       upsampler_loss<Real>,
+      fading_gains<Real>,
+      fading<Real>,
+      equalize<Real>,
+      fading_equalized<Real>,
   };
 }
 

@@ -33,6 +33,10 @@ at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<
                                     const at::Tensor& scale);
 at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y);
 
+std::tuple<at::Tensor, at::Tensor> fading(const at::Tensor& s, const at::Tensor& noise, const kernels::FadingModel& model, bool whole);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> equalize(const at::Tensor& y, const at::Tensor& h, const at::Tensor& noise_var,
+                                                        kernels::Equalizer method);
+
 at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, kernels::PhiloxKey key);
 at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sample, const at::Tensor& mu);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tensor& features, std::int64_t scale, kernels::PhiloxKey key);

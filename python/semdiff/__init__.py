@@ -7,7 +7,9 @@ arrays are taken by semdiff.numpy.
 """
 
 from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, equalize, measured_snr_db, normalize_power, pack, unpack
+from semdiff.channel import AWGN, Channel, Received, Uses, measured_snr_db, normalize_power, pack, unpack
+from semdiff.equalizer import Equalized, equalize
+from semdiff.fading import Given, Rayleigh, Rician
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
 from semdiff.rng import Key, normal
@@ -21,9 +23,12 @@ __all__ = [
     "DiffusionState",
     "Equalized",
     "GaussianSample",
+    "Given",
     "Key",
     "NoiseSchedule",
+    "Rayleigh",
     "Received",
+    "Rician",
     "UpsamplerLoss",
     "Uses",
     "__version__",

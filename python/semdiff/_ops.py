@@ -6,6 +6,7 @@ Schemas are in cpp/bindings/library.cpp, backwards in cpp/bindings/autograd.cpp,
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -96,6 +97,41 @@ def _(grad: Tensor, grad_scale: Tensor | None, normalized: Tensor, scale: Tensor
 def _(s: Tensor, y: Tensor) -> Tensor:
     _check_alike("s", s, y=y)
     return s.new_empty((s.shape[0],), dtype=torch.float64)
+
+
+def _terms(y: Tensor, by_sample: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """What an equaliser gives: terms of one number a sample, in float64, or of one a symbol."""
+    shape = (y.shape[0],) + (1,) * (y.dim() - 1) if by_sample else y.shape
+    dtype = torch.float64 if by_sample else y.dtype.to_real()
+    return y.new_empty(y.shape), y.new_empty(shape, dtype=dtype), y.new_empty(shape, dtype=dtype)
+
+
+def _one_gain_a_sample(s: Tensor, coherence: int) -> bool:
+    return coherence == 0 or coherence == max(math.prod(s.shape[1:]), 1)
+
+
+@torch.library.register_fake("semdiff::fading")
+def _(s: Tensor, los: float, scatter: float, noise: Tensor, coherence: int, key: Tensor) -> tuple[Tensor, Tensor]:
+    _check_key(key)
+    _check_real("s", s, noise=noise)
+    by_sample = _one_gain_a_sample(s, coherence)
+    return s.new_empty(s.shape), s.new_empty((s.shape[0],) + (1,) * (s.dim() - 1) if by_sample else s.shape)
+
+
+@torch.library.register_fake("semdiff::fading_equalized")
+def _(
+    s: Tensor, los: float, scatter: float, noise_var: Tensor, coherence: int, method: str, key: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_key(key)
+    _check_real("s", s, noise_var=noise_var)
+    return _terms(s, _one_gain_a_sample(s, coherence))
+
+
+@torch.library.register_fake("semdiff::equalize")
+def _(y: Tensor, h: Tensor, noise_var: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
+    _check_real("y", y, h=h, noise_var=noise_var)
+    by_sample = all(c.shape[-i] == 1 for c in (h, noise_var) for i in range(1, min(c.dim() + 1, y.dim())))
+    return _terms(y, by_sample)
 
 
 @torch.library.register_fake("semdiff::ddim_step")

@@ -48,6 +48,36 @@ def diffuse(x: Tensor, signal: Tensor | None, noise: Tensor, n: Tensor) -> Tenso
     return (x if signal is None else _rows(signal, x) * x) + _rows(noise, x) * n
 
 
+def fading(s: Tensor, los: float, scatter: float, noise: Tensor, coherence: int, z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    """y = h s + noise n, h = los + scatter z / sqrt 2, |z|^2 of mean 2: z one complex draw for each `coherence` symbols of a sample."""
+    flat = s.flatten(1)
+    run = coherence or flat.shape[1]
+    gains = los + scatter * z.reshape(len(s), -1) / math.sqrt(2)
+    h = gains.repeat_interleave(run, 1)[:, : flat.shape[1]].reshape(s.shape)
+    whole = run == flat.shape[1]
+    return h * s + _rows(noise, s) * n, gains.reshape(_rows(noise.expand(len(s)), s).shape) if whole else h
+
+
+def equalize(y: Tensor, h: Tensor, noise_var: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
+    """P = |h|^2. zf: y/h, N0/P, 1.   mmse: conj(h) y/(P + N0), P N0/(P + N0)^2, P/(P + N0).   matched: conj(h) y, P N0, P."""
+    p = (h * h.conj()).real
+    weight, noise, gain = {
+        "zf": (1 / p, noise_var / p, torch.ones_like(p + noise_var)),
+        "mmse_unbiased": (1 / p, noise_var / p, torch.ones_like(p + noise_var)),
+        "mmse": (1 / (p + noise_var), p * noise_var / (p + noise_var).square(), p / (p + noise_var)),
+        "matched": (torch.ones_like(p), p * noise_var, p + 0 * noise_var),
+    }[method]
+    shape = y.shape if noise.shape[1:].numel() > 1 else y.shape[:1] + (1,) * (y.dim() - 1)
+    return weight * h.conj() * y, noise.expand(shape), gain.expand(shape)
+
+
+def fading_equalized(
+    s: Tensor, los: float, scatter: float, noise_var: Tensor, coherence: int, method: str, z: Tensor, n: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """equalize(fading), with noise sqrt(N0 / 2) in each real dimension."""
+    return equalize(*fading(s, los, scatter, (noise_var / 2).sqrt(), coherence, z, n), _rows(noise_var, s), method)
+
+
 def normalize_power(s: Tensor) -> tuple[Tensor, Tensor]:
     """s' = s / r, r = sqrt(mean |s|^2) of each sample."""
     scale = (s * s.conj()).real.flatten(1).mean(1).sqrt() if s.is_complex() else s.square().flatten(1).mean(1).sqrt()

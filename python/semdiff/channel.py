@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,6 @@ class Received(NamedTuple):
     y: Tensor  # complex, the shape of s
     h: Tensor  # complex gain, broadcastable to y
     noise_var: Tensor  # E|n|^2, float64, (B, 1, ...), broadcastable to y
-
-
-class Equalized(NamedTuple):
-    """x = gain * s + noise, and the variance of that noise: each broadcastable to x."""
-
-    x: Tensor
-    noise_var: Tensor
-    gain: Tensor
 
 
 class Uses(NamedTuple):
@@ -141,21 +133,3 @@ class AWGN(Channel):
         y = ops.diffuse.default(s, None, n0.sqrt() * math.sqrt(0.5), key_tensor(key))
         per_sample = (s.shape[0],) + (1,) * (s.dim() - 1)
         return Received(y, torch.ones(per_sample, dtype=s.dtype, device=s.device), n0.reshape(per_sample))
-
-
-def equalize(received: Received, method: Literal["zf", "mmse"] = "zf") -> Equalized:
-    """Undoes the channel's gain, for symbols of unit power.
-
-    zf: x = y / h, noise variance N0 / |h|^2, gain 1.   mmse: x = conj(h) y / (|h|^2 + N0), gain |h|^2 / (|h|^2 + N0), noise variance
-    |h|^2 N0 / (|h|^2 + N0)^2; it is biased by its gain.   ValueError for another method, or zf where h is zero.
-    """
-    y, h, n0 = received
-    power = h.abs().square().double()
-    if method == "zf":
-        if not torch.compiler.is_compiling() and bool((power == 0).any()):
-            raise ValueError("received.h: expected non-zero gains for zf, got a zero")
-        return Equalized(y / h, n0 / power, torch.ones_like(power))
-    if method == "mmse":
-        denominator = power + n0
-        return Equalized((h.conj() / denominator).to(y.dtype) * y, power * n0 / denominator.square(), power / denominator)
-    raise ValueError(f"method: expected zf or mmse, got {method!r}")

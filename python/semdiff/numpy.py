@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 import semdiff
-from semdiff import AWGN, Key, NoiseSchedule, Received
+from semdiff import AWGN, Given, Key, NoiseSchedule, Rayleigh, Received, Rician
 
 __all__ = [
     "Key",
@@ -38,6 +38,7 @@ __all__ = [
     "dpmpp_2m_step",
     "equalize",
     "gaussian_upsample",
+    "given",
     "match",
     "measured_snr_db",
     "noise_var",
@@ -45,7 +46,9 @@ __all__ = [
     "normalize_power",
     "pack",
     "posterior_mean",
+    "rayleigh",
     "reparameterize",
+    "rician",
     "sample",
     "time_grid",
     "timestep",
@@ -130,6 +133,38 @@ def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: semdiff.rng.KeyLike
     return AWGN()(s, snr_db, key)  # type: ignore[no-any-return]
 
 
+@_adapt
+def rayleigh(
+    s: torch.Tensor, snr_db: float | torch.Tensor, coherence: semdiff.fading.Coherence = "block", key: semdiff.rng.KeyLike = None
+) -> Received:
+    """y = h s + n with h ~ CN(0, 1), once for each `coherence` symbols: "block", "fast" or a number; `semdiff.Rayleigh` as a function."""
+    return Rayleigh(coherence)(s, snr_db, key)  # type: ignore[no-any-return]
+
+
+@_adapt
+def rician(
+    s: torch.Tensor,
+    snr_db: float | torch.Tensor,
+    k_db: float,
+    coherence: semdiff.fading.Coherence = "block",
+    key: semdiff.rng.KeyLike = None,
+) -> Received:
+    """y = h s + n with a direct path K = 10^(k_db / 10) times as strong as the scatter; `semdiff.Rician` as a function."""
+    return Rician(k_db, coherence)(s, snr_db, key)  # type: ignore[no-any-return]
+
+
+@_adapt
+def given(
+    s: torch.Tensor,
+    h: torch.Tensor,
+    noise_var: float | torch.Tensor | None = None,
+    snr_db: float | torch.Tensor | None = None,
+    key: semdiff.rng.KeyLike = None,
+) -> Received:
+    """y = h s + n with the gain h and the noise variance (or snr_db) given; `semdiff.Given` as a function."""
+    return Given(h, noise_var)(s, snr_db, key)  # type: ignore[no-any-return]
+
+
 def alphas_cumprod(schedule: NoiseSchedule) -> NDArray[np.float64]:
     """alpha_bar[0..T-1], shape (T,): a read-only view of the schedule's own table."""
     table: NDArray[np.float64] = schedule.alphas_cumprod.numpy()
@@ -144,6 +179,7 @@ pack = _adapt(semdiff.pack)
 unpack = _adapt(semdiff.unpack)
 normalize_power = _adapt(semdiff.normalize_power)
 measured_snr_db = _adapt(semdiff.measured_snr_db)
+# equalizer
 equalize = _adapt(semdiff.equalize)
 # schedule: methods as functions, the schedule first
 alpha_bar = _adapt(NoiseSchedule.alpha_bar)

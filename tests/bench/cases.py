@@ -47,6 +47,29 @@ def awgn(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...]]:
     )
 
 
+def rayleigh_mmse(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...]]:
+    """n complex symbols through fast Rayleigh fading and the MMSE equaliser; its noise variance and gain for each symbol."""
+    reals = semdiff.normal((2 * n,), KEY).reshape(*_batch(n), 2)
+    s = torch.view_as_complex(reals)
+    n0 = torch.full((s.shape[0],), 0.1, dtype=torch.float64)
+
+    # In real parts: Inductor has no complex randn, and eager is faster so.
+    def eager(s: Tensor, n0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, noise = torch.randn_like(s) * 0.5**0.5, torch.randn_like(s) * (n0 / 2).sqrt().unsqueeze(-1)
+        (sr, si), (hr, hi), (nr, ni) = s.unbind(-1), h.unbind(-1), noise.unbind(-1)
+        yr, yi = hr * sr - hi * si + nr, hr * si + hi * sr + ni
+        power = hr.square() + hi.square()
+        weight = 1 / (power + n0)
+        gain = power * weight
+        return torch.stack([(hr * yr + hi * yi) * weight, (hr * yi - hi * yr) * weight], -1), gain * (n0 * weight), gain
+
+    return (
+        lambda: torch.ops.semdiff.fading_equalized.default(s, 0.0, 1.0, n0, 1, "mmse", KEY.tensor),
+        eager,
+        (reals, n0.float().reshape(-1, 1, 1, 1)),
+    )
+
+
 def match(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...]]:
     x = semdiff.normal((n,), KEY).reshape(_batch(n))
     a = torch.full((x.shape[0],), 0.7, dtype=torch.float64)
@@ -159,6 +182,7 @@ def dpmpp_2m_step(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...
 CASES = [
     Case("normal", normal),
     Case("awgn", awgn),
+    Case("rayleigh + mmse, per complex symbol", rayleigh_mmse),
     Case("match (scale and top up)", match),
     Case("normalize_power", normalize_power),
     Case("reparameterize", reparameterize),

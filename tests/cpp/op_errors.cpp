@@ -2,6 +2,8 @@
 // C++ callers get the same messages as Python's: the argument, what was expected, what came.
 #include "op_test.h"
 #include "semdiff/channel.h"
+#include "semdiff/equalizer.h"
+#include "semdiff/fading.h"
 #include "semdiff/loss.h"
 #include "semdiff/sampler.h"
 #include "semdiff/schedule.h"
@@ -33,6 +35,15 @@ TEST_CASE("wrong arguments: the type of the error and its text") {
   check_throws<c10::ValueError>([&] { diffuse(x, std::nullopt, at::ones({3}), key); },
                                 "noise: expected shape () or one that begins like x's [2, 3]");
   check_throws<c10::ValueError>([&] { diffuse(x, at::ones({2}), one, key); }, "signal: expected the shape of noise");
+  const at::Tensor c = at::ones({2, 3}, at::kComplexFloat);
+  check_throws<c10::TypeError>([&] { fading(x, 0, 1, one, 0, key); }, "s: expected a complex64 or complex128 tensor, got Float");
+  check_throws<c10::ValueError>([&] { fading(c, 0, 1, at::ones({3}), 0, key); }, "noise: expected shape () or (2,), got [3]");
+  check_throws<c10::ValueError>([&] { fading(c, 0, 1, one, 4, key); },
+                                "coherence: expected 0 (a whole sample) or a number in [1, 3], the symbols of a sample, got 4");
+  check_throws<c10::ValueError>([&] { fading(c, 0, -1, one, 0, key); }, "scatter: expected a finite number >= 0, got -1");
+  check_throws<c10::ValueError>([&] { fading_equalized(c, 0, 1, one * -1, 1, "mmse", key); }, "noise_var: expected finite numbers >= 0, got -1");
+  check_throws<c10::ValueError>([&] { equalize(c, c, one, "ml"); }, "method: expected zf, mmse, mmse_unbiased or matched, got ml");
+  check_throws<c10::ValueError>([&] { equalize(c, c * 0, one, "zf"); }, "h: expected non-zero gains for zf, got only zeros in sample 0");
   check_throws<c10::TypeError>([&] { reparameterize(x, x.to(at::kDouble), key); }, "logvar: expected the dtype of mu, Float, got Double");
   check_throws<c10::ValueError>([&] { gaussian_upsample(x, 2, key); },
                                 "features: expected shape (B, 2*C*scale^2, h, w) with scale = 2, got [2, 3]");

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,15 @@ def complex_draw(shape: Sequence[int], seed: int, dtype: torch.dtype) -> Tensor:
 def noise_for(x: Tensor) -> Tensor:
     """The n that the operators draw for x with KEY, in float64."""
     return torch.view_as_complex(ref.normal((*x.shape, 2), SEED)) if x.is_complex() else ref.normal(tuple(x.shape), SEED)
+
+
+def fading_draws(s: Tensor, coherence: int) -> tuple[Tensor, Tensor]:
+    """The gains' and the noise's numbers that a fading channel draws for s with KEY: those of the key's two halves."""
+    seeds = [int(k.tensor[0]) for k in semdiff.Key(SEED).split()]
+    gains = -(-s[0].numel() // coherence) if coherence else 1
+    sizes = [(len(s), gains, 2), (*s.shape, 2)]
+    z, n = (torch.view_as_complex(ref.normal(size, seed)) for size, seed in zip(sizes, seeds, strict=True))
+    return z, n
 
 
 def per_sample(shape: Sequence[int], low: float, high: float) -> Tensor:
@@ -111,6 +121,45 @@ def _step_backward(name: str, make: Callable[[Sequence[int], torch.dtype], Args]
     return Op(name, with_gradients)
 
 
+def _fading(coherence: int) -> Op:
+    return Op(
+        "fading",
+        lambda shape, dtype: (complex_draw(shape, 1, dtype), 0.3, 0.9, per_sample(shape, 0.2, 0.4), min(coherence, _symbols(shape)), KEY),
+        lambda s, los, scatter, noise, run, key: ref.fading(s, los, scatter, noise, run, *fading_draws(s, run)),
+        (0, 3),
+        (0,),
+        dtypes=WIDE,
+        note=str(coherence),
+    )
+
+
+def _fading_equalized(coherence: int, method: str) -> Op:
+    return Op(
+        "fading_equalized",
+        lambda shape, dtype: (
+            complex_draw(shape, 1, dtype), 0.3, 0.9, per_sample(shape, 0.2, 0.4), min(coherence, _symbols(shape)), method, KEY,
+        ),
+        lambda s, los, scatter, n0, run, method, key: ref.fading_equalized(s, los, scatter, n0, run, method, *fading_draws(s, run)),
+        (0,),
+        (0,),
+        dtypes=WIDE,
+        note=f"{coherence}-{method}",
+    )  # fmt: skip
+
+
+def _symbols(shape: Sequence[int]) -> int:
+    return math.prod(shape[1:])
+
+
+def _equalize(method: str, gradients: tuple[int, ...], outputs: tuple[int, ...] | None, by_sample: bool = False) -> Op:
+    def make(shape: Sequence[int], dtype: torch.dtype) -> Args:
+        one = (shape[0],) + (1,) * (len(shape) - 1)
+        h = complex_draw(one if by_sample else shape, 2, dtype)
+        return complex_draw(shape, 1, dtype), h + h / h.abs(), per_sample(shape, 0.2, 0.4).reshape(one), method
+
+    return Op("equalize", make, ref.equalize, gradients, outputs, WIDE, note=f"{method}-{len(gradients)}{'-by-sample' * by_sample}")
+
+
 def _features(shape: Sequence[int]) -> tuple[int, ...]:
     b, c, h, w = shape
     return b, 2 * c * 4, h // 2, w // 2  # scale 2 brings it to `shape`
@@ -138,6 +187,19 @@ OPS = [
         dtypes=WIDE,
         note="complex-per-element",
     ),
+    _fading(0),
+    _fading(1),
+    _fading(7),
+    _fading_equalized(0, "mmse"),
+    _fading_equalized(1, "mmse"),
+    _fading_equalized(30, "matched"),
+    _fading_equalized(1, "mmse_unbiased"),
+    _equalize("zf", (0,), (0,)),
+    _equalize("mmse", (0,), (0,)),
+    _equalize("mmse", (1, 2), None),
+    _equalize("mmse", (1, 2), None, by_sample=True),
+    _equalize("mmse_unbiased", (1,), None),
+    _equalize("matched", (1, 2), None),
     Op("normalize_power", lambda shape, dtype: (draw(shape, 1, dtype) * 3,), ref.normalize_power, (0,)),
     Op("normalize_power", lambda shape, dtype: (complex_draw(shape, 1, dtype),), ref.normalize_power, (0,), dtypes=WIDE, note="complex"),
     Op(

@@ -63,7 +63,11 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "expected non-zero gains for zf",
     ),
-    "equalizer": (lambda: semdiff.equalize(AWGN()(S, 3), "ml"), ValueError, "method: expected zf or mmse, got 'ml'"),
+    "equalizer": (
+        lambda: semdiff.equalize(AWGN()(S, 3), "ml"),
+        ValueError,
+        "method: expected zf, mmse, mmse_unbiased, matched or mrc, got 'ml'",
+    ),
     "match negative": (lambda: semdiff.match(X, -0.1, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got -0.1"),
     "match nan": (lambda: semdiff.match(X, NAN, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got nan"),
     "match inf": (lambda: semdiff.match(X, INF, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got inf"),

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from semdiff import AWGN, Key, Received, equalize, measured_snr_db, normal, normalize_power, pack, unpack
+from semdiff import AWGN, Key, equalize, measured_snr_db, normal, normalize_power, pack, unpack
 
 USES = 8192
 
@@ -97,44 +97,6 @@ def test_pack_pairs_neighbours() -> None:
     assert torch.allclose(pack(torch.tensor([[1.0, 2.0, 3.0]])) * math.sqrt(2), torch.tensor([[1 + 2j, 3 + 0j]], dtype=torch.complex64))
     assert pack(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.complex128
     assert pack(torch.ones(1, 2, dtype=torch.float16)).dtype == torch.complex64
-
-
-def _faded(snr_db: float = 6.0) -> tuple[torch.Tensor, Received]:
-    s, h = symbols(4), symbols(4, seed=5)  # one complex gain for each symbol
-    n0 = torch.full((4, 1), 10 ** (-snr_db / 10), dtype=torch.float64)
-    return s, Received(h * s + n0.sqrt().float() * symbols(4, seed=6), h, n0)
-
-
-def test_zero_forcing_is_division() -> None:
-    s, received = _faded()
-    x, noise_var, gain = equalize(received)
-    assert torch.allclose(x, received.y / received.h)
-    assert torch.allclose(noise_var, received.noise_var / received.h.abs().square().double())
-    assert bool((gain == 1).all())
-    # The error, in units of its deviation, has power 1 whatever the gain was.
-    assert float(((x - s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.03)
-
-
-def test_mmse_is_its_closed_form() -> None:
-    s, received = _faded()
-    x, noise_var, gain = equalize(received, "mmse")
-    power, n0 = received.h.abs().square().double(), received.noise_var
-    assert torch.allclose(gain, power / (power + n0))
-    assert torch.allclose(noise_var, power * n0 / (power + n0).square())
-    assert float(((x - gain * s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.03)
-    # Theory 2.4 at 6 dB, i.i.d. Rayleigh: E gain = 0.664, and it is the least squared error.
-    assert float(gain.mean()) == pytest.approx(0.664, abs=0.01)
-    error = float((x - s).abs().square().mean())
-    assert error == pytest.approx(1 - 0.664, abs=0.01)
-    assert error < float((equalize(received).x - s).abs().square().mean())
-
-
-def test_equalizing_awgn_changes_nothing_with_zf_and_scales_with_mmse() -> None:
-    s = symbols(2, 64)
-    received = AWGN()(s, 3.0, Key(1))
-    assert torch.equal(equalize(received).x, received.y)
-    assert torch.equal(equalize(received).noise_var, received.noise_var)
-    assert torch.allclose(equalize(received, "mmse").x, received.y / (1 + 10**-0.3))
 
 
 def test_gradients_reach_the_transmitter() -> None:

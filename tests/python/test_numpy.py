@@ -80,7 +80,7 @@ def test_the_numbers_are_torchs(name: str) -> None:
 def test_every_public_function_is_here() -> None:
     functions = {name for name in semdiff.__all__ if inspect.isfunction(getattr(semdiff, name))} - {"build_info"}
     assert functions == set(CALLS)
-    assert functions | set(METHODS) | {"awgn", "alphas_cumprod", "Key", "NoiseSchedule"} == set(sdn.__all__)
+    assert functions | set(METHODS) | {"awgn", "rayleigh", "rician", "given", "alphas_cumprod", "Key", "NoiseSchedule"} == set(sdn.__all__)
 
 
 def test_awgn_is_the_channel() -> None:
@@ -88,6 +88,21 @@ def test_awgn_is_the_channel() -> None:
     assert isinstance(ours, semdiff.Received)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_fading_channels_are_the_channels() -> None:
+    snr, s = np.array([0.0, 10.0]), torch.from_numpy(S)
+    h = np.full((2, 1), 0.6 + 0.8j)
+    pairs = [
+        (sdn.rayleigh(S, snr, "fast", KEY), semdiff.Rayleigh("fast")(s, torch.from_numpy(snr), KEY)),
+        (sdn.rician(S, snr, 3.0, 2, KEY), semdiff.Rician(3.0, 2)(s, torch.from_numpy(snr), KEY)),
+        (sdn.given(S, h, snr_db=snr, key=KEY), semdiff.Given(torch.from_numpy(h))(s, torch.from_numpy(snr), KEY)),
+        (sdn.given(S, h, 0.1, key=KEY), semdiff.Given(torch.from_numpy(h), 0.1)(s, key=KEY)),
+    ]
+    for ours, theirs in pairs:
+        assert isinstance(ours, semdiff.Received)
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b.resolve_conj().numpy())
 
 
 def test_a_received_image_from_end_to_end() -> None:

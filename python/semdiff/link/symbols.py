@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.channel import Received, equalize, normalize_power, pack, unpack
+from semdiff.channel import Received, normalize_power, pack, unpack
+from semdiff.equalizer import equalize
 
 
 def features_to_symbols(features: Tensor, channels: int) -> Tensor:
@@ -39,7 +40,7 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int]) -> Ar
     uses = -(-channels * shape[1] * shape[2] // 2)
     x, noise_var, gain = (v[:, :uses] if v.shape[1] > 1 else v for v in equalize(received, "mmse"))  # without a MIMO channel's padding
     batch = x.shape[0]
-    average = torch.broadcast_to(gain, (batch, gain.shape[1])).mean(1)
+    average = torch.broadcast_to(gain, (batch, gain.shape[1])).mean(1, dtype=torch.float64)
     together = (1 - average) / average
     ratio = (noise_var / gain.square().clamp_min(1e-30) / together[:, None]).log().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     features = _to_features(x / average.to(x.real.dtype)[:, None], channels, shape)
