@@ -2,6 +2,7 @@
 // Compiled once for each instruction set; see isa.h.
 #include "channel.h"
 #include "loss.h"
+#include "mimo.h"
 #include "rng.h"
 #include "sampler.h"
 #include "vae.h"
@@ -25,6 +26,7 @@ constexpr Table<Real> make_table() {
       step_backward<Real>,
       reparameterize<Real>,
       reparameterize_backward<Real>,
+      svd_2x2<Real>,
       bounded_draw<Real>,
       bounded_draw_backward<Real>,
       upsampler_loss<Real>,

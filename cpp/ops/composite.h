@@ -33,6 +33,8 @@ at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<
                                     const at::Tensor& scale);
 at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y);
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> svd_2x2(const at::Tensor& h);
+
 at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, kernels::PhiloxKey key);
 at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sample, const at::Tensor& mu);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tensor& features, std::int64_t scale, kernels::PhiloxKey key);

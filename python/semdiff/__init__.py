@@ -10,6 +10,7 @@ from semdiff._build import __version__, build_info
 from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, equalize, measured_snr_db, normalize_power, pack, unpack
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
+from semdiff.mimo import MIMO
 from semdiff.rng import Key, normal
 from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
 from semdiff.schedule import NoiseSchedule
@@ -17,6 +18,7 @@ from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
 
 __all__ = [
     "AWGN",
+    "MIMO",
     "Channel",
     "DiffusionState",
     "Equalized",
