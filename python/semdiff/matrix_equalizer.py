@@ -75,7 +75,8 @@ def _left_inverse(h: Tensor, n0: Tensor) -> Tensor:
     below = n0.sqrt() * torch.eye(nt, dtype=h.dtype, device=h.device)
     shape = torch.broadcast_shapes(h.shape[:2], below.shape[:2])
     q, r = torch.linalg.qr(torch.cat([h.expand(*shape, nr, nt), below.expand(*shape, nt, nt)], -2))
-    return torch.linalg.solve_triangular(r, q[..., :nr, :].mH, upper=True)
+    w: Tensor = torch.linalg.solve_triangular(r, q[..., :nr, :].mH, upper=True)
+    return w
 
 
 def _zero_forcing(h: Tensor, eps: float) -> Tensor:

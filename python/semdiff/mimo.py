@@ -12,6 +12,7 @@ channels.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Literal
 
@@ -77,7 +78,7 @@ class MIMO(Channel):
         self, batch: int, blocks: int, key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> Tensor:
         """H for each block, (batch, blocks, nr, nt): CN(0, 1) entries, correlated as asked."""
-        h = torch.view_as_complex(normal((batch, blocks, self.nr, self.nt, 2), key, dtype.to_real(), device) * 0.5**0.5)
+        h = torch.view_as_complex(normal((batch, blocks, self.nr, self.nt, 2), key, dtype.to_real(), device) * math.sqrt(0.5))
         transmitter, receiver = self.correlation
         if receiver != 0:
             h = product(_root(receiver, self.nr).to(h), h)
@@ -113,13 +114,12 @@ class MIMO(Channel):
 
     def _stream_gains(self, h: Tensor, n0: Tensor) -> Tensor:
         """s_i sqrt(p_i) of each block, (B, blocks, streams), float64."""
-        svd = ops.svd_2x2.default(h)[1] if self.nt == self.nr == 2 else torch.linalg.svdvals(h)
-        s = svd.double()
+        s: Tensor = (ops.svd_2x2.default(h)[1] if self.nt == self.nr == 2 else torch.linalg.svdvals(h)).double()
         if self.precoding == "equal":
-            return s * (self.nt / self.streams) ** 0.5
+            return s * math.sqrt(self.nt / self.streams)
         if self.precoding == "waterfilling":
             return s * water_filling(s.square() / n0.reshape(-1, 1, 1), self.nt).sqrt()
-        return (self.nt / s.square().reciprocal().sum(-1, keepdim=True)).sqrt().expand_as(s)
+        return (s.square().reciprocal().sum(-1, keepdim=True).reciprocal() * self.nt).sqrt().expand_as(s)
 
     def extra_repr(self) -> str:
         return f"{self.nt}, {self.nr}, precoding={self.precoding!r}, correlation={self.correlation}, coherence={self.coherence!r}"
@@ -172,8 +172,8 @@ def _root(c: float, n: int) -> Tensor:
     """The Cholesky factor of c^|i-j|: a first-order recursion, so row i is c times row i - 1, and then sqrt(1 - c^2)."""
     i = torch.arange(n, dtype=torch.float64)
     lag = i.unsqueeze(1) - i
-    root = torch.where(lag >= 0, torch.tensor(c, dtype=torch.float64) ** lag.clamp_min(0), 0.0) * (1 - c * c) ** 0.5
-    root[:, 0] = c**i
+    root = torch.pow(c, lag.clamp_min(0)).tril() * math.sqrt(1 - c * c)
+    root[:, 0] = torch.pow(c, i)
     return root
 
 
