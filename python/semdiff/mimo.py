@@ -28,7 +28,8 @@ _PRECODINGS = (None, "equal", "waterfilling", "equalizing")
 
 
 class MIMO(Channel):
-    """nt transmit and nr receive antennas. Each antenna sends unit power on average (nt in all); the noise is N0 for each receive antenna.
+    """nt transmit and nr receive antennas. Each antenna sends unit power on average, nt in all; E|H_ij|^2 = 1; the noise is
+    N0 = 10^(-snr_db/10) for each receive antenna, so one hears nt times `snr_db`.
 
     precoding: None: only the receiver knows H. Symbol k leaves antenna k % nt at use k // nt; the last use is padded with zeros. Received
     has the matrix form, y (B, uses, nr) and h (B, uses or 1, nr, nt), for `semdiff.matrix_equalizer`.
