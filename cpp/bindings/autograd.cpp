@@ -254,7 +254,7 @@ TORCH_LIBRARY_IMPL(semdiff, Autograd, m) {
   m.impl("upsampler_loss_with_gradients", &upsampler_loss_with_gradients);
   // Explicitly not differentiable: asking for a gradient raises.
   for (const char* name : {"alpha_bar", "timestep", "measured_snr_db", "upsampler_loss", "normalize_power_backward", "ddim_step_backward",
-                           "dpmpp_2m_step_backward", "reparameterize_backward", "gaussian_upsample_backward"}) {
+                           "dpmpp_2m_step_backward", "reparameterize_backward", "gaussian_upsample_backward", "svd_2x2"}) {
     m.impl(name, torch::autograd::autogradNotImplementedFallback());
   }
 }

@@ -6,6 +6,7 @@
 #include "semdiff/equalizer.h"
 #include "semdiff/fading.h"
 #include "semdiff/loss.h"
+#include "semdiff/mimo.h"
 #include "semdiff/rng.h"
 #include "semdiff/sampler.h"
 #include "semdiff/schedule.h"
@@ -41,6 +42,7 @@ TORCH_LIBRARY(semdiff, m) {
   m.def("ddim_step_backward(Tensor grad, " STEP ") -> (Tensor, Tensor)");
   m.def("dpmpp_2m_step(" STEP_2M ") -> (Tensor, Tensor)");
   m.def("dpmpp_2m_step_backward(Tensor? grad_x_s, Tensor? grad_x0, " STEP_2M ") -> (Tensor, Tensor, Tensor)");
+  m.def("svd_2x2(Tensor h) -> (Tensor, Tensor, Tensor)");
   m.def("reparameterize(Tensor mu, Tensor logvar, Tensor key) -> Tensor");
   m.def("reparameterize_backward(Tensor grad, Tensor sample, Tensor mu) -> Tensor");
   m.def("gaussian_upsample(Tensor features, int scale, Tensor key) -> (Tensor, Tensor, Tensor)");
@@ -69,6 +71,7 @@ void register_device(torch::Library& m) {
   m.impl("ddim_step_backward", &semdiff::ddim_step_backward);
   m.impl("dpmpp_2m_step", &semdiff::dpmpp_2m_step);
   m.impl("dpmpp_2m_step_backward", &semdiff::dpmpp_2m_step_backward);
+  m.impl("svd_2x2", &semdiff::svd_2x2);
   m.impl("reparameterize", &semdiff::reparameterize);
   m.impl("reparameterize_backward", &semdiff::reparameterize_backward);
   m.impl("gaussian_upsample", &semdiff::gaussian_upsample);

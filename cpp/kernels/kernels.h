@@ -70,6 +70,8 @@ struct Table {
                         std::int64_t count);
   void (*reparameterize)(Real* out, const Real* mu, const Real* logvar, std::int64_t first, std::int64_t count, PhiloxKey key);
   void (*reparameterize_backward)(Real* grad_logvar, const Real* grad, const Real* sample, const Real* mu, std::int64_t count);
+  // Complex 2x2 matrices, 8 reals each: h = u diag(s) vh.
+  void (*svd_2x2)(Real* u, Real* s, Real* vh, const Real* h, std::int64_t count);
   // logvar holds the raw head on entry and the bounded one on return.
   void (*bounded_draw)(Real* sample, Real* logvar, const Real* mean, std::int64_t first, std::int64_t count, PhiloxKey key);
   void (*bounded_draw_backward)(Real* grad_mean, Real* grad_raw, const Real* grad_sample, const Real* grad_mean_out,

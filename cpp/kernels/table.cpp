@@ -4,6 +4,7 @@
 #include "equalizer.h"
 #include "fading.h"
 #include "loss.h"
+#include "mimo.h"
 #include "rng.h"
 #include "sampler.h"
 #include "vae.h"
@@ -27,6 +28,7 @@ constexpr Table<Real> make_table() {
       step_backward<Real>,
       reparameterize<Real>,
       reparameterize_backward<Real>,
+      svd_2x2<Real>,
       bounded_draw<Real>,
       bounded_draw_backward<Real>,
       upsampler_loss<Real>,

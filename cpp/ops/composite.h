@@ -36,6 +36,7 @@ at::Tensor measured_snr_db(const at::Tensor& s, const at::Tensor& y);
 std::tuple<at::Tensor, at::Tensor> fading(const at::Tensor& s, const at::Tensor& noise, const kernels::FadingModel& model, bool whole);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> equalize(const at::Tensor& y, const at::Tensor& h, const at::Tensor& noise_var,
                                                         kernels::Equalizer method);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> svd_2x2(const at::Tensor& h);
 
 at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, kernels::PhiloxKey key);
 at::Tensor reparameterize_backward(const at::Tensor& grad, const at::Tensor& sample, const at::Tensor& mu);

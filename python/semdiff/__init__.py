@@ -12,6 +12,7 @@ from semdiff.equalizer import Equalized, equalize
 from semdiff.fading import Given, Rayleigh, Rician
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
+from semdiff.mimo import MIMO
 from semdiff.rng import Key, normal
 from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
 from semdiff.schedule import NoiseSchedule
@@ -19,6 +20,7 @@ from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
 
 __all__ = [
     "AWGN",
+    "MIMO",
     "Channel",
     "DiffusionState",
     "Equalized",

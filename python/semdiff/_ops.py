@@ -170,6 +170,11 @@ def _(
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty((0,) if previous_x0 is None else x.shape)
 
 
+@torch.library.register_fake("semdiff::svd_2x2")
+def _(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return h.new_empty(h.shape), h.new_empty(h.shape[:-1], dtype=h.dtype.to_real()), h.new_empty(h.shape)
+
+
 @torch.library.register_fake("semdiff::reparameterize")
 def _(mu: Tensor, logvar: Tensor, key: Tensor) -> Tensor:
     _check_alike("mu", mu, logvar=logvar)

@@ -89,6 +89,13 @@ def measured_snr_db(s: Tensor, y: Tensor) -> Tensor:
     return 10 * (s.abs().double().square().flatten(1).sum(1) / (y - s).abs().double().square().flatten(1).sum(1)).log10()
 
 
+def svd_2x2(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """H = U diag(s) V^H, the phases that are free chosen so that V^H's first column is real and not negative."""
+    u, s, vh = torch.linalg.svd(h)
+    phase = torch.where(vh[..., 0] == 0, 1, torch.sgn(vh[..., 0]))
+    return u * phase.unsqueeze(-2), s, vh / phase.unsqueeze(-1)
+
+
 def pack(z: Tensor) -> Tensor:
     """(a, b) -> (a + ib) / sqrt 2."""
     flat = torch.nn.functional.pad(z.flatten(1), (0, z[0].numel() % 2))

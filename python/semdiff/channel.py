@@ -27,6 +27,17 @@ class Received(NamedTuple):
     noise_var: Tensor  # E|n|^2, float64, (B, 1, ...), broadcastable to y
 
 
+class Equalized(NamedTuple):
+    """x = gain * s + noise, and the variance of that noise: each broadcastable to x.
+
+    Where one gain serves a sample, noise_var and gain are (B, 1, ...) and float64; else they have x's shape and precision.
+    """
+
+    x: Tensor
+    noise_var: Tensor
+    gain: Tensor
+
+
 class Uses(NamedTuple):
     """Complex channel uses of one sample: every one that the air is busy with."""
 

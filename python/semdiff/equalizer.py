@@ -13,27 +13,17 @@ SNR, P / N0, in a symbol: they differ in scale, and so in their error before a g
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.channel import Received
+from semdiff.channel import Equalized, Received
+from semdiff.matrix_equalizer import equalize_matrix
 
 EqualizerMethod = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
 METHODS = ("zf", "mmse", "mmse_unbiased", "matched", "mrc")
-
-
-class Equalized(NamedTuple):
-    """x = gain * s + noise, and the variance of that noise: each broadcastable to x.
-
-    Where one gain serves a sample, noise_var and gain are (B, 1, ...) and float64; else they have x's shape and precision.
-    """
-
-    x: Tensor
-    noise_var: Tensor
-    gain: Tensor
 
 
 def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
@@ -51,8 +41,6 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
     kernel = kernel_name(method)
     y, h, noise_var = received
     if h.dim() == y.dim() + 1:
-        from semdiff.matrix_equalizer import equalize_matrix
-
         return equalize_matrix(received, method)
     if not h.is_complex():
         raise TypeError(f"received.h: expected complex gains, got {h.dtype}")

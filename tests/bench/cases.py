@@ -147,6 +147,13 @@ def loss_training(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...
     return ours, _loss_terms, (mu, logvar, z, a.float().reshape(-1, 1, 1, 1))
 
 
+def svd_2x2(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...]]:
+    """n matrices, at most 262,144: the baseline needs microseconds for each. torch.compile calls the same solver."""
+    parts = semdiff.normal((min(n, 262144), 2, 2, 2), KEY)
+    h = torch.view_as_complex(parts)
+    return lambda: torch.ops.semdiff.svd_2x2.default(h), lambda parts: torch.linalg.svd(torch.view_as_complex(parts)), (parts,)
+
+
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
 
 
@@ -185,6 +192,7 @@ CASES = [
     Case("rayleigh + mmse, per complex symbol", rayleigh_mmse),
     Case("match (scale and top up)", match),
     Case("normalize_power", normalize_power),
+    Case("svd_2x2", svd_2x2),
     Case("reparameterize", reparameterize),
     Case("gaussian_upsample", gaussian_upsample),
     Case("upsampler_loss forward", loss_forward),

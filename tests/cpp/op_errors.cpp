@@ -5,6 +5,7 @@
 #include "semdiff/equalizer.h"
 #include "semdiff/fading.h"
 #include "semdiff/loss.h"
+#include "semdiff/mimo.h"
 #include "semdiff/sampler.h"
 #include "semdiff/schedule.h"
 #include "semdiff/vae.h"
@@ -47,6 +48,7 @@ TEST_CASE("wrong arguments: the type of the error and its text") {
   check_throws<c10::TypeError>([&] { reparameterize(x, x.to(at::kDouble), key); }, "logvar: expected the dtype of mu, Float, got Double");
   check_throws<c10::ValueError>([&] { gaussian_upsample(x, 2, key); },
                                 "features: expected shape (B, 2*C*scale^2, h, w) with scale = 2, got [2, 3]");
+  check_throws<c10::TypeError>([&] { svd_2x2(at::ones({2, 2})); }, "h: expected a complex64 or complex128 tensor, got Float");
   check_throws<c10::ValueError>([&] { upsampler_loss(x, x, x, one, 0, 0, key); }, "alpha_bar: expected numbers in (0, 1), got 1");
   check_throws<c10::ValueError>([&] { step(10, 0); }, "t: expected a time in [0, 9] or -1 (clean), got 10");
   check_throws<c10::ValueError>([&] { step(3, 4); }, "s: expected a time not after t = 3, got 4");

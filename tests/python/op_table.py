@@ -211,6 +211,12 @@ OPS = [
         lambda shape, dtype: (draw(shape, 1, dtype), (draw(shape, 1) + 0.1 * draw(shape, 2)).to(dtype)),
         ref.measured_snr_db,
     ),
+    Op(  # the first column is the larger one, so singular values are apart and vectors unique to rounding
+        "svd_2x2",
+        lambda shape, dtype: (complex_draw((*shape, 2, 2), 1, dtype) * torch.tensor([8, 0.5], dtype=dtype),),
+        ref.svd_2x2,
+        dtypes=WIDE,
+    ),
     Op("pack", lambda shape, dtype: (draw(shape, 1, dtype),), ref.pack, (0,)),
     Op(
         "unpack",

@@ -70,6 +70,8 @@ WRONG: list[tuple[str, Args, type[Exception], str]] = [
         ValueError,
         r"shape: expected a shape \(B, ...\) that packs to \[2, 3\], got \[2, 9\]",
     ),
+    ("svd_2x2", (X[..., :2, :2],), TypeError, "h: expected a complex64 or complex128 tensor, got Float"),
+    ("svd_2x2", (complex_draw((2, 3), 1, torch.float32),), ValueError, r"h: expected shape \(..., 2, 2\), got \[2, 3\]"),
     ("alpha_bar", (TABLE.float(), ONE), TypeError, "alphas_cumprod: expected float64, got Float"),
     ("alpha_bar", (TABLE, ONE.int()), TypeError, "t: expected a floating-point tensor, got Int"),
     ("alpha_bar", (TABLE, ONE * 4000), ValueError, r"t: expected a time in \[0, 999\] or -1 \(clean\), got 2000"),
