@@ -8,8 +8,11 @@ arrays are taken by semdiff.numpy.
 
 from semdiff._build import __version__, build_info
 from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, equalize, measured_snr_db, normalize_power, pack, unpack
+from semdiff.impairments import Impaired
+from semdiff.knowledge import Blind, Mistaken, Pilots, estimate_noise_var
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
+from semdiff.multipath import Multipath
 from semdiff.rng import Key, normal
 from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
 from semdiff.schedule import NoiseSchedule
@@ -17,12 +20,17 @@ from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
 
 __all__ = [
     "AWGN",
+    "Blind",
     "Channel",
     "DiffusionState",
     "Equalized",
     "GaussianSample",
+    "Impaired",
     "Key",
+    "Mistaken",
+    "Multipath",
     "NoiseSchedule",
+    "Pilots",
     "Received",
     "UpsamplerLoss",
     "Uses",
@@ -33,6 +41,7 @@ __all__ = [
     "ddpm_step",
     "dpmpp_2m_step",
     "equalize",
+    "estimate_noise_var",
     "gaussian_upsample",
     "match",
     "measured_snr_db",

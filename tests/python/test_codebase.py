@@ -25,13 +25,16 @@ ALLOWED = {
     "rng": {"_ops"},
     "schedule": {"_ops"},
     "channel": {"_ops", "rng"},
+    "impairments": {"_ops", "rng", "channel"},
+    "multipath": {"_ops", "rng", "channel", "impairments"},
+    "knowledge": {"_ops", "rng", "channel", "impairments", "multipath"},
     "loss": {"_ops", "rng", "schedule"},
     "vae": {"_ops", "rng"},
     "matching": {"_ops", "rng", "schedule"},
     "sampler": {"_ops", "rng", "schedule", "matching"},
     "oracle": {"rng", "schedule", "sampler"},
 }
-NOUNS = {"rng", "schedule", "channel", "loss", "vae", "matching", "sampler", "oracle", "_build"}
+NOUNS = {"rng", "schedule", "channel", "impairments", "multipath", "knowledge", "loss", "vae", "matching", "sampler", "oracle", "_build"}
 SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
