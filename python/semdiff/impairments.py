@@ -84,11 +84,14 @@ class Wrapper(Channel):
 class Impaired(Wrapper):
     """A single-carrier channel with hardware that the receiver does not track: y = e^(j phi_k) (h clip(s) + n).
 
-    phase_noise: the deviation of the Wiener phase's step from use to use, radians. frequency_offset: cycles per use. Both are 0 at the
-    first use. papr_db: the transmitter's peak power above the average, or None. Received.h is what the receiver believes: the channel's h
-    without the rotation, times the Bussgang gain. noise_var has the distortion's |h|^2 E|d|^2 too, both by the formulas for Gaussian
-    symbols; it says nothing of the rotation. TypeError or ValueError for a number out of its range, for a channel with several antennas,
-    and for Multipath, whose symbols are not what its hardware sends: it clips by itself.
+    phase_noise: the deviation of the Wiener phase's step from use to use, radians. frequency_offset: cycles per use. Both phases are 0 at
+    the first use. papr_db: the transmitter's peak power above the average, or None.
+    Received.h is what the receiver believes: the channel's h without the rotation, times the Bussgang gain. noise_var has the distortion's
+    |h|^2 E|d|^2 too, both by the formulas for Gaussian symbols; it says nothing of the rotation. Around an estimated gain it is a little
+    high: clipped symbols have less power for the estimate's error to multiply.
+
+    TypeError or ValueError for a number out of its range, for a channel of several antennas, and for Multipath, whose symbols are not what
+    its hardware sends: it clips by itself.
     """
 
     def __init__(self, channel: Channel, phase_noise: float = 0.0, frequency_offset: float = 0.0, papr_db: float | None = None) -> None:

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from semdiff._ops import ops
 from semdiff.channel import Channel, Received, Uses, normalize_power
-from semdiff.impairments import Wrapper, bussgang, check_frame, finite, innermost, times, whole
+from semdiff.impairments import Impaired, Wrapper, bussgang, check_frame, finite, innermost, times, whole
 from semdiff.multipath import Multipath
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 
@@ -34,7 +34,8 @@ class Pilots(Wrapper):
     Received.h is the estimate. noise_var is larger by the variance of its error, since y = h_hat s + (h - h_hat) s + n: the variance over
     all channels. With "lmmse" and Gaussian gains it is that for the h_hat at hand too; with "ls" error and h_hat are not independent.
 
-    ValueError for count < 1, for a channel that fades with every symbol or within a group of count + every, or one of several antennas.
+    ValueError for count < 1, for a channel that fades with every symbol or within a group of count + every, one of several antennas, or one
+    that clips single-carrier symbols: Impaired goes around Pilots for that.
     """
 
     def __init__(self, channel: Channel, count: int = 1, method: Literal["ls", "lmmse"] = "ls", every: int | None = None) -> None:
@@ -47,6 +48,8 @@ class Pilots(Wrapper):
         inner = innermost(channel)
         if hasattr(inner, "nt"):
             raise ValueError("channel: expected scalar gains, got a channel of several antennas")
+        if any(isinstance(m, Impaired) and m.papr_db is not None for m in channel.modules()):
+            raise ValueError("channel: expected one that does not clip (pilots of one magnitude are not cut as a payload is): clip outside")
         coherence = getattr(inner, "coherence", "block")
         if coherence == "fast":
             raise ValueError("channel: expected gains that last from the pilots to the payload, got coherence 'fast'")

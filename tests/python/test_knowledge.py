@@ -140,12 +140,10 @@ def test_pilots_between_the_symbols_follow_the_channel(snr_db: float) -> None:
 
 
 @pytest.mark.parametrize("method", ["ls", "lmmse"])
-@pytest.mark.parametrize("channel", [Impaired(Fading(), papr_db=2.0), Multipath(papr_db=2.0)], ids=["single carrier", "ofdm"])
-def test_pilots_through_a_clipping_transmitter(channel: Channel, method: Any) -> None:
-    """Their pattern is fixed, and clipping treats it a little better than the average over patterns which the formula is."""
-    s = gaussian(6000, 64)
-    y, h, noise_var = Pilots(channel, 2 if isinstance(channel, Multipath) else 32, method)(s, 10.0, Key(5))
-    assert float(((y - h * s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.1)
+def test_pilots_through_a_clipping_transmitter(method: Any) -> None:
+    s = gaussian(5000, 64)
+    y, h, noise_var = Pilots(Multipath(papr_db=2.0), 2, method)(s, 10.0, Key(5))
+    assert float(((y - h * s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("snr_db", SNRS)
@@ -296,6 +294,7 @@ def test_bad_input() -> None:
         (lambda: Pilots(Fading(8), 1, every=8), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ 8"),
         (lambda: Pilots(Blind(Fading(8)), 1), ValueError, "every: expected count"),
         (lambda: Pilots(TwoAntennas(), 1), ValueError, "channel: expected scalar gains"),
+        (lambda: Pilots(Blind(Impaired(AWGN(), papr_db=3.0)), 1), ValueError, "channel: expected one that does not clip"),
         (lambda: Pilots("awgn", 1), TypeError, "channel: expected a Channel, got str"),  # type: ignore[arg-type]
         (lambda: Mistaken(AWGN(), -0.1), ValueError, "error_var: expected a finite number >= 0, got -0.1"),
         (lambda: Mistaken(AWGN(), snr_offset_db=math.nan), ValueError, "snr_offset_db: expected a finite number, got nan"),
