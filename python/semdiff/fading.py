@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.channel import Channel, Received, check_symbols, noise_variance
-from semdiff.equalizer import Equalized, EqualizerMethod, kernel_name
+from semdiff.channel import Channel, Equalized, Received, check_symbols, noise_variance
+from semdiff.equalizer import EqualizerMethod, kernel_name
 from semdiff.rng import KeyLike, key_tensor
 
 Coherence: TypeAlias = Literal["block", "fast"] | int

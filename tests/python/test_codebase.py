@@ -29,13 +29,16 @@ ALLOWED = {
     "fading": {"_ops", "rng", "channel", "equalizer"},
     "mimo": {"_ops", "rng", "channel"},
     "matrix_equalizer": {"channel", "mimo"},
+    "impairments": {"_ops", "rng", "channel"},
+    "multipath": {"_ops", "rng", "channel", "impairments"},
+    "knowledge": {"_ops", "rng", "channel", "impairments", "multipath"},
     "loss": {"_ops", "rng", "schedule"},
     "vae": {"_ops", "rng"},
     "matching": {"_ops", "rng", "schedule"},
     "sampler": {"_ops", "rng", "schedule", "matching"},
     "oracle": {"rng", "schedule", "sampler"},
 }
-NOUNS = {*ALLOWED, "oracle", "_build"} - {"_ops"}
+NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}
 SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
