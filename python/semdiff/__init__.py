@@ -7,7 +7,19 @@ arrays are taken by semdiff.numpy.
 """
 
 from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, equalize, measured_snr_db, normalize_power, pack, unpack
+from semdiff.channel import (
+    AWGN,
+    Channel,
+    Equalized,
+    Received,
+    Uses,
+    equalize,
+    measured_snr_db,
+    normalize_power,
+    pack,
+    unpack,
+    unpack_per_symbol,
+)
 from semdiff.loss import UpsamplerLoss, upsampler_loss
 from semdiff.matching import DiffusionState, match
 from semdiff.rng import Key, normal
@@ -44,5 +56,6 @@ __all__ = [
     "sample",
     "time_grid",
     "unpack",
+    "unpack_per_symbol",
     "upsampler_loss",
 ]

@@ -28,10 +28,11 @@ ALLOWED = {
     "loss": {"_ops", "rng", "schedule"},
     "vae": {"_ops", "rng"},
     "matching": {"_ops", "rng", "schedule"},
-    "sampler": {"_ops", "rng", "schedule", "matching"},
+    "fusion": {"rng", "schedule"},
+    "sampler": {"_ops", "rng", "schedule", "matching", "fusion"},
     "oracle": {"rng", "schedule", "sampler"},
 }
-NOUNS = {"rng", "schedule", "channel", "loss", "vae", "matching", "sampler", "oracle", "_build"}
+NOUNS = {"rng", "schedule", "channel", "loss", "vae", "matching", "fusion", "sampler", "oracle", "_build"}
 SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
