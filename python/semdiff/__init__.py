@@ -7,7 +7,7 @@ arrays are taken by semdiff.numpy.
 """
 
 from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack
+from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.equalizer import equalize
 from semdiff.fading import Given, Rayleigh, Rician
 from semdiff.impairments import Impaired
@@ -60,5 +60,6 @@ __all__ = [
     "sample",
     "time_grid",
     "unpack",
+    "unpack_per_symbol",
     "upsampler_loss",
 ]

@@ -63,6 +63,24 @@ def unpack(s: Tensor, shape: Sequence[int]) -> Tensor:
     return ops.unpack(s, list(shape))  # type: ignore[no-any-return]
 
 
+def unpack_per_symbol(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """What is known of each symbol (an Equalized's noise_var or gain), for the real elements that `unpack(s, shape)` makes of them.
+
+    values: real, (B, uses), each repeated for the two elements of its symbol: `shape`. Or one for each sample, (B, 1): (B, 1, ...). B may
+    be 1 in values. ValueError if the counts do not fit.
+    """
+    if values.is_complex() or values.dim() != 2:
+        raise ValueError(f"values: expected real numbers of shape (B, uses), got {values.dtype} of shape {tuple(values.shape)}")
+    batch, count = shape[0], math.prod(shape[1:])
+    uses = (count + 1) // 2
+    if values.shape[0] not in (1, batch) or values.shape[1] not in (1, uses):
+        raise ValueError(f"values: expected shape ({batch}, {uses}) or ({batch}, 1) for {tuple(shape)}, got {tuple(values.shape)}")
+    values = values.expand(batch, -1)
+    if values.shape[1] != uses:
+        return values.reshape(batch, *(1,) * (len(shape) - 1))
+    return values.repeat_interleave(2, 1)[:, :count].reshape(tuple(shape))
+
+
 def normalize_power(s: Tensor) -> tuple[Tensor, Tensor]:
     """Each sample of s (B, ...), real or complex, divided by its root mean |s|^2; and that divisor, shape (B,), float32 or float64.
 

@@ -104,18 +104,21 @@ class GaussianMixture:
         return self._given(self._flat(x, "x"), one, torch.zeros_like(one)).evidence
 
     def posterior_mean(self, y: Tensor, noise_var: float | Tensor) -> Tensor:
-        """E[z | y] for y = z + n, n ~ N(0, noise_var), in the shape of y: the least squared error. noise_var >= 0, () or (B,)."""
+        """E[z | y] for y = z + n, n ~ N(0, noise_var), in the shape of y: the least squared error.
+
+        noise_var >= 0: (), (B,), or one for each element (as many dimensions as y, broadcastable to it), as fast fading has.
+        """
         g = self._received(y, noise_var)
         return _mix(g, g.mean).reshape(y.shape).to(y.dtype)
 
     def posterior_variance(self, y: Tensor, noise_var: float | Tensor) -> Tensor:
-        """Var[z | y] of each element, in the shape of y; its mean over y and elements is the MMSE."""
+        """Var[z | y] of each element, in the shape of y; its mean over y and elements is the MMSE. noise_var as in posterior_mean."""
         g = self._received(y, noise_var)
         mean = _mix(g, g.mean)
         return _mix(g, g.variance + (g.mean - mean.unsqueeze(1)).square()).reshape(y.shape).to(y.dtype)
 
     def posterior_sample(self, y: Tensor, noise_var: float | Tensor, key: KeyLike = None) -> Tensor:
-        """One draw from p(z | y) for each y, in the shape of y: perfect realism, at exactly twice the MMSE."""
+        """One draw from p(z | y) for each y, in the shape of y: perfect realism, at exactly twice the MMSE. noise_var as above."""
         g = self._received(y, noise_var)
         which, noise = Key.from_tensor(key_tensor(key)).split(2)
         rows = torch.arange(g.mean.shape[0])
@@ -192,12 +195,19 @@ class GaussianMixture:
 
     def _received(self, y: Tensor, noise_var: float | Tensor) -> _Components:
         flat = self._flat(y, "y")
-        w = _per_sample(_noise(noise_var), flat, "noise_var").unsqueeze(-1)
+        w = _noise(noise_var)
+        if w.shape in ((), (y.shape[0],)):
+            w = w.expand(y.shape[0]).unsqueeze(-1)
+        elif w.dim() == y.dim() and all(a in (1, b) for a, b in zip(w.shape, y.shape, strict=True)):
+            w = w.expand(y.shape).reshape(flat.shape)
+        else:
+            expected = f"() or ({y.shape[0]},), or one that broadcasts to {tuple(y.shape)}"
+            raise ValueError(f"noise_var: expected shape {expected}, got {tuple(w.shape)}")
         return self._given(flat, torch.ones_like(w), w)
 
     def _given(self, x: Tensor, c: Tensor, w: Tensor) -> _Components:
-        """The formulas at the top of this file. x (B, D); c, w: (B, 1) or ()."""
-        c, w = (v.unsqueeze(-1) if v.dim() else v for v in (c, w))
+        """The formulas at the top of this file. x (B, D); c, w: (B, 1), (B, D) or ()."""
+        c, w = (v.unsqueeze(1) if v.dim() else v for v in (c, w))
         spread = c * c * self.variances + w  # (B, K, D) or (1, K, D)
         difference = x.unsqueeze(1) - c * self.means
         residual = difference / spread

@@ -3,6 +3,9 @@
 
 A denoiser is any callable denoiser(x, t) -> output with x (B, ...) and t (B,); `prediction` says what its output is: the noise "eps", the
 clean data "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
+
+A state with a time for each element (`match` of fast fading) goes the same way: semdiff.fusion gives the denoiser one time for a sample,
+puts the weights of better and worse measured elements right in what it predicts, and lets each element join at its own noise level.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.fusion import Elements
 from semdiff.matching import DiffusionState
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.schedule import NoiseSchedule, to_count, to_times
@@ -90,8 +94,15 @@ def dpmpp_2m_step(
 def posterior_mean(
     denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule, prediction: Prediction = "eps", clip: float | None = None
 ) -> Tensor:
-    """E[x_0 | x_t] in one evaluation: the least squared error that anyone can reach, and the smoothest picture."""
+    """E[x_0 | x_t] in one evaluation: the least squared error that anyone can reach, and the smoothest picture.
+
+    With a time for each element: the denoiser's estimate at the sample's mean noise, fused with each measurement by its precision.
+    """
     x, t = state
+    if t.dim() > 1:
+        elements = Elements(x, t, schedule)
+        x, t = elements.start()
+        return elements.fuse(x, _predict_x0(denoiser, x, t, schedule, prediction, clip), t, True, clip)
     return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
 
 
@@ -128,13 +139,18 @@ def sample(
     grid: Tensor | None = None,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """x_0 from the state by `steps` solver steps, each sample from its own time.
+    """x_0 from the state by `steps` solver steps, each sample from its own time, or each element (then key draws what tops elements up).
 
     solver: "dpmpp_2m" (default, one evaluation a step), "ddim" (with eta), "ddpm" (draws noise with key), "heun" (second order, two
     evaluations a step but the last). steps in [1, T]; one step is `posterior_mean`. grid: other times, shape (steps + 1, B), falling,
     instead of `time_grid`. callback(i, x, t) sees each x before its step. ValueError for what is out of range.
     """
     x, t = state
+    elements = None
+    if t.dim() > 1:
+        key = Key.from_tensor(key_tensor(key))
+        elements = Elements(x, t, schedule, key)
+        x, t = elements.start()
     if solver not in ("dpmpp_2m", "ddim", "ddpm", "heun"):
         raise ValueError(f"solver: expected dpmpp_2m, ddim, ddpm or heun, got {solver!r}")
     if grid is None:
@@ -145,6 +161,8 @@ def sample(
         eta = 1.0
     elif eta != 0 and solver != "ddim":
         raise ValueError(f"eta: expected 0, because {solver} draws no noise (ddim does), got {eta}")
+    if elements is not None and isinstance(key, Key):
+        return _sample_elements(denoiser, elements, x, grid, schedule, solver, eta, prediction, clip, key, callback)
     base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
     previous_x0 = t_previous = None
     for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
@@ -159,6 +177,44 @@ def sample(
         else:
             x = ddim_step(x, output, now, after, schedule, eta, prediction, clip, base.fold_in(i) if base else None)
     return x
+
+
+def _sample_elements(
+    denoiser: Denoiser,
+    elements: Elements,
+    x: Tensor,
+    grid: Tensor,
+    schedule: NoiseSchedule,
+    solver: Solver,
+    eta: float,
+    prediction: Prediction,
+    clip: float | None,
+    key: Key,
+    callback: Callable[[int, Tensor, Tensor], None] | None,
+) -> Tensor:
+    """The same solvers between the same times; each x_0 is fused with the measurements, and each x_s has its waiting elements."""
+    previous_x0 = t_previous = None
+    for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
+        if callback is not None:
+            callback(i, x, now)
+        child = key.fold_in(i) if eta > 0 else None
+        x0 = elements.fuse(x, _predict_x0(denoiser, x, now, schedule, prediction, clip), now, i == 0, clip)
+        if solver == "dpmpp_2m":
+            moved, _ = dpmpp_2m_step(x, x0, previous_x0, t_previous, now, after, schedule, "x0")
+            previous_x0, t_previous = x0, now
+        else:
+            moved = ddim_step(x, x0, now, after, schedule, eta, "x0", key=child)
+            if solver == "heun" and not bool((after < 0).all()):
+                ahead = elements.place(moved, x0, now, after, i == 0, 0.0, None)
+                after_x0 = elements.fuse(ahead, _predict_x0(denoiser, ahead, after, schedule, prediction, clip), after, False, clip)
+                x0 = (x0 + after_x0) * 0.5
+                moved = ddim_step(x, x0, now, after, schedule, 0.0, "x0")
+        x = elements.place(moved, x0, now, after, i == 0, eta, child)
+    return x
+
+
+def _predict_x0(denoiser: Denoiser, x: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction, clip: float | None) -> Tensor:
+    return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
 
 
 def _heun_step(

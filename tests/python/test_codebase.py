@@ -35,7 +35,8 @@ ALLOWED = {
     "loss": {"_ops", "rng", "schedule"},
     "vae": {"_ops", "rng"},
     "matching": {"_ops", "rng", "schedule"},
-    "sampler": {"_ops", "rng", "schedule", "matching"},
+    "fusion": {"rng", "schedule"},
+    "sampler": {"_ops", "rng", "schedule", "matching", "fusion"},
     "oracle": {"rng", "schedule", "sampler"},
 }
 NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}

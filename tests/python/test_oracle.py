@@ -182,7 +182,7 @@ def test_bad_calls() -> None:
         prior.posterior_mean(x, -1.0)
     with pytest.raises(ValueError, match="noise_var: expected finite"):
         prior.mmse(NAN)
-    with pytest.raises(ValueError, match=r"noise_var: expected shape \(\) or \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"noise_var: expected shape \(\) or \(2,\), or one that broadcasts to \(2, 6\), got \(3,\)"):
         prior.posterior_mean(x, torch.ones(3))
     with pytest.raises(ValueError, match=r"y: expected shape \(B, \.\.\.\) with 6 elements a sample, got \(2, 5\)"):
         prior.posterior_sample(x[:, :5], 1.0)

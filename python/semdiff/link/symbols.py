@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.channel import Received, normalize_power, pack, unpack
+from semdiff.channel import Received, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.equalizer import equalize
 
 
@@ -37,19 +37,13 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int]) -> Ar
     With one gain for a whole sample this is exact. With a gain for each symbol the MMSE equaliser's average gain 1 - m is undone and the
     rest counted as noise of variance m / (1 - m) (the second-order match); the map tells which elements are better and worse than that.
     """
-    uses = -(-channels * shape[1] * shape[2] // 2)
+    kept = (received.y.shape[0], channels, *shape[1:])
+    uses = -(-math.prod(kept[1:]) // 2)
     x, noise_var, gain = (v[:, :uses] if v.shape[1] > 1 else v for v in equalize(received, "mmse"))  # without a MIMO channel's padding
-    batch = x.shape[0]
-    average = torch.broadcast_to(gain, (batch, gain.shape[1])).mean(1, dtype=torch.float64)
+    average = torch.broadcast_to(gain, (x.shape[0], gain.shape[1])).mean(1, dtype=torch.float64)
     together = (1 - average) / average
     ratio = (noise_var / gain.square().clamp_min(1e-30) / together[:, None]).log().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-    features = _to_features(x / average.to(x.real.dtype)[:, None], channels, shape)
-    # Both reals of a symbol have its noise; pack halves a power that is not wanted here.
-    ratio = torch.broadcast_to(ratio, x.shape).to(features.dtype)
-    return Arrived(features, together, _to_features(torch.complex(ratio, ratio) / math.sqrt(2), channels, shape))
-
-
-def _to_features(symbols: Tensor, channels: int, shape: tuple[int, int, int]) -> Tensor:
-    """Complex (B, uses) to real (B, *shape), where all but the first `channels` are zero."""
-    kept = unpack(symbols, (symbols.shape[0], channels, *shape[1:]))
-    return F.pad(kept, (0, 0, 0, 0, 0, shape[0] - channels))
+    features = unpack(x / average.to(x.real.dtype)[:, None], kept)
+    noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
+    rest = (0, 0, 0, 0, 0, shape[0] - channels)
+    return Arrived(F.pad(features, rest), together, F.pad(noise_map, rest))
