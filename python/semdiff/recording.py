@@ -27,7 +27,12 @@ DATATYPES: dict[str, tuple[str, float, float]] = {
     "ci8": ("i1", 128.0, 0.0),
     "cu8": ("u1", 128.0, 127.5),  # the middle between 0 and 255
 }
-MUST_BE_ABSENT = ("core:dataset", "core:trailing_bytes", "core:metadata_only")  # data elsewhere, or not alone, or not there
+MUST_BE_ABSENT = (
+    "core:dataset",
+    "core:header_bytes",
+    "core:trailing_bytes",
+    "core:metadata_only",
+)  # data elsewhere, or not alone, or not there
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,18 @@ def write_recording(
         "captures": [{"core:sample_start": 0}],
         "annotations": sorted(map(dict, annotations), key=lambda a: a["core:sample_start"]),
     }
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"  # before anything is written: it may be refused
     _write_beside(data, content)
-    _write_beside(meta, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    _write_beside(meta, text.encode())
 
 
-def read_metadata(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The global object and the annotations of a .sigmf-meta. ValueError, naming the file, where it is none."""
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The global object of a .sigmf-meta. ValueError, naming the file, where it is none."""
+    return _document(path)[0]
+
+
+def _document(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The global object, the captures and the annotations."""
     meta, _ = _pair(path)
     try:
         document = json.loads(meta.read_text(encoding="utf-8"))
@@ -90,10 +101,11 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     version = found.get("core:version")
     if not isinstance(version, str) or not version.startswith("1."):
         raise ValueError(f"{meta}: core:version: expected 1.x, got {version!r}")
-    notes = document.get("annotations", [])
-    if not isinstance(notes, list) or not all(isinstance(a, dict) for a in notes):
-        raise ValueError(f"{meta}: annotations: expected a list of objects")
-    return found, notes
+    lists = [document.get(name, []) for name in ("captures", "annotations")]
+    for name, entries in zip(("captures", "annotations"), lists, strict=True):
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError(f"{meta}: {name}: expected a list of objects")
+    return found, *lists
 
 
 def read_recording(path: Path) -> Recording:
@@ -103,15 +115,15 @@ def read_recording(path: Path) -> Recording:
     that is not read here, and data that are truncated or altered (where the metadata have the SHA-512).
     """
     meta, data = _pair(path)
-    found, notes = read_metadata(path)
+    found, captures, notes = _document(path)
     datatype = found.get("core:datatype")
-    if datatype not in DATATYPES:
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise ValueError(f"{meta}: core:datatype: expected one of {', '.join(DATATYPES)}, got {datatype!r}")
     if found.get("core:num_channels", 1) != 1:
         raise ValueError(f"{meta}: core:num_channels: expected 1, got {found['core:num_channels']!r}")
     for name in MUST_BE_ABSENT:
-        if found.get(name):
-            raise ValueError(f"{meta}: {name}: expected a conforming recording, with its samples alone in {data.name}, got {found[name]!r}")
+        if found.get(name) or any(capture.get(name) for capture in captures):
+            raise ValueError(f"{meta}: {name}: expected none, a recording with its samples alone in {data.name}")
     if not data.is_file():
         raise FileNotFoundError(f"{data}: expected the samples of {meta.name}, but there is no such file")
     content = data.read_bytes()

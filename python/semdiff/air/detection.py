@@ -18,7 +18,7 @@ from semdiff.air.pulse import Samples, rotate, shape
 
 LARGEST_CFO = 0.02  # cycles a symbol, either way: what is promised
 FALSE_ALARM = 1e-6  # for one recording of noise
-BLOCK = 2**17  # samples transformed at once: memory stays small for long recordings
+BLOCK = 2**15  # samples transformed at once: memory stays small for long recordings
 
 
 class Candidate(NamedTuple):

@@ -41,7 +41,7 @@ def receive(
     from semdiff.link.recorded import Description, model_digest, receive_samples
 
     require_pillow()  # before the work, not after it
-    described = read_metadata(frame)[0] if frame else None
+    described = read_metadata(frame) if frame else None
     heard = read_recording(recording)
     description = Description.from_metadata(heard.metadata if described is None else described)
     done = receive_samples(load_link(model), heard.samples, description, model_digest(model), steps, realism, Key(seed))
