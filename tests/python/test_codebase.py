@@ -41,6 +41,8 @@ ALLOWED = {
 }
 NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}
 SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
+NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}
+SYSTEMS = {"air", "link", "baselines", "data", "metrics", "recording", "training", "evaluation"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
 

@@ -12,7 +12,10 @@ from typer.core import TyperGroup
 
 from semdiff import __version__
 from semdiff.cli.demo import demo
+from semdiff.cli.impair import impair
 from semdiff.cli.info import info
+from semdiff.cli.receive import receive
+from semdiff.cli.send import send
 from semdiff.cli.train import train
 from semdiff.cli.transmit import transmit
 
@@ -74,5 +77,5 @@ def semdiff(
     """Images over noisy wireless channels, with diffusion models."""
 
 
-for _command in (demo, transmit, train, info):
+for _command in (demo, transmit, send, receive, impair, train, info):
     app.command()(_command)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff impair"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semdiff.cli.options import Seed
+from semdiff.recording import read_recording, write_recording
+from semdiff.rng import Key
+
+
+def impair(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A .sigmf-meta file that semdiff sent.", exists=True)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The recording to write.")] = Path("rx.sigmf-meta"),
+    snr: Annotated[float, typer.Option("--snr", help="Of a symbol after the matched filter, in dB.")] = 10.0,
+    delay: Annotated[float, typer.Option("--delay", help="Samples of noise before the recording; fractions too.")] = 0.0,
+    gain: Annotated[float, typer.Option("--gain", help="In dB.")] = 0.0,
+    phase: Annotated[float, typer.Option("--phase", help="In radians.")] = 0.0,
+    cfo: Annotated[float, typer.Option("--cfo", help="Carrier-frequency offset, cycles a symbol.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """A simulated radio path for a recording, to try `semdiff receive` without a radio."""
+    from semdiff.air import impair as through
+    from semdiff.link.recorded import Description
+
+    sent = read_recording(recording)
+    if out.resolve() == recording.resolve():
+        raise ValueError(f"--out: expected another file than {recording}, which would be overwritten")
+    description = Description.from_metadata(sent.metadata)
+    samples = through(sent.samples, description.frame, snr, delay, gain, phase, cfo, key=Key(seed))
+    write_recording(out, samples, float(sent.metadata.get("core:sample_rate", 1e6)), description.to_metadata())
+    print(f"{out}: {len(samples)} samples at {snr:g} dB")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff receive"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semdiff.cli.options import Json, Model, Steps, load_link
+from semdiff.cli.output import print_json, ratio
+from semdiff.cli.pictures import require_pillow, save_png, to_picture
+from semdiff.recording import read_metadata, read_recording
+from semdiff.rng import Key
+
+if TYPE_CHECKING:
+    from semdiff.link.recorded import Reception
+
+
+def receive(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A .sigmf-meta file, its .sigmf-data beside it.", exists=True)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write, PNG.", dir_okay=False)] = Path("received.png"),
+    frame: Annotated[
+        Path | None,
+        typer.Option("--frame", help="The sent .sigmf-meta, where the recorder knew nothing of the frame.", exists=True, dir_okay=False),
+    ] = None,
+    steps: Steps = 8,
+    realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sampler's noise. The same seed gives the same picture.")] = 0,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Find the frame in a SigMF recording and make its picture.
+
+    Start, gain, phase, frequency offset (up to 0.02 cycles a symbol) and noise are estimated. Of several frames the strongest is taken.
+    """
+    from semdiff.link.recorded import Description, model_digest, receive_samples
+
+    require_pillow()  # before the work, not after it
+    described = read_metadata(frame) if frame else None
+    heard = read_recording(recording)
+    description = Description.from_metadata(heard.metadata if described is None else described)
+    done = receive_samples(load_link(model), heard.samples, description, model_digest(model), steps, realism, Key(seed))
+    save_png(to_picture(done.image), out)
+    if as_json:
+        ledger = done.ledger
+        uses = {name: getattr(ledger, name) for name in ("payload", "pilots", "preamble", "side_information", "total")}
+        print_json(
+            {
+                "input": str(recording),
+                "output": str(out),
+                "found": asdict(done.synchronization),
+                "cbr": ledger.cbr,
+                "channel_uses": uses,
+                "declared_bits": done.declared,
+                "steps": steps,
+                "realism": realism,
+                "seed": seed,
+                "t": done.t,
+                "evaluations": done.evaluations,
+                "seconds": done.seconds,
+            }
+        )
+    else:
+        _print(done, out)
+
+
+def _print(done: Reception, out: Path) -> None:
+    found, ledger = done.synchronization, done.ledger
+    table = Table(title=f"{out}: {done.evaluations} evaluations, {1000 * done.seconds:.1f} ms", show_header=False)
+    rows = {
+        "start": f"sample {found.start:.2f}",
+        "SNR": f"{found.snr_db:.2f} dB",
+        "frequency offset": f"{found.cfo:.6f} cycles a symbol",
+        "gain, phase": f"{found.gain:.4g}, {found.phase:.3f} rad",
+        "correlation": f"{found.correlation:.3f} (noise alone stays below {found.threshold:.3f})",
+        "channel uses": f"{ledger.payload} payload + {ledger.pilots} pilots + {ledger.preamble} preamble + "
+        f"{ledger.side_information} side = {ledger.total} (CBR {ratio(ledger.cbr)})",
+        "told beside the air": ", ".join(f"{name} {bits} bits" for name, bits in done.declared.items()),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)

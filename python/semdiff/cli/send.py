@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff send"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semdiff.cli.options import Cbr, Json, Model, load_link
+from semdiff.cli.output import print_json
+from semdiff.cli.pictures import load_grey
+from semdiff.recording import write_recording
+
+
+def send(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture file.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The recording to write; its samples go beside, into .sigmf-data.")] = Path(
+        "tx.sigmf-meta"
+    ),
+    snr: Annotated[float, typer.Option("--snr", help="Signal-to-noise ratio that the transmitter counts on, in dB.")] = 10.0,
+    cbr: Cbr = None,
+    rate: Annotated[float, typer.Option("--rate", help="Samples a second; four make a symbol.")] = 1e6,
+    resize: Annotated[bool, typer.Option("--resize", help="Scale a picture of another size to the model's, which loses detail.")] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Make a SigMF recording (cf32_le) of one picture's frame, for a radio to play.
+
+    The peak is 0.7 of full scale. `semdiff receive` makes the picture of what another radio recorded.
+    """
+    from semdiff.link.recorded import model_digest, send_samples
+
+    link = load_link(model)
+    channels, height, width = link.image_shape
+    if channels != 1:
+        raise ValueError(f"model: expected one that takes grey images, got one for {channels} channels")
+    samples, description = send_samples(link, load_grey(image, height, width, resize), model_digest(model), cbr, snr)
+    spec = description.frame
+    first, length = spec.guard * spec.samples_per_symbol, spec.symbols * spec.samples_per_symbol
+    note = {"core:sample_start": first, "core:sample_count": length, "core:label": "semdiff frame"}
+    write_recording(out, samples, rate, description.to_metadata(), [note], f"{spec.payload} symbols of one picture")
+    report = {
+        "input": str(image),
+        "output": str(out),
+        "samples": len(samples),
+        "sample_rate": rate,
+        "seconds_on_air": len(samples) / rate,
+        "channel_uses": {"payload": spec.payload, "pilots": spec.pilots, "preamble": 2 * spec.preamble},
+    }
+    if as_json:
+        print_json(report)
+    else:
+        uses = f"{spec.payload} payload, {spec.pilots} pilots, {2 * spec.preamble} preamble"
+        print(f"{out}: {len(samples)} samples, {1e3 * len(samples) / rate:.2f} ms at {rate:g} samples a second; channel uses: {uses}")

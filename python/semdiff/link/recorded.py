@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A link whose air is a recording: an image to samples, and samples to an image.
+
+A recording's metadata describe the frame to the receiver. Nothing of that went over the air, so it is declared with the result: every
+name with its bits. What may differ from one frame to the next, the number of payload symbols, is charged as side information at one bit
+a channel use; what two ends agree on once (the frame's layout, the image's size, the model) is declared and not charged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semdiff.air import FrameSpec, Synchronization, modulate, synchronize
+from semdiff.link.files import NAME, verify_checksums
+from semdiff.link.inputs import check_share, check_steps
+from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
+from semdiff.link.transmission import Ledger
+from semdiff.rng import KeyLike, key_tensor
+
+PEAK = 0.7  # of the larger of |I| and |Q|: below a converter's full scale, with room for its filters
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a recording tells its receiver: the semdiff:NAME fields of its metadata."""
+
+    frame: FrameSpec
+    image_shape: tuple[int, int, int]
+    model: str  # `model_digest`
+
+    def to_metadata(self) -> dict[str, Any]:
+        return {"frame": asdict(self.frame), "image_shape": list(self.image_shape), "model": self.model}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Description:
+        """From the global object of a recording. ValueError, naming the field, where one is absent or damaged."""
+        present = sorted({name.split(":")[0] for name in metadata if ":" in name})
+        for name in ("semdiff:frame", "semdiff:image_shape", "semdiff:model"):
+            if name not in metadata:
+                raise ValueError(f"{name}: expected a recording that semdiff made, which has this field, got {', '.join(present)}")
+        frame, shape, model = (metadata[f"semdiff:{name}"] for name in ("frame", "image_shape", "model"))
+        names = {f.name for f in fields(FrameSpec)}
+        if not isinstance(frame, dict) or set(frame) != names:
+            raise ValueError(f"semdiff:frame: expected an object with {', '.join(sorted(names))}, got {str(frame)[:200]}")
+        if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
+            raise ValueError(f"semdiff:image_shape: expected three integers above zero, got {str(shape)[:200]}")
+        if not (isinstance(model, str) and re.fullmatch("[0-9a-f]{64}", model)):
+            raise ValueError(f"semdiff:model: expected 64 hexadecimal digits, got {str(model)[:200]}")
+        try:
+            return cls(FrameSpec(**frame), (shape[0], shape[1], shape[2]), model)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"semdiff:frame: {error}") from None
+
+    def declared(self, rates: int) -> dict[str, int]:
+        """Names and bits of what the receiver was told. payload is a choice among the model's `rates`; the rest is counted as written."""
+        layout = {name: value for name, value in asdict(self.frame).items() if name != "payload"}
+        return {
+            "payload": math.ceil(math.log2(rates)),
+            "frame": 8 * len(json.dumps(layout, separators=(",", ":"))),
+            "image_shape": 8 * len(json.dumps(self.image_shape, separators=(",", ":"))),
+            "model": 4 * len(self.model),
+        }
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What `receive_samples` returns."""
+
+    image: Tensor  # (C, H, W), float, in [0, 1]
+    ledger: Ledger
+    declared: dict[str, int]  # what the receiver was told beside the air: names and bits
+    synchronization: Synchronization
+    t: float  # time at which denoising began
+    evaluations: int
+    seconds: float
+
+
+def model_digest(folder: Path | None = None) -> str:
+    """SHA-256 of a model's list of checksums, in hexadecimal; None is the model in the package. ValueError where there is no list."""
+    if folder is None:
+        with as_file(files("semdiff") / "weights" / DEFAULT_MODEL) as own:
+            return model_digest(own)
+    if not (folder / NAME).is_file():
+        raise ValueError(f"{folder}: expected a model with {NAME}, as save_pretrained writes it")
+    verify_checksums(folder)
+    listed = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
+def send_samples(
+    link: SemanticLink, image: Tensor, model: str, cbr: float | None = None, snr_db: float = 10.0
+) -> tuple[NDArray[Any], Description]:
+    """One image (C, H, W) as a frame's samples, complex64 with a peak of 0.7, and its description. Arguments as in `SemanticLink.send`."""
+    symbols = link.send(image[None], cbr, snr_db)
+    spec = FrameSpec(payload=symbols.shape[1])
+    samples = modulate(symbols, spec)
+    return samples * (PEAK / max(abs(samples.real).max(), abs(samples.imag).max())), Description(spec, link.image_shape, model)
+
+
+@torch.no_grad()
+def receive_samples(
+    link: SemanticLink,
+    samples: NDArray[Any],
+    description: Description,
+    model: str,
+    steps: int = 8,
+    realism: float = 1.0,
+    key: KeyLike = None,
+) -> Reception:
+    """The image of the strongest frame in samples, complex (n,). Arguments as in `SemanticLink.receive`; gain and SNR are estimated.
+
+    ValueError where the description is of another model, or no whole frame is found.
+    """
+    begun = time.perf_counter()
+    check_share(realism, "realism")
+    check_steps(steps, link.schedule.T)
+    base = key_tensor(key)
+    if description.model != model:
+        raise ValueError(f"semdiff:model: expected {model[:12]}..., the model at hand, got {description.model[:12]}..., another one")
+    if description.image_shape != link.image_shape:
+        raise ValueError(f"semdiff:image_shape: expected {link.image_shape}, the model's, got {description.image_shape}")
+    spec = description.frame
+    if spec.payload not in (offers := sorted(map(link.uses, link.config.rates))):
+        raise ValueError(f"semdiff:frame: payload: expected one of {offers}, what the model sends, got {spec.payload}")
+    received, found = synchronize(samples, spec)
+    heard = link.hear(received.y, received.noise_var, received.h, base)
+    images, t, evaluations = link.imagine(heard, steps, realism, key=base)
+    declared = description.declared(len(offers))
+    c, height, width = link.image_shape
+    ledger = Ledger(
+        payload=spec.payload,
+        source_values=c * height * width,
+        side_information=declared["payload"],
+        pilots=spec.pilots,
+        preamble=2 * spec.preamble,
+    )
+    return Reception(images[0], ledger, declared, found, float(t[0]), evaluations, time.perf_counter() - begun)
