@@ -16,7 +16,7 @@ from tests.python.photographs import noisy
 
 
 @pytest.fixture(scope="module")
-def test_set():
+def clothes():
     try:
         return fashion_mnist("test")
     except FileNotFoundError as error:
@@ -32,10 +32,10 @@ def test_samples_are_told_apart():
 
 
 @pytest.mark.slow
-def test_accuracy_on_the_test_images(test_set):
-    found = accuracy(*test_set).mean().item()
+def test_accuracy_on_the_test_images(clothes):
+    found = accuracy(*clothes).mean().item()
     assert found >= 0.91
-    assert accuracy(noisy(test_set.images, 0.5), test_set.labels).mean() < found - 0.1
+    assert accuracy(noisy(clothes.images, 0.5), clothes.labels).mean() < found - 0.1
 
 
 def test_an_image_does_not_depend_on_its_batch():
@@ -46,9 +46,9 @@ def test_an_image_does_not_depend_on_its_batch():
 
 
 @pytest.mark.slow
-def test_frechet_distance_of_pictures(test_set):
+def test_frechet_distance_of_pictures(clothes):
     """Two halves of the test images are near, and noise is far; a set has no distance from itself."""
-    a, b = test_set.images.split(5000)
+    a, b = clothes.images.split(5000)
     halves, same = frechet_classifier(a, b), frechet_classifier(a, a)
     assert halves == Score(halves.value, 5000, None)
     assert same.value == pytest.approx(0, abs=1e-9 * halves.value)
@@ -68,7 +68,7 @@ def test_altered_weights_are_refused(monkeypatch, tmp_path):
 
 
 def test_training_learns_and_is_deterministic(tmp_path):
-    """Bright and dark pictures: two classes that a few steps tell apart, twice with the same bits, and stored so that they can be loaded."""
+    """Bright and dark pictures: two classes that a few steps tell apart, twice with the same bits, and a file that can be loaded."""
     pytest.importorskip("accelerate")
     from semdiff.training import classifier as recipe
     from semdiff.training.engine import Plan

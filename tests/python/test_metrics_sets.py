@@ -79,7 +79,7 @@ def test_kernel_distance_is_that_of_torchmetrics():
 
 
 def test_kernel_distance_of_one_distribution_is_zero_on_average_and_knows_its_error():
-    """400 pairs of independent sets, N = 40 and 60: the mean within 4 standard errors; the jackknife's error is sqrt 2 times the real one."""
+    """400 pairs of independent sets: the mean within 4 standard errors; the jackknife's error is sqrt 2 times too large."""
     found = torch.tensor([kernel_distance(draws(40, 6, 2 * i), draws(60, 6, 2 * i + 1)) for i in range(400)], dtype=torch.float64)
     values, errors = found.unbind(1)
     assert abs(values.mean()) < 4 * values.std() / 20
