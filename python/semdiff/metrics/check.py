@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what users hand to a metric: every message names the argument, what was expected, and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WANTED = "a float tensor (B, C, H, W) in [0, 1]"
+VALUES_AT_ONCE = 2**22  # per-image metrics work in parts of about so many values, so that a long batch takes no more memory
+
+
+def need(module: str) -> Any:
+    """A module that the extra [eval] brings, or that needs one. ImportError that names the extra where it is absent."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"this metric needs {error.name}: pip install 'semdiff-torch[eval]'", name=error.name) from error
+
+
+def check_images(images: Tensor, name: str) -> None:
+    """TypeError or ValueError unless `images` is floating-point (B, C, H, W) in [0, 1], B >= 1."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name}: expected {WANTED}, got {type(images).__name__}")
+    if not images.is_floating_point():
+        hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
+        raise TypeError(f"{name}: expected {WANTED}, got {images.dtype}{hint}")
+    if images.dim() != 4 or images.numel() == 0:
+        raise ValueError(f"{name}: expected {WANTED} with no size 0, got shape {tuple(images.shape)}")
+    low, high = images.detach().aminmax()
+    if not (bool(low >= 0) and bool(high <= 1)):  # also false for NaN
+        raise ValueError(f"{name}: expected values in [0, 1], got values from {low.item():.4g} to {high.item():.4g}")
+
+
+def check_pair(x: Tensor, y: Tensor, smallest: int = 1, why: str = "") -> None:
+    """Two batches of images of one shape, at least `smallest` pixels high and wide."""
+    check_images(x, "x")
+    check_images(y, "y")
+    if x.shape != y.shape:
+        raise ValueError(f"y: expected the shape of x, {tuple(x.shape)}, got {tuple(y.shape)}")
+    if min(x.shape[2:]) < smallest:
+        raise ValueError(f"x: expected images of at least {smallest} x {smallest} pixels{why}, got {x.shape[2]} x {x.shape[3]}")
+
+
+def check_sets(x: Tensor, y: Tensor, fewest: int) -> None:
+    """Two sets of images, at least `fewest` in each; their numbers and sizes may differ."""
+    for images, name in ((x, "x"), (y, "y")):
+        check_images(images, name)
+        if len(images) < fewest:
+            raise ValueError(f"{name}: expected at least {fewest} images, got {len(images)}")
+
+
+def in_colour(images: Tensor, name: str) -> Tensor:
+    """Three channels: grey is repeated. ValueError for another number of channels than 1 or 3."""
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"{name}: expected 1 or 3 channels, got {images.shape[1]}")
+    return images.expand(-1, 3, -1, -1)
+
+
+def by_parts(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, values: int = VALUES_AT_ONCE) -> Tensor:
+    """function(x, y) -> (B,), a part of the batch at a time."""
+    size = max(1, values // x[0].numel())
+    return torch.cat([function(a, b) for a, b in zip(x.split(size), y.split(size), strict=True)])

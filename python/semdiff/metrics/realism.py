@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How near a set of images is to the set of originals, one number with the number of images: FID, KID, and FD of the classifier's features.
+
+FID's bias falls as 1/N: 10,000 images or more are usual, 2,048 the fewest that give full-rank covariances, and only scores at the same N
+compare. KID has no bias, and a thousand will do.
+"""
+
+from __future__ import annotations
+
+import os
+
+from torch import Tensor
+
+from semdiff.metrics.check import check_sets
+from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.distribution import Score, frechet_distance, kernel_distance
+from semdiff.metrics.inception import inception_features
+
+
+def fid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = True) -> Score:
+    """Frechet Inception distance of images x (N, 1 or 3, H, W) from the reference images y (M, ...), both in [0, 1], N, M >= 2.
+
+    Grey is repeated to three channels. cached: y's features are kept in the user's cache folder. FileNotFoundError, with the command that
+    installs them, without weights.
+    """
+    check_sets(x, y, 2)
+    return Score(frechet_distance(*_features(x, y, weights, cached)), min(len(x), len(y)))
+
+
+def kid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = True) -> Score:
+    """Kernel Inception distance, arguments as `fid`, N, M >= 3: unbiased for independent sets, over all images at once.
+
+    Where x are receptions of the very images y, near ones make it slightly negative; take other originals as y to avoid that.
+    """
+    check_sets(x, y, 3)
+    value, error = kernel_distance(*_features(x, y, weights, cached))
+    return Score(value, min(len(x), len(y)), error)
+
+
+def frechet_classifier(x: Tensor, y: Tensor) -> Score:
+    """FD-classifier: the Frechet distance of the 64 features of the shipped Fashion-MNIST classifier. It is not FID.
+
+    x, y: (N, 1, 28, 28) in [0, 1], N >= 2.
+    """
+    check_sets(x, y, 2)
+    return Score(frechet_distance(classifier_features(x, "x"), classifier_features(y, "y")), min(len(x), len(y)))
+
+
+def _features(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None, cached: bool) -> tuple[Tensor, Tensor]:
+    return inception_features(x, weights, label="features of x"), inception_features(y, weights, cached, label="features of y")

