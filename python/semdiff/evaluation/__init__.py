@@ -5,8 +5,9 @@
 """
 
 from semdiff.evaluation.config import Config
+from semdiff.evaluation.diagnosis import Diagnosis, diagnose, diagnose_link
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.sweep import sweep
 from semdiff.evaluation.systems import SYSTEMS
 
-__all__ = ["SYSTEMS", "Config", "Results", "sweep"]
+__all__ = ["SYSTEMS", "Config", "Diagnosis", "Results", "diagnose", "diagnose_link", "sweep"]

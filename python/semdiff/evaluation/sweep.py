@@ -161,7 +161,8 @@ def _bar(missing: int, planned: int, wanted: bool) -> Any:
         from tqdm import tqdm
     except ImportError as error:
         raise ImportError("an evaluation shows its progress with tqdm: pip install 'semdiff-torch[eval]'") from error
-    return tqdm(total=missing, disable=None if wanted else True, file=sys.stderr, unit="cell", desc=f"{missing} of {planned} cells", dynamic_ncols=True)
+    hidden = None if wanted else True  # None: hidden unless stderr is a terminal
+    return tqdm(total=missing, disable=hidden, file=sys.stderr, unit="cell", desc=f"{missing} of {planned} cells", dynamic_ncols=True)
 
 
 def _assemble(
