@@ -178,7 +178,7 @@ def _verdict(levels: list[Level]) -> tuple[str, bool]:
         return line + (f"; and {loss}" if loss else ""), False
     if loss:
         return f"no gain over linear: {loss}", False
-    return f"no gain over linear ({best.gain_db:+.2f} dB at best): the data look Gaussian to this denoiser, and linear is all there is", False
+    return f"no gain over linear ({best.gain_db:+.2f} dB at best): to this denoiser the data are Gaussian, where linear is best", False
 
 
 def _check(latents: Tensor) -> None:
