@@ -12,7 +12,10 @@ from typer.core import TyperGroup
 
 from semdiff import __version__
 from semdiff.cli.demo import demo
+from semdiff.cli.diagnose import diagnose
+from semdiff.cli.evaluate import evaluate
 from semdiff.cli.info import info
+from semdiff.cli.report import report
 from semdiff.cli.train import train
 from semdiff.cli.transmit import transmit
 
@@ -74,5 +77,5 @@ def semdiff(
     """Images over noisy wireless channels, with diffusion models."""
 
 
-for _command in (demo, transmit, train, info):
+for _command in (demo, transmit, train, evaluate, report, diagnose, info):
     app.command()(_command)

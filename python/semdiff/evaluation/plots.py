@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Told apart on white and on near-black, and by most colour-blind readers.
 COLOURS = ("#2f7ed8", "#e0762b", "#1fa187", "#b05cc6", "#d94f5c", "#9a7b3f", "#7f8c99", "#5b5bd6")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HIGHER_IS_BETTER = ("psnr", "ssim", "ms_ssim", "accuracy")
 LOWER_IS_BETTER = ("lpips", "fid", "kid", "mse", "frechet", "dists", "nmse")
 PERCEPTUAL = ("lpips", "fid", "kid", "frechet", "dists")
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 4.0, 3.3, 3
@@ -32,7 +33,13 @@ def ratio(cbr: float | None) -> str:
 def title(metric: str) -> str:
     """The metric as an axis says it."""
     unit = " (dB)" if metric == "psnr" else ""
-    return f"{metric.replace('_', '-').upper()}{unit}, {'lower' if _is(metric, LOWER_IS_BETTER) else 'higher'} is better"
+    side = better(metric)
+    return metric.replace("_", "-").upper() + unit + (f", {side} is better" if side else "")
+
+
+def better(metric: str) -> str:
+    """higher, lower, or nothing for a metric that is not known here."""
+    return "lower" if _is(metric, LOWER_IS_BETTER) else "higher" if _is(metric, HIGHER_IS_BETTER) else ""
 
 
 def receiver(row: Row) -> str:
@@ -91,12 +98,17 @@ def distortion_perception(results: Results, distortion: str = "psnr", perception
 
 def quality_over_latency(results: Results, metric: str) -> Figure:
     """The metric against the time for one image: a line for each system and SNR, along the steps, at the highest realism."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     rows = _rows(results, metric)
     rows = [r for r in rows if r["realism"] == _most(rows, r["system"], "realism")]
 
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
         _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: r["steps"] or 0)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("milliseconds an image")
         axes.set_ylabel(title(metric))
 
@@ -184,7 +196,7 @@ def _errorbar(axes: Axes, line: list[Row], x: Callable[[Row], Any], metric: str,
 def _curves(
     axes: Axes, here: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], along: Callable[[Row], float]
 ) -> None:
-    """A line for each system and SNR; the SNR stands at its end."""
+    """A line for each system and SNR; the SNR stands at its right end."""
     for system in dict.fromkeys(r["system"] for r in here):
         for snr_db in dict.fromkeys(r["snr_db"] for r in here):
             line = sorted((r for r in here if (r["system"], r["snr_db"]) == (system, snr_db)), key=along)
@@ -192,7 +204,7 @@ def _curves(
                 name = system if snr_db == here[0]["snr_db"] else None
                 plain = [line[0] | {"realism": None}, *line[1:]]  # one style for the line: it runs over what others are told apart by
                 _errorbar(axes, plain, x, metric, colours, name)
-                end = (x(line[-1]), line[-1][metric])
+                end = max((x(r), r[metric]) for r in line)  # where no other point of the line is in the words' way
                 axes.annotate(f"{snr_db:g} dB", end, (5, 0), textcoords="offset points", fontsize=7, va="center", alpha=0.8)
 
 
@@ -212,7 +224,8 @@ def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], N
     for axes, place in zip(grid.flat, where, strict=False):
         draw(axes, [r for r in rows if (r["channel"], r["cbr"]) == place], colours)
         axes.set_title(f"{place[0]}, {ratio(place[1])}", fontsize=10)
-        axes.grid(True, linewidth=0.6, alpha=0.5)
+        axes.grid(True, linewidth=0.6, alpha=0.18)
+        axes.margins(x=0.08)
         axes.spines[["top", "right"]].set_visible(False)
         axes.label_outer()
     for axes in list(grid.flat)[len(where) :]:

@@ -85,12 +85,12 @@ def _summary(results: Results) -> str:
 
 def _pivot(rows: list[Row], metric: str) -> str:
     snrs = sorted({r["snr_db"] for r in rows})
-    lower = plots.title(metric).endswith("lower is better")
+    side = plots.better(metric)
     best: dict[float, float] = {}
     for snr_db in snrs:
         values = [r[metric] for r in rows if r["snr_db"] == snr_db and r[metric] is not None]
-        if values:
-            best[snr_db] = min(values) if lower else max(values)
+        if values and side:
+            best[snr_db] = min(values) if side == "lower" else max(values)
     table = [["receiver", *(f"{v:g} dB" for v in snrs), "evaluations", "ms an image"]]
     lines = []
     for name in dict.fromkeys(map(plots.receiver, rows)):
@@ -101,7 +101,7 @@ def _pivot(rows: list[Row], metric: str) -> str:
             if row is None or row[metric] is None:
                 cells.append("<td>-</td>")
                 continue
-            mark = ' class="best"' if row[metric] == best[snr_db] else ""
+            mark = ' class="best"' if row[metric] == best.get(snr_db) else ""
             cells.append(f"<td{mark}>{_number(row[metric])} <small>&plusmn; {_number(plots.interval(row, metric))}</small></td>")
         first = next(iter(mine.values()))
         times = [r["milliseconds"] for r in mine.values()]

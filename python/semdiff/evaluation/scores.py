@@ -17,7 +17,7 @@ Metric: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Any]
 
 
 class Measured(NamedTuple):
-    """A metric's mean over the images, and the standard error of that mean: NaN where one image has none."""
+    """A metric's mean over the images, and the standard error of that mean: NaN where there is none."""
 
     value: float
     standard_error: float
@@ -42,7 +42,7 @@ def judge(metrics: Sequence[str] | Mapping[str, Metric], images: Tensor, origina
 
 def _reduce(name: str, found: Any) -> Measured:
     if not isinstance(found, Tensor):
-        return Measured(float(found.value), float(found.standard_error))
+        return Measured(float(found.value), math.nan if found.standard_error is None else float(found.standard_error))
     if found.dim() != 1:
         raise ValueError(f"metrics.{name}: expected one number an image, shape (B,), got {tuple(found.shape)}")
     each = found.double()
