@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semdiff.cli.options import Json
+from semdiff.cli.output import print_json, ratio
+
+if TYPE_CHECKING:
+    from semdiff.evaluation import Results
+
+
+def evaluate(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A TOML file, or the name of one in the package: fashion-mnist.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the results; what is finished there is kept.", file_okay=False)
+    ] = Path("results"),
+    images: Annotated[int | None, typer.Option("--images", help="The first so many, in place of the configuration's number.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge systems at every channel, SNR and bandwidth of a configuration.
+
+    An interrupted evaluation goes on where it stopped when the command is given again. Several processes share the work:
+    torchrun --nproc-per-node 2 --no-python semdiff evaluate CONFIG; on several machines, --out is a folder that all of them see.
+    """
+    from semdiff.evaluation import sweep
+
+    try:
+        found = sweep(config, out, progress=True, **({} if images is None else {"images": images}))
+    except KeyboardInterrupt:
+        typer.echo("semdiff: interrupted; the same command goes on with the cells that are missing", err=True)
+        raise typer.Exit(130) from None
+    if not found.complete:
+        share = f"{len(found.rows)} of {found.header['cells']} cells are there"
+        typer.echo(f"semdiff: this process's share is done; {share}, and the last process writes the table", err=True)
+    elif as_json:
+        print_json({"results": str(out), "header": found.header, "summary": found.summary()})
+    else:
+        _print(found, out)
+
+
+def _print(found: Results, out: Path) -> None:
+    from semdiff.evaluation.plots import receiver
+
+    summary = found.summary()
+    data = found.header["data"]
+    seeds = len(found.header["seeds"])
+    table = Table(
+        title=f"{data['shape'][0]} images of {data['name']}, {seeds} seed{'s' if seeds > 1 else ''}",
+        caption="means; +-: the 95 % confidence interval over the seeds" if seeds > 1 else None,
+    )
+    table.add_column("channel")
+    table.add_column("CBR", justify="right")
+    table.add_column("SNR\ndB", justify="right")
+    table.add_column("receiver")
+    for metric in found.metrics:
+        table.add_column(metric, justify="right")
+    table.add_column("ms", justify="right")
+    for i, row in enumerate(summary):
+        place = [row[name] for name in ("channel", "cbr", "snr_db")]
+        last = i + 1 == len(summary) or [summary[i + 1][name] for name in ("channel", "cbr", "snr_db")] != place
+        table.add_row(
+            row["channel"],
+            ratio(row["cbr_used"]) if row["cbr_used"] else "0",
+            f"{row['snr_db']:g}",
+            receiver(row),
+            *(_value(row[metric], row[f"{metric}_ci95"]) for metric in found.metrics),
+            f"{row['milliseconds']:.1f}",
+            end_section=last,
+        )
+    console = Console()
+    console.print(table)
+    text = f"Wrote {out / 'results.csv'}, summary.csv and results.json. Look at it: semdiff report {out}"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _value(mean: float | None, interval: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" + ("" if interval is None else f" +-{interval:.3f}")

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cell of an evaluation: one system at one channel, SNR, bandwidth, steps, realism and seed, on all images.
+
+A finished cell is one JSON file, cells/DIGEST.json, where DIGEST covers all that its numbers depend on: the cell, the weights, the data,
+the metrics and the version of semdiff. So a file that is there is the cell's result, whoever computed it and when.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semdiff._build import build_info
+from semdiff.channel import Channel
+from semdiff.evaluation.config import Config
+from semdiff.evaluation.files import digest, read_json, to_json, write_whole
+from semdiff.evaluation.images import ImageSet
+from semdiff.evaluation.scores import Metric, judge
+from semdiff.evaluation.systems import System
+from semdiff.rng import Key
+
+FORMAT, VERSION = "semdiff evaluation cell", 1
+AXES = ("system", "channel", "snr_db", "cbr", "steps", "realism", "seed")
+LEDGER = ("payload", "side_information", "pilots", "preamble", "cyclic_prefix")
+COLUMNS = (*AXES, "images", *LEDGER, "uses", "cbr_used", "measured_snr_db", "t", "evaluations", "milliseconds")  # before the metrics'
+
+Metrics = Sequence[str] | Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one row of the results is about. None: the system has no such thing, or (cbr) the largest that it offers."""
+
+    system: str
+    channel: str
+    snr_db: float
+    cbr: float | None
+    steps: int | None
+    realism: float | None
+    seed: int
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k} {v}" for k, v in asdict(self).items() if v is not None)
+
+
+def plan(config: Config, systems: Iterable[System]) -> list[Cell]:
+    """Every cell once, seed by seed, so that an interrupted evaluation has something of everything.
+
+    A system without a sampler has one cell where others have many; the posterior mean (realism 0) is one evaluation for any steps.
+    """
+    axes = [(s.label, *pair) for s in systems for pair in _receptions(config, s.axes)]
+    return [
+        Cell(label, channel.label, snr_db, cbr, steps, realism, seed)
+        for seed in config.seeds
+        for channel in config.channels
+        for cbr in config.cbr
+        for snr_db in config.snr_db
+        for label, steps, realism in axes
+    ]
+
+
+def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[int | None, float | None]]:
+    dials = config.realism if "realism" in axes else (None,)
+    counts = config.steps if "steps" in axes else (None,)
+    return list(dict.fromkeys((None if dial == 0 else count, dial) for dial in dials for count in counts))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with all that it takes to compute it."""
+
+    cell: Cell
+    system: System
+    channel: Channel
+    data: ImageSet
+    metrics: Metrics
+    batch: int
+    pictures: int  # how many received images are kept
+    data_sha256: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the numbers depend on."""
+        metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
+        return {
+            "format_version": VERSION,
+            "semdiff": build_info()["version"],
+            "cell": asdict(self.cell),
+            "system": self.system.identity,
+            "data_sha256": self.data_sha256,
+            "batch": self.batch,  # the noise of a batch has a key of its own
+            "metrics": metrics or list(self.metrics),
+            "pictures": self.pictures,
+        }
+
+    @property
+    def digest(self) -> str:
+        return digest(self.identity)
+
+    def run(self, folder: Path) -> None:
+        """Computes the cell and writes its files; the one that says it is done comes last."""
+        received: list[Tensor] = []
+        snr: list[Tensor] = []
+        times: list[Tensor] = []
+        milliseconds: list[float] = []
+        axes = {k: v for k, v in (("steps", self.cell.steps), ("realism", self.cell.realism)) if v is not None}
+        for i, part in enumerate(self.data.images.split(self.batch)):
+            # The same key for every system and SNR: rows differ by what they name, not by the noise's draw.
+            key = Key(self.cell.seed).fold_in(i)
+            done = self.system.transmit(part, self.cell.snr_db, self.cell.cbr, self.channel, key, **axes)
+            if done.images.shape != part.shape:
+                raise ValueError(f"systems.{self.cell.system}: expected images {tuple(part.shape)} back, got {tuple(done.images.shape)}")
+            received.append(done.images.detach().cpu().float())
+            snr.append(done.snr_db.detach().cpu().double())
+            times.append(done.t.detach().cpu().double())
+            milliseconds.append(1000 * done.seconds / len(part))
+        images = torch.cat(received)
+        ledger = asdict(done.ledger)
+        row = asdict(self.cell) | {name: ledger.get(name, 0) for name in LEDGER}
+        row |= {
+            "images": len(images),
+            "uses": done.ledger.total,
+            "cbr_used": done.ledger.cbr,
+            "measured_snr_db": float(torch.cat(snr).mean()),
+            "t": float(torch.cat(times).mean()),
+            "evaluations": done.evaluations,
+            "milliseconds": statistics.median(milliseconds),
+        }
+        for name, (value, error) in judge(self.metrics, images, self.data.images, self.data.labels).items():
+            row |= {name: value, f"{name}_se": error}
+        if self.pictures:
+            save_pictures(picture_path(folder, self.digest), images[: self.pictures])
+        document = {"format": FORMAT, "format_version": VERSION, "identity": self.identity, "row": row, "environment": environment()}
+        write_whole(cell_path(folder, self.digest), to_json(document))
+
+
+def cell_path(folder: Path, name: str) -> Path:
+    return folder / "cells" / f"{name}.json"
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    return folder / "pictures" / f"{name}.npy"
+
+
+def read_cell(folder: Path, name: str) -> dict[str, Any]:
+    """A finished cell's file. ValueError where it is damaged, or is not what its name says."""
+    path = cell_path(folder, name)
+    document = read_json(path, FORMAT, VERSION)
+    if digest(document.get("identity")) != name or not isinstance(document.get("row"), dict):
+        raise ValueError(f"{path}: altered, its content is not what its name says; delete it, and the same command computes it again")
+    return document
+
+
+def save_pictures(path: Path, images: Tensor) -> None:
+    """Images (B, C, H, W) in [0, 1] as bytes, rounded."""
+    content = io.BytesIO()
+    np.save(content, (images * 255).round().clamp(0, 255).to(torch.uint8).numpy(), allow_pickle=False)
+    write_whole(path, content.getvalue())
+
+
+def environment() -> dict[str, Any]:
+    """Where a cell was computed."""
+    found = build_info()
+    return {
+        "semdiff": found["version"],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "isa": found["isa"],
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

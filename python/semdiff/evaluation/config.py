@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is evaluated: every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds, on one data set.
+
+A configuration is a TOML file with the fields of `Config`; configs/fashion-mnist.toml is one. Bandwidth ratios may be written "1/12".
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """A system by its registered name, with a folder of weights for those that take one, and the label that results carry."""
+
+    name: str
+    path: str | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class ChannelSpec:
+    """A channel by its class's name in semdiff, in any case, and the arguments of its constructor."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.name + (f"({', '.join(f'{k}={v}' for k, v in self.options)})" if self.options else "")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields of a configuration. Those without a default must be given."""
+
+    systems: tuple[SystemSpec, ...]  # names, or tables of name, path and label
+    snr_db: tuple[float, ...]
+    data: str = "fashion-mnist"  # the test split of it, or a folder of pictures of one size
+    grey: bool = False  # pictures of a folder as their luma
+    images: int | None = None  # the first so many; all if left out
+    channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)  # names, or tables of name and the constructor's arguments
+    cbr: tuple[float | None, ...] = (None,)  # complex uses for each source value; left out: the largest that each system has
+    steps: tuple[int, ...] = (8,)
+    realism: tuple[float, ...] = (1.0,)
+    seeds: tuple[int, ...] = (0,)
+    metrics: tuple[str, ...] = ("psnr",)
+    batch: int = 100  # images at a time
+    pictures: int = 0  # how many received images of the first seed are kept
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """ValueError, naming the file and the field, for anything that does not fit; FileNotFoundError where there is no file."""
+        place = find_config(path)
+        try:
+            with place.open("rb") as file:
+                return cls.from_mapping(tomllib.load(file))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{place}: expected a TOML file, but it does not parse ({error})") from error
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{place}: {error}") from error
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> Config:
+        """The same from a dict; a single value may stand for a list of one."""
+        known = {field.name for field in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise ValueError(f"{name}: {unknown('field', name, known)}")
+        for name in ("systems", "snr_db"):
+            if name not in given:
+                raise ValueError(f"{name}: expected this field, which has no default; got only {', '.join(given) or 'nothing'}")
+        return cls(**{name: _READERS[name](name, value) for name, value in given.items()})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What `from_mapping` reads, in plain lists and numbers, without what was left out."""
+        document: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        document["systems"] = [_table(name=s.name, path=s.path, label=s.label) for s in self.systems]
+        document["channels"] = [{"name": c.name} | dict(c.options) for c in self.channels]
+        document |= {name: list(document[name]) for name in ("snr_db", "cbr", "steps", "realism", "seeds", "metrics")}
+        if self.cbr == (None,):
+            del document["cbr"]
+        return _table(**document)
+
+    def to_toml(self) -> str:
+        """The configuration as a TOML file that `from_toml` reads back."""
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_mapping().items())
+
+
+def find_config(path: str | Path) -> Path:
+    """A TOML file, or one that comes with the package by its name without .toml."""
+    shipped = Path(__file__).with_name("configs")
+    for place in (Path(path), shipped / f"{path}.toml"):
+        if place.is_file():
+            return place
+    names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+    raise FileNotFoundError(f"config: expected a TOML file or the name of one in the package ({names}), got {str(path)!r}")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is not among the known: the nearest of them, then all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    return f"unknown {kind} {name!r}{f', did you mean {near[0]!r}?' if near else ';'} known: {', '.join(names)}"
+
+
+def _table(**values: Any) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None and v != ""}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+# Readers: (field, what TOML gives) -> what Config holds.
+
+
+def _several(read: Callable[[str, Any], Any]) -> Callable[[str, Any], tuple[Any, ...]]:
+    def reader(name: str, value: Any) -> tuple[Any, ...]:
+        values = list(value) if isinstance(value, (list, tuple, range)) else [value]
+        if not values:
+            raise ValueError(f"{name}: expected at least one, got none")
+        found = tuple(read(name, v) for v in values)
+        for i, v in enumerate(found):
+            if v in found[:i]:
+                raise ValueError(f"{name}: expected different values, got {values[i]!r} twice")
+        return found
+
+    return reader
+
+
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[str, Any], float]:
+    bounds = f" in [{low:g}, {high:g}]" if math.isfinite(low) else ""
+
+    def reader(name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name}: expected a number{bounds}, got {value!r}")
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"{name}: expected a finite number{bounds}, got {value}")
+        return float(value)
+
+    return reader
+
+
+def _whole(low: int) -> Callable[[str, Any], int]:
+    def reader(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name}: expected a whole number, {low} or more, got {value!r}")
+        if value < low:
+            raise ValueError(f"{name}: expected a whole number, {low} or more, got {value}")
+        return value
+
+    return reader
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise TypeError(f"{name}: expected text, got {value!r}")
+    return str(value)
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected true or false, got {value!r}")
+    return value
+
+
+def _optional(read: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else read(name, value)
+
+
+def _ratio(name: str, value: Any) -> float:
+    try:
+        number = float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f'{name}: expected a ratio such as 0.08 or "1/12", got {value!r}') from None
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f'{name}: expected a ratio such as 0.08 or "1/12", got {value!r}')
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f'{name}: expected a ratio above zero such as 0.08 or "1/12", got {value!r}')
+    return float(number)
+
+
+def _system(name: str, value: Any) -> SystemSpec:
+    if isinstance(value, SystemSpec):
+        return value
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        raise TypeError(f"{name}: expected a name or a table with name, path and label, got {value!r}")
+    for key, entry in table.items():
+        if key not in ("name", "path", "label"):
+            raise ValueError(f"{name}.{key}: {unknown('field', key, ('name', 'path', 'label'))}")
+        _text(f"{name}.{key}", entry)
+    return SystemSpec(table["name"], table.get("path"), table.get("label") or table["name"])
+
+
+def _systems(name: str, value: Any) -> tuple[SystemSpec, ...]:
+    found: tuple[SystemSpec, ...] = _several(_system)(name, value)
+    labels = [s.label for s in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"{name}: expected labels that differ, got {label!r} twice; a table's label tells two of one name apart")
+    return found
+
+
+def _channel(name: str, value: Any) -> ChannelSpec:
+    if isinstance(value, ChannelSpec):
+        return value
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        raise TypeError(f"{name}: expected a name or a table with name and the channel's arguments, got {value!r}")
+    return ChannelSpec(table["name"].lower(), tuple(sorted((k, v) for k, v in table.items() if k != "name")))
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "systems": _systems,
+    "snr_db": _several(_number()),
+    "data": _text,
+    "grey": _truth,
+    "images": _optional(_whole(1)),
+    "channels": _several(_channel),
+    "cbr": _several(_optional(_ratio)),
+    "steps": _several(_whole(1)),
+    "realism": _several(_number(0, 1)),
+    "seeds": _several(_whole(0)),
+    "metrics": _several(_text),
+    "batch": _whole(1),
+    "pictures": _whole(0),
+}

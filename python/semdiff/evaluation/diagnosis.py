@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Will diffusion help me? Mean squared errors of a latent heard over AWGN, with and without the denoiser, against the SNR.
+
+Four receivers of y = z + n, and one comparison: the observation as it is (error N0), the linear MMSE estimate, the denoiser's posterior
+mean at the matching time, and its sampler. For Gaussian data nothing beats the linear estimate (Kay, Estimation Theory, 1993, ch. 12); for
+independent elements, such as a constellation's symbols, nothing beats an estimate that looks at each element alone, and where what counts
+are hard decisions that gains nothing. A denoiser earns its evaluations where the data have structure beyond both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from semdiff.channel import AWGN, pack, unpack
+from semdiff.evaluation.linear import elementwise_mmse, ledoit_wolf, linear_mmse
+from semdiff.matching import DiffusionState, match
+from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.sampler import Denoiser, Prediction, posterior_mean, sample
+from semdiff.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from semdiff.link import SemanticLink
+
+RECEIVERS = ("observation", "linear", "elementwise", "posterior_mean", "sample")
+SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
+ENOUGH = 4  # samples for each dimension; half of them fit the covariance
+WORTH_DB = 0.1  # a smaller gain is nobody's reason for a denoiser
+
+
+@dataclass(frozen=True)
+class Level:
+    """Mean squared errors per element at one SNR; gains of the posterior mean in dB, with their standard errors over the samples."""
+
+    snr_db: float
+    t: float
+    observation: float
+    linear: float
+    elementwise: float
+    posterior_mean: float
+    sample: float
+    gain_db: float  # over the linear estimate
+    gain_db_se: float
+    gain_elementwise_db: float  # over the element-by-element estimate
+    gain_elementwise_db_se: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found, one `Level` for each SNR, and what it means in a line."""
+
+    levels: list[Level]
+    verdict: str
+    helps: bool
+    samples: int
+    dimensions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@torch.no_grad()
+def diagnose(
+    latents: Tensor,
+    denoiser: Denoiser,
+    schedule: NoiseSchedule,
+    snr_db: float | Sequence[float] = SNRS_DB,
+    prediction: Prediction = "eps",
+    steps: int = 8,
+    batch: int = 256,
+    key: KeyLike = None,
+) -> Diagnosis:
+    """Compares the denoiser with what needs none.
+
+    latents: float (N, ...), N >= 20, of about unit variance, ones that the denoiser was not trained on. snr_db: E|s|^2 / N0 for symbols of
+    unit power, so N0 is the noise variance in each element (block fading is AWGN at the faded SNR). The linear and the element-by-element
+    estimate learn from one half of the latents and are judged on the other, both ways, so they do not know what they are tested on.
+    prediction, steps: as in `semdiff.sample`. ValueError or TypeError, naming the argument, for what does not fit.
+    """
+    _check(latents)
+    levels_db = [float(v) for v in (snr_db if isinstance(snr_db, Sequence) else [snr_db])]
+    if not levels_db:
+        raise ValueError("snr_db: expected at least one number, got none")
+    n = latents.shape[0]
+    z = latents.detach().cpu().double().reshape(n, -1)
+    base = Key.from_tensor(key_tensor(key))
+    halves = [(slice(0, n // 2), slice(n // 2, n)), (slice(n // 2, n), slice(0, n // 2))]
+    known = [ledoit_wolf(z[learn]) for learn, _ in halves]
+    levels = []
+    for i, level in enumerate(levels_db):
+        noise, top_up, draws = base.fold_in(i).split(3)
+        received = AWGN()(pack(latents), level, noise)
+        y = unpack(received.y, latents.shape)
+        noise_var = float(received.noise_var[0, 0])
+        flat = y.cpu().double().reshape(n, -1)
+        linear, alone = torch.empty_like(z), torch.empty_like(z)
+        for (learn, judge), c in zip(halves, known, strict=True):
+            linear[judge] = linear_mmse(flat[judge], noise_var, c)
+            alone[judge] = elementwise_mmse(flat[judge], noise_var, z[learn])
+        state = match(y, noise_var, schedule, key=top_up)
+
+        def mean(part: DiffusionState) -> Tensor:
+            return posterior_mean(denoiser, part, schedule, prediction)
+
+        def draw(part: DiffusionState, key: Key = draws) -> Tensor:
+            return sample(denoiser, part, schedule, steps, prediction=prediction, key=key)
+
+        estimates = {"observation": flat, "linear": linear, "elementwise": alone}
+        estimates |= {"posterior_mean": _in_batches(mean, state, batch), "sample": _in_batches(draw, state, batch)}
+        errors = {name: (x - z).square().mean(1) for name, x in estimates.items()}
+        gain, gain_se = _gain_db(errors["linear"], errors["posterior_mean"])
+        over_alone, over_alone_se = _gain_db(errors["elementwise"], errors["posterior_mean"])
+        averages = {name: float(e.mean()) for name, e in errors.items()}
+        levels.append(Level(level, float(state.t.mean()), **averages, gain_db=gain, gain_db_se=gain_se,
+                            gain_elementwise_db=over_alone, gain_elementwise_db_se=over_alone_se))  # fmt: skip
+    verdict, helps = _verdict(levels)
+    if helps and n < ENOUGH * z.shape[1]:
+        verdict += f" ({n} latents of {z.shape[1]} elements leave the linear estimate short of its best: {ENOUGH * z.shape[1]} would not)"
+    return Diagnosis(levels, verdict, helps, n, z.shape[1])
+
+
+def diagnose_link(
+    link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: int = 8, key: KeyLike = None
+) -> Diagnosis:
+    """`diagnose` with a link's own denoiser, on its latents of images (B, C, H, W) in [0, 1]: its diffusion without its bottleneck."""
+    from semdiff.link.codec import to_blocks
+    from semdiff.link.inputs import check_images
+
+    check_images(images, link.image_shape)
+    with torch.no_grad():
+        parts = [link.vae.encode(to_blocks(part.to(link.device, link.dtype))).latents.cpu() for part in images.split(256)]
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        return link.unet(x.to(link.device), t.to(link.device)).sample.cpu()  # type: ignore[no-any-return]
+
+    return diagnose(torch.cat(parts), denoiser, link.schedule, snr_db, link.prediction, steps, key=key)
+
+
+def _in_batches(receive: Callable[[DiffusionState], Tensor], state: DiffusionState, batch: int) -> Tensor:
+    parts = zip(state.x.split(batch), state.t.split(batch), strict=True)
+    return torch.cat([receive(DiffusionState(x, t)).cpu().double().flatten(1) for x, t in parts])
+
+
+def _gain_db(reference: Tensor, errors: Tensor) -> tuple[float, float]:
+    """10 log10 of the ratio of mean errors, and its standard error: both are of the same samples and the same noise (delta method)."""
+    a, b = reference.mean(), errors.mean()
+    relative = reference / a - errors / b
+    return float(10 * torch.log10(a / b)), float(10 / math.log(10) * relative.std() / math.sqrt(len(relative)))
+
+
+def _verdict(levels: list[Level]) -> tuple[str, bool]:
+    def sure(gain: float, error: float) -> bool:
+        return gain > WORTH_DB and gain > 3 * error
+
+    best, worst = max(levels, key=lambda v: v.gain_db), min(levels, key=lambda v: v.gain_db)
+    gains = [v for v in levels if sure(v.gain_db, v.gain_db_se)]
+    beyond = [v for v in gains if sure(v.gain_elementwise_db, v.gain_elementwise_db_se)]
+    loss = ""
+    if sure(-worst.gain_db, worst.gain_db_se):
+        loss = f"it loses {-worst.gain_db:.1f} dB to linear at {worst.snr_db:g} dB (too little training, another schedule or prediction?)"
+    if beyond:
+        top = max(beyond, key=lambda v: min(v.gain_db, v.gain_elementwise_db))
+        line = (
+            f"diffusion helps at {', '.join(f'{v.snr_db:g}' for v in beyond)} dB: {top.gain_db:.1f} dB less squared error than linear at "
+            f"{top.snr_db:g} dB, and {top.gain_elementwise_db:.1f} dB less than element by element"
+        )
+        return line + (f"; but {loss}" if loss else ""), True
+    if gains:
+        line = (
+            f"gain over linear, {best.gain_db:.1f} dB at {best.snr_db:g} dB, but none over an estimate that looks at each element alone: "
+            "the elements have no structure in common, so hard decisions stay what they are"
+        )
+        return line + (f"; and {loss}" if loss else ""), False
+    if loss:
+        return f"no gain over linear: {loss}", False
+    return f"no gain over linear ({best.gain_db:+.2f} dB at best): to this denoiser the data are Gaussian, where linear is best", False
+
+
+def _check(latents: Tensor) -> None:
+    if not isinstance(latents, Tensor) or not latents.is_floating_point():
+        raise TypeError(f"latents: expected a floating-point tensor (N, ...), got {getattr(latents, 'dtype', type(latents).__name__)}")
+    if latents.dim() < 2 or latents.shape[0] < 20 or latents.numel() == 0:
+        raise ValueError(f"latents: expected shape (N, ...) with N >= 20, got {tuple(latents.shape)}")
+    if not bool(latents.isfinite().all()):
+        raise ValueError("latents: expected finite numbers, got NaN or infinity")
+    power = float(latents.double().square().mean())
+    if not 0.5 < power < 2:
+        raise ValueError(
+            f"latents: expected about unit variance, which is what a schedule and an SNR are about, got a mean square of {power:.3g}; "
+            "divide by its root"
+        )

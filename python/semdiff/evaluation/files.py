@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are there whole or not at all, and JSON that every reader takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The file at `path` becomes `content` in one step, also across a crash: written beside, flushed to the disk, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def to_json(document: Any) -> bytes:
+    """JSON with sorted keys; numbers that JSON does not have (NaN, infinity) become null."""
+    return (json.dumps(finite(document), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return value
+
+
+def digest(document: Any) -> str:
+    """sha256 of a JSON document, whatever the order of its keys."""
+    return hashlib.sha256(to_json(document)).hexdigest()
+
+
+def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """A JSON document that says format: `kind`, format_version: `version`. ValueError naming the file and the field otherwise."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON of the format {kind!r}, but it does not parse ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise ValueError(f"{path}: format: expected {kind!r}, got {document.get('format') if isinstance(document, dict) else document!r}")
+    if document.get("format_version") != version:
+        raise ValueError(
+            f"{path}: format_version: expected {version}, which this semdiff reads and writes, got {document.get('format_version')!r}; "
+            "read it with the semdiff that wrote it, or run the evaluation again"
+        )
+    return document

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of an evaluation's results, for notebooks and for the report: each function takes `Results` and returns a matplotlib Figure.
+
+One panel for each channel and bandwidth, one colour for each system, one line style for each realism. Error bars are 95 % intervals: over
+the seeds (Student's t) where there are several, over the images (1.96 standard errors) where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from semdiff.evaluation.results import Results, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart on white and on near-black, and by most colour-blind readers.
+COLOURS = ("#2f7ed8", "#e0762b", "#1fa187", "#b05cc6", "#d94f5c", "#9a7b3f", "#7f8c99", "#5b5bd6")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HIGHER_IS_BETTER = ("psnr", "ssim", "ms_ssim", "accuracy")
+LOWER_IS_BETTER = ("lpips", "fid", "kid", "mse", "frechet", "dists", "nmse")
+PERCEPTUAL = ("lpips", "fid", "kid", "frechet", "dists")
+PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 4.0, 3.3, 3
+
+
+def ratio(cbr: float | None) -> str:
+    """A bandwidth ratio as people write it: 1/12.2."""
+    return "largest CBR" if cbr is None else f"CBR 1/{1 / cbr:.3g}"
+
+
+def title(metric: str) -> str:
+    """The metric as an axis says it."""
+    unit = " (dB)" if metric == "psnr" else ""
+    side = better(metric)
+    return metric.replace("_", "-").upper() + unit + (f", {side} is better" if side else "")
+
+
+def better(metric: str) -> str:
+    """higher, lower, or nothing for a metric that is not known here."""
+    return "lower" if _is(metric, LOWER_IS_BETTER) else "higher" if _is(metric, HIGHER_IS_BETTER) else ""
+
+
+def receiver(row: Row) -> str:
+    """A system with the settings of its receiver: `link, posterior mean`."""
+    words = [str(row["system"])]
+    if row["realism"] == 0:
+        words.append("posterior mean")
+    elif row["realism"] is not None:
+        words.append("sample" if row["realism"] == 1 else f"realism {row['realism']:g}")
+    if row["steps"] is not None:
+        words.append(f"{row['steps']} step{'s' if row['steps'] > 1 else ''}")
+    return ", ".join(words)
+
+
+def perceptual_metrics(results: Results) -> list[str]:
+    """Those of the results' metrics that judge how natural a picture looks, not how near it is."""
+    return [m for m in results.metrics if _is(m, PERCEPTUAL)]
+
+
+def over_snr(results: Results, metric: str) -> Figure:
+    """The metric against the channel's SNR: every system, at every realism, with the most steps that were measured."""
+    rows = _rows(results, metric)
+    rows = [r for r in rows if r["steps"] in (None, _most(rows, r["system"], "steps"))]
+
+    def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
+        for name in dict.fromkeys(map(receiver, here)):
+            line = sorted((r for r in here if receiver(r) == name), key=lambda r: r["snr_db"])
+            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name)
+        axes.set_xlabel("SNR (dB)")
+        axes.set_ylabel(title(metric))
+
+    return _panels(rows, draw)
+
+
+def distortion_perception(results: Results, distortion: str = "psnr", perception: str | None = None) -> Figure:
+    """Nearness against naturalness: a line for each system and SNR, along the realism dial, with the most steps that were measured.
+
+    perception: a metric of the results; None takes the first perceptual one. ValueError where there is none.
+    """
+    if perception is None:
+        found = perceptual_metrics(results)
+        if not found:
+            raise ValueError(f"perception: expected results with one of {', '.join(PERCEPTUAL)}, got {', '.join(results.metrics)}")
+        perception = found[0]
+    _rows(results, perception)  # refuses a metric that was not measured
+    rows = [r for r in _rows(results, distortion) if r[perception] is not None]
+    rows = [r for r in rows if r["steps"] in (None, _most(rows, r["system"], "steps"))]
+
+    def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
+        _curves(axes, here, lambda r: r[perception], distortion, colours, lambda r: r["realism"] or 0.0)
+        axes.set_xlabel(title(perception))
+        axes.set_ylabel(title(distortion))
+
+    return _panels(rows, draw)
+
+
+def quality_over_latency(results: Results, metric: str) -> Figure:
+    """The metric against the time for one image: a line for each system and SNR, along the steps, at the highest realism."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    rows = _rows(results, metric)
+    rows = [r for r in rows if r["realism"] == _most(rows, r["system"], "realism")]
+
+    def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
+        _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: r["steps"] or 0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("milliseconds an image")
+        axes.set_ylabel(title(metric))
+
+    return _panels(rows, draw)
+
+
+def pictures(results: Results, channel: str, cbr: float | None, snr_db: float) -> Figure:
+    """The originals, and below them what each receiver made of them at one channel, bandwidth and SNR, if the sweep kept pictures."""
+    from matplotlib.figure import Figure
+
+    strips = dict(picture_strips(results, channel, cbr, snr_db))
+    if not strips:
+        raise ValueError("results: expected kept pictures (`pictures = 8` in the configuration) of that channel, CBR and SNR, got none")
+    count = len(strips["sent"])
+    figure = Figure(figsize=(1.6 + 0.62 * count, 0.7 * len(strips)), layout="constrained")
+    grid = figure.subplots(len(strips), count, squeeze=False)
+    for line, (name, images) in zip(grid, strips.items(), strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+        line[0].set_axis_on()
+        line[0].set_xticks([])
+        line[0].set_yticks([])
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def picture_strips(results: Results, channel: str, cbr: float | None, snr_db: float) -> Iterator[tuple[str, Any]]:
+    """(what it is, uint8 (n, C, H, W)): the originals, then each receiver's."""
+    sent = results.originals()
+    for row, images in results.pictures():
+        if (row["channel"], row["cbr"], row["snr_db"]) == (channel, cbr, snr_db):
+            if sent is not None:
+                yield "sent", sent
+                sent = None
+            yield receiver(row), images
+
+
+def places(rows: list[Row]) -> list[tuple[str, float | None]]:
+    """Every (channel, CBR) that the rows are of, in their order."""
+    return list(dict.fromkeys((r["channel"], r["cbr"]) for r in rows))
+
+
+def _is(metric: str, kinds: tuple[str, ...]) -> bool:
+    return metric.lower().startswith(kinds)
+
+
+def _rows(results: Results, metric: str) -> list[Row]:
+    if metric not in results.metrics:
+        raise ValueError(f"metric: expected one that was measured ({', '.join(results.metrics)}), got {metric!r}")
+    return [r for r in results.summary() if r[metric] is not None]
+
+
+def _most(rows: list[Row], system: str, axis: str) -> Any:
+    return max((r[axis] for r in rows if r["system"] == system and r[axis] is not None), default=None)
+
+
+def interval(row: Row, metric: str) -> float:
+    """Half the length of an error bar."""
+    if row["seeds"] > 1:
+        return row[f"{metric}_ci95"] or 0.0
+    return 1.96 * (row[f"{metric}_se"] or 0.0)
+
+
+def _style(row: Row, colours: dict[str, int]) -> dict[str, Any]:
+    i, realism = colours[row["system"]], row["realism"]
+    line = "-" if realism in (None, 0) else ":" if realism == 1 else "--"
+    fill = COLOURS[i % len(COLOURS)] if realism in (None, 0) else "none" if realism == 1 else COLOURS[i % len(COLOURS)] + "66"
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": line,
+        "markerfacecolor": fill,
+        "markersize": 5,
+        "linewidth": 1.5,
+    }
+
+
+def _errorbar(axes: Axes, line: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], name: str | None) -> None:
+    heights = [r[metric] for r in line]
+    bars = [interval(r, metric) for r in line]
+    axes.errorbar([x(r) for r in line], heights, bars, label=name, capsize=2, elinewidth=1, **_style(line[0], colours))
+
+
+def _curves(
+    axes: Axes, here: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], along: Callable[[Row], float]
+) -> None:
+    """A line for each system and SNR; the SNR stands at its right end."""
+    for system in dict.fromkeys(r["system"] for r in here):
+        for snr_db in dict.fromkeys(r["snr_db"] for r in here):
+            line = sorted((r for r in here if (r["system"], r["snr_db"]) == (system, snr_db)), key=along)
+            if line:
+                name = system if snr_db == here[0]["snr_db"] else None
+                plain = [line[0] | {"realism": None}, *line[1:]]  # one style for the line: it runs over what others are told apart by
+                _errorbar(axes, plain, x, metric, colours, name)
+                end = max((x(r), r[metric]) for r in line)  # where no other point of the line is in the words' way
+                axes.annotate(f"{snr_db:g} dB", end, (5, 0), textcoords="offset points", fontsize=7, va="center", alpha=0.8)
+
+
+def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], None]) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install 'semdiff-torch[eval]'") from error
+    if not rows:
+        raise ValueError("results: expected rows to draw, got none")
+    colours = {name: i for i, name in enumerate(dict.fromkeys(r["system"] for r in rows))}
+    where = places(rows)
+    across = min(COLUMNS, len(where))
+    down = -(-len(where) // across)
+    figure = Figure(figsize=(max(1.5, across) * PANEL_WIDTH, down * PANEL_HEIGHT + 0.6), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    for axes, place in zip(grid.flat, where, strict=False):
+        draw(axes, [r for r in rows if (r["channel"], r["cbr"]) == place], colours)
+        axes.set_title(f"{place[0]}, {ratio(place[1])}", fontsize=10)
+        axes.grid(True, linewidth=0.6, alpha=0.18)
+        axes.margins(x=0.08)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.label_outer()
+    for axes in list(grid.flat)[len(where) :]:
+        axes.set_axis_off()
+    found = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, len(found)), frameon=False, fontsize=9)
+    return figure

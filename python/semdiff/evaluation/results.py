@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table that an evaluation gives: one row a cell, and its mean over the seeds with a confidence interval."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
+from semdiff.evaluation.files import finite, read_json, to_json, write_whole
+
+FORMAT, VERSION = "semdiff evaluation", 1
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `sweep` returns and `Results.load` reads back.
+
+    header: the configuration, data, systems with the sha256 of their weights, environments, counts of cells.
+    rows: one a cell, with the columns AXES, the ledger, uses, cbr_used, measured_snr_db, t, evaluations, milliseconds (an image, the median
+    over the batches), then each metric and its standard error over the images (NAME_se). None where there is no such number.
+    """
+
+    header: dict[str, Any]
+    rows: list[Row]
+    folder: Path | None = None
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.header["metrics"])
+
+    @property
+    def complete(self) -> bool:
+        return len(self.rows) == int(self.header["cells"])
+
+    def summary(self) -> list[Row]:
+        """One row for each combination of the axes but the seed: NAME, the mean over the seeds, and NAME_ci95.
+
+        NAME_ci95 is the half width of the 95 % confidence interval, t_{0.975, n-1} s / sqrt n (Student, 1908): how far other draws of the
+        channel's and the sampler's noise may lie, for the same images. None for one seed.
+        """
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(tuple(row[a] for a in AXES[:-1]), []).append(row)
+        table = []
+        for key, rows in groups.items():
+            line: Row = dict(zip(AXES[:-1], key, strict=True)) | {"seeds": len(rows)}
+            line |= {name: rows[0][name] for name in COLUMNS[len(AXES) : -4]}
+            for name in ("measured_snr_db", "t", "evaluations", "milliseconds", *self.metrics):
+                line[name], interval = mean_and_interval([row[name] for row in rows])
+                if name in self.metrics:
+                    line[f"{name}_ci95"] = interval
+                    line[f"{name}_se"] = rows[0][f"{name}_se"]
+            table.append(line)
+        return table
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas.DataFrame."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install 'semdiff-torch[eval]'") from error
+        return pandas.DataFrame(self.rows)
+
+    def pictures(self) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+        """The rows of the first seed with the received images that were kept: uint8 (n, C, H, W)."""
+        for row, name in zip(self.rows, self.header["digests"], strict=True):
+            if self.folder is not None and self.header["pictures"] and row["seed"] == self.header["seeds"][0]:
+                yield row, np.load(picture_path(self.folder, name), allow_pickle=False)
+
+    def originals(self) -> NDArray[np.uint8] | None:
+        """The images that were sent, as many as were kept."""
+        if self.folder is None or not self.header["pictures"]:
+            return None
+        return np.load(picture_path(self.folder, "originals"), allow_pickle=False)  # type: ignore[no-any-return]
+
+    def write(self, folder: Path) -> None:
+        """results.json (all), results.csv (the rows) and summary.csv."""
+        write_whole(folder / "results.csv", to_csv(self.rows))
+        write_whole(folder / "summary.csv", to_csv(self.summary()))
+        write_whole(folder / "results.json", to_json({"format": FORMAT, "format_version": VERSION, **self.header, "rows": self.rows}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Results from a folder that `sweep` wrote, or its results.json.
+
+        FileNotFoundError where there is none; ValueError, naming the file and the field, for another format, version or damage.
+        """
+        place = Path(path)
+        place = place / "results.json" if place.is_dir() else place
+        if not place.is_file():
+            cells = len(list((place.parent / "cells").glob("*.json")))
+            hint = f"; {cells} cells are there: the same `semdiff evaluate` finishes the rest" if cells else ""
+            raise FileNotFoundError(f"{path}: expected a folder with results.json, as `semdiff evaluate` writes it{hint}")
+        header = read_json(place, FORMAT, VERSION)
+        for name in ("rows", "metrics", "seeds", "cells", "digests", "pictures", "config"):
+            if name not in header:
+                raise ValueError(f"{place}: {name}: expected this field, it is missing")
+        rows = header.pop("rows")
+        for name in (*COLUMNS, *header["metrics"]):
+            if any(name not in row for row in rows):
+                raise ValueError(f"{place}: rows: expected the column {name} in each, it is missing")
+        del header["format"], header["format_version"]
+        columns = [*COLUMNS, *(f"{m}{end}" for m in header["metrics"] for end in ("", "_se"))]
+        return cls(header, [{name: row.get(name) for name in columns} for row in rows], place.parent)
+
+
+def mean_and_interval(values: list[float | None]) -> tuple[float | None, float | None]:
+    """The mean, and the half width of its 95 % confidence interval by Student's t; None where a number is missing or there is one only."""
+    numbers = [v for v in values if v is not None]
+    if len(numbers) < len(values) or not numbers:
+        return None, None
+    n, mean = len(numbers), math.fsum(numbers) / len(numbers)
+    if n == 1:
+        return mean, None
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in numbers) / (n - 1))
+    return mean, student_t_975(n - 1) * deviation / math.sqrt(n)
+
+
+def student_t_975(freedom: int) -> float:
+    """The 97.5 % point of Student's t."""
+    try:
+        from scipy.special import stdtrit
+    except ImportError as error:
+        raise ImportError("confidence intervals need scipy: pip install 'semdiff-torch[eval]'") from error
+    return float(stdtrit(freedom, 0.975))
+
+
+def to_csv(rows: list[Row]) -> bytes:
+    """A header line and one line a row; empty where there is no number."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in finite(row).items()} for row in rows)
+    return text.getvalue().encode()

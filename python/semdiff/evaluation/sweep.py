@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an evaluation: divides its cells among the processes there are, computes those that are not there, and puts the table together.
+
+Every finished cell is a file (semdiff.evaluation.cells), so an evaluation that was killed goes on where it was, and several processes or
+machines that see one folder need nothing else in common: torchrun and accelerate tell each its RANK and WORLD_SIZE.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
+from semdiff.evaluation.config import Config
+from semdiff.evaluation.images import ImageSet, load_images
+from semdiff.evaluation.results import Results
+from semdiff.evaluation.scores import check_metrics
+from semdiff.evaluation.systems import System, check_systems, given_system, load_system, make_channel
+from semdiff.rng import Key
+
+
+def sweep(
+    config: Config | str | Path | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    *,
+    systems: Mapping[str, Any] | Sequence[Any] | None = None,
+    metrics: Metrics | None = None,
+    data: Any = None,
+    progress: bool = False,
+    **changes: Any,
+) -> Results:
+    """Every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds, judged by every metric.
+
+    config: a Config, a TOML file of it (or the name of one in the package), a dict, or nothing but keyword arguments, which replace fields.
+    out: the folder of the results; the same call goes on where another was cut off. None keeps nothing on disk.
+    systems: names as in a configuration, or a dict of label to any object with transmit(...). metrics: names in semdiff.metrics, or a dict
+    of name to a function (received, originals, labels) -> (B,). data: as in a configuration, or a tensor (N, C, H, W) in [0, 1].
+    progress: a bar on stderr, where that is a terminal.
+
+    Under torchrun or accelerate each process computes its share; the one that comes last has the whole table (`Results.complete`) and
+    writes results.json, results.csv and summary.csv. ValueError, TypeError or ImportError, naming the field, before the work begins.
+    """
+    wanted = _config(config, systems, metrics, data, changes)
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(wanted, Path(folder), systems, metrics, data, progress, keep=False)
+    return _run(wanted, Path(out), systems, metrics, data, progress, keep=True)
+
+
+def _config(
+    config: Config | str | Path | Mapping[str, Any] | None, systems: Any, metrics: Any, data: Any, changes: Mapping[str, Any]
+) -> Config:
+    if isinstance(config, (str, Path)):
+        config = Config.from_toml(config)
+    fields = dict(config.to_mapping() if isinstance(config, Config) else config or {})
+    fields |= changes
+    if systems is not None:
+        fields["systems"] = list(systems)
+    if metrics is not None:
+        fields["metrics"] = list(metrics)
+    if data is not None:
+        fields["data"] = data if isinstance(data, (str, Path)) else "tensor"
+    return Config.from_mapping(fields)
+
+
+def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, data: Any, progress: bool, keep: bool) -> Results:
+    given = systems if isinstance(systems, Mapping) else None
+    if given is None:
+        check_systems(config.systems)
+    judges: Metrics = metrics if isinstance(metrics, Mapping) else config.metrics
+    if not isinstance(judges, Mapping):
+        check_metrics(judges)
+    channels = {spec.label: make_channel(spec) for spec in config.channels}
+    images = _images(config, data)
+    ready = [given_system(k, v) for k, v in given.items()] if given is not None else [load_system(spec) for spec in config.systems]
+    _check_shapes(ready, images)
+    by_label = {system.label: system for system in ready}
+    sha256 = images.sha256
+    first = config.seeds[0]
+    jobs = [
+        Job(c, by_label[c.system], channels[c.channel], images, judges, config.batch, config.pictures if c.seed == first else 0, sha256)
+        for c in plan(config, ready)
+    ]
+    names = {job.cell: job.digest for job in jobs}
+    if config.pictures:
+        save_pictures(picture_path(folder, "originals"), images.images[: config.pictures])
+    rank, size = process()
+    # By digest: dealing them out in the order of the plan could give one process all cells of the slowest system.
+    share = {name for i, name in enumerate(sorted(names.values())) if i % size == rank}
+    missing = [job for job in jobs if names[job.cell] in share and not cell_path(folder, names[job.cell]).exists()]
+    _rehearse(missing)
+    with _bar(len(missing), len(jobs), progress) as bar:
+        for job in missing:
+            if not cell_path(folder, names[job.cell]).exists():
+                bar.set_postfix_str(str(job.cell))
+                job.run(folder)
+            bar.update()
+    done = [job.cell for job in jobs if cell_path(folder, names[job.cell]).exists()]
+    results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready)
+    if keep and results.complete:
+        results.write(folder)
+    return results
+
+
+def process() -> tuple[int, int]:
+    """(rank, world size), from the environment that torchrun and accelerate set; (0, 1) without them."""
+    try:
+        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        rank, size = -1, 0
+    if not 0 <= rank < size:
+        found = f"RANK={os.environ.get('RANK')!r}, WORLD_SIZE={os.environ.get('WORLD_SIZE')!r}"
+        raise ValueError(f"RANK, WORLD_SIZE: expected whole numbers, 0 <= RANK < WORLD_SIZE, in the environment, got {found}")
+    return rank, size
+
+
+def _images(config: Config, data: Any) -> ImageSet:
+    if data is None or isinstance(data, (str, Path)):
+        return load_images(config.data, config.images, config.grey)
+    images = data.detach().cpu().float().contiguous()
+    if images.dim() != 4 or not len(images) or not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError(f"data: expected a tensor (N, C, H, W) in [0, 1] with N >= 1, got shape {tuple(images.shape)}")
+    return ImageSet("tensor", images[: config.images], None)
+
+
+def _check_shapes(systems: list[System], data: ImageSet) -> None:
+    shape = tuple(data.images.shape[1:])
+    for system in systems:
+        if system.image_shape not in (None, shape):
+            raise ValueError(
+                f"systems.{system.label}: expected a system for images of shape {shape}, which {data.name} has, "
+                f"got one for {system.image_shape}"
+            )
+
+
+def _rehearse(jobs: list[Job]) -> None:
+    """One transmission for each way to send: what cannot work is known before the work, and no first call is timed."""
+    seen: set[tuple[Any, ...]] = set()
+    warm: set[str] = set()
+    for job in jobs:
+        c = job.cell
+        way = (c.system, c.channel, c.cbr, c.steps, c.realism)
+        if way in seen:
+            continue
+        seen.add(way)
+        few = job.data.images[: 1 if c.system in warm else job.batch]
+        warm.add(c.system)
+        axes = {k: v for k, v in (("steps", c.steps), ("realism", c.realism)) if v is not None}
+        try:
+            job.system.transmit(few, c.snr_db, c.cbr, job.channel, Key(0), **axes)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"systems.{c.system}: cannot transmit at {c}: {error}") from error
+
+
+def _bar(missing: int, planned: int, wanted: bool) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("an evaluation shows its progress with tqdm: pip install 'semdiff-torch[eval]'") from error
+    hidden = None if wanted else True  # None: hidden unless stderr is a terminal
+    return tqdm(total=missing, disable=hidden, file=sys.stderr, unit="cell", desc=f"{missing} of {planned} cells", dynamic_ncols=True)
+
+
+def _assemble(
+    config: Config, kept: Path | None, folder: Path, done: list[Cell], names: dict[Cell, str], data: ImageSet, sha256: str,
+    systems: list[System],
+) -> Results:  # fmt: skip
+    documents = [read_cell(folder, names[cell]) for cell in done]
+    environments: list[dict[str, Any]] = []
+    for document in documents:
+        if document["environment"] not in environments:
+            environments.append(document["environment"])
+    header = {
+        "config": config.to_mapping(),
+        "data": {"name": data.name, "shape": list(data.images.shape), "sha256": sha256},
+        "systems": {s.label: s.identity | {"path": s.path} for s in systems},
+        "metrics": list(config.metrics),
+        "seeds": list(config.seeds),
+        "pictures": config.pictures if kept else 0,
+        "cells": len(names),
+        "digests": [names[cell] for cell in done],
+        "environments": environments,
+    }
+    columns = [*COLUMNS, *(f"{m}{end}" for m in config.metrics for end in ("", "_se"))]
+    return Results(header, [{name: d["row"].get(name) for name in columns} for d in documents], kept)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systems that can be compared, by name, and the channels.
+
+A system is any object with transmit(images, snr_db, cbr=None, channel=None, key=None, ...) -> semdiff.link.Transmission. Those registered
+here are imported when they are asked for, so that one whose extra is absent is in nobody's way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from semdiff.channel import Channel
+from semdiff.evaluation.config import ChannelSpec, SystemSpec, unknown
+from semdiff.evaluation.files import to_json
+from semdiff.rng import Key
+
+if TYPE_CHECKING:
+    from semdiff.link import Transmission
+
+RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
+
+
+class Transmitting(Protocol):
+    """What every system is."""
+
+    def transmit(
+        self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, *, key: Key | None = None
+    ) -> Transmission: ...
+
+
+class Entry(NamedTuple):
+    """Where a registered system is, and which of RECEIVER_AXES change what it does."""
+
+    module: str
+    attribute: str
+    extra: str
+    axes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = {}  # passed to every transmit
+
+
+SYSTEMS: dict[str, Entry] = {
+    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
+    "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}),
+    "adjscc": Entry("semdiff.baselines", "ADJSCC", "models"),
+    "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models"),
+    "digital": Entry("semdiff.baselines", "Digital", "eval"),
+    "capacity": Entry("semdiff.baselines", "Capacity", "models"),
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """A system ready to transmit, and what tells it from others."""
+
+    label: str
+    name: str
+    transmitter: Any
+    axes: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
+    weights: str | None = None  # sha256
+
+    def transmit(self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, **axes: Any) -> Transmission:
+        return self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)  # type: ignore[no-any-return]
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(C, H, W) of the images it takes, where it says so."""
+        shape = getattr(self.transmitter, "image_shape", None)
+        return None if shape is None else tuple(shape)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its results depend on, besides the cell."""
+        return {"name": self.name, "weights_sha256": self.weights, "options": dict(self.options)}
+
+
+def check_systems(specs: tuple[SystemSpec, ...]) -> None:
+    """ValueError for a name that is not registered: before anything is loaded."""
+    for spec in specs:
+        if spec.name not in SYSTEMS:
+            raise ValueError(f"systems: {unknown('system', spec.name, SYSTEMS)}")
+
+
+def load_system(spec: SystemSpec) -> System:
+    """The registered system. ValueError for an unknown name or weights that are not its own; ImportError naming the extra it needs."""
+    check_systems((spec,))
+    entry = SYSTEMS[spec.name]
+    try:
+        kind = getattr(import_module(entry.module), entry.attribute)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"systems: {spec.name!r} needs {entry.module}.{entry.attribute}, which is not here ({error}): "
+            f"pip install 'semdiff-torch[{entry.extra}]'; known systems: {', '.join(SYSTEMS)}"
+        ) from error
+    if spec.path is None:
+        made = kind.default() if hasattr(kind, "default") else kind()
+    elif hasattr(kind, "from_pretrained"):
+        try:
+            made = kind.from_pretrained(spec.path)
+        except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"systems.{spec.label}.path: {spec.path}: the weights do not fit {entry.attribute} ({error})") from error
+    else:
+        raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
+    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, weights_digest(made))
+
+
+def given_system(label: str, transmitter: Any) -> System:
+    """A user's own object. It is swept over steps and realism if its transmit has parameters of those names."""
+    if not callable(getattr(transmitter, "transmit", None)):
+        raise TypeError(f"systems.{label}: expected an object with transmit(images, snr_db, ...), got {type(transmitter).__name__}")
+    parameters = inspect.signature(transmitter.transmit).parameters
+    name = f"{type(transmitter).__module__}.{type(transmitter).__qualname__}"
+    axes = tuple(axis for axis in RECEIVER_AXES if axis in parameters)
+    return System(label, name, transmitter, axes, weights=weights_digest(transmitter))
+
+
+def weights_digest(system: Any) -> str | None:
+    """sha256 of all parameters and buffers of the modules that a system is made of, and of its config; None where there are none."""
+    found = hashlib.sha256()
+    any_weights = False
+    for name, module in _modules(system):
+        for key, value in sorted(module.state_dict().items()):
+            any_weights = True
+            tensor = value.detach().cpu().contiguous()
+            found.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    config = getattr(system, "config", None)
+    if isinstance(config, Mapping):
+        found.update(to_json({k: v for k, v in config.items() if _plain(v)}))
+    return found.hexdigest() if any_weights else None
+
+
+def _modules(system: Any) -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(system, nn.Module):
+        yield "", system
+        return
+    parts = getattr(system, "components", None)  # a diffusers pipeline's
+    for name, part in sorted((parts if isinstance(parts, Mapping) else getattr(system, "__dict__", {})).items()):
+        if isinstance(part, nn.Module):
+            yield name, part
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool)) or (isinstance(value, (list, tuple)) and all(map(_plain, value)))
+
+
+def channels() -> dict[str, type[Channel]]:
+    """semdiff's channels by their class's name in small letters."""
+    public = import_module("semdiff")
+    kinds = [v for v in vars(public).values() if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
+    return {kind.__name__.lower(): kind for kind in kinds}
+
+
+def make_channel(spec: ChannelSpec) -> Channel:
+    """The channel. ValueError for a name or an argument that it does not have."""
+    known = channels()
+    if spec.name not in known:
+        raise ValueError(f"channels: {unknown('channel', spec.name, known)}")
+    kind = known[spec.name]
+    takes = [name for name in inspect.signature(kind).parameters if name not in ("args", "kwargs")]
+    for name, _ in spec.options:
+        if name not in takes:
+            raise ValueError(f"channels.{spec.name}: {unknown('argument', name, takes)}")
+    try:
+        return kind(**dict(spec.options))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"channels.{spec.name}: {error}") from error
