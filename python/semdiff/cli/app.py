@@ -12,17 +12,13 @@ from typer.core import TyperGroup
 
 from semdiff import __version__
 from semdiff.cli.demo import demo
-<<<<<<< HEAD
+from semdiff.cli.diagnose import diagnose
+from semdiff.cli.evaluate import evaluate
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
 from semdiff.cli.receive import receive
-from semdiff.cli.send import send
-=======
-from semdiff.cli.diagnose import diagnose
-from semdiff.cli.evaluate import evaluate
-from semdiff.cli.info import info
 from semdiff.cli.report import report
->>>>>>> evaluation
+from semdiff.cli.send import send
 from semdiff.cli.train import train
 from semdiff.cli.transmit import transmit
 
@@ -84,9 +80,5 @@ def semdiff(
     """Images over noisy wireless channels, with diffusion models."""
 
 
-<<<<<<< HEAD
-for _command in (demo, transmit, send, receive, impair, train, info):
-=======
-for _command in (demo, transmit, train, evaluate, report, diagnose, info):
->>>>>>> evaluation
+for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, info):
     app.command()(_command)
