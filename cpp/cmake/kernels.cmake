@@ -17,7 +17,8 @@ endfunction()
 semdiff_add_isa(baseline)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_definitions(semdiff_kernels PRIVATE SEMDIFF_X86_LEVELS)
-  semdiff_add_isa(x86_64_v3 -march=x86-64-v3 "-DSEMDIFF_ISA_CPU=\"x86-64-v3\"")
+  # -mno-fma: GCC 12 makes fused multiply-adds of complex products (a b +- c d in neighbouring lanes) even with -ffp-contract=off.
+  semdiff_add_isa(x86_64_v3 -march=x86-64-v3 -mno-fma "-DSEMDIFF_ISA_CPU=\"x86-64-v3\"")
   # GCC 12 warns about the deliberately undefined registers inside its own AVX-512 intrinsics (GCC bug 105593).
-  semdiff_add_isa(x86_64_v4 -march=x86-64-v4 "-DSEMDIFF_ISA_CPU=\"x86-64-v4\"" -Wno-uninitialized -Wno-maybe-uninitialized)
+  semdiff_add_isa(x86_64_v4 -march=x86-64-v4 -mno-fma "-DSEMDIFF_ISA_CPU=\"x86-64-v4\"" -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()

@@ -8,10 +8,9 @@
 
 SEMDIFF_ISA_BEGIN
 
-constexpr std::int64_t kSymbols = kBlock / 2;  // symbols handled together
 constexpr std::int64_t kPlane = kSymbols + 2 * kPhiloxStep;
 
-// What a block of symbols draws, in symbol order: real and imaginary parts apart, so that arithmetic needs no shuffles.
+// What a block of symbols draws, in symbol order.
 template <typename Real>
 struct Planes {
   alignas(64) Real re[kPlane];
@@ -77,31 +76,38 @@ SEMDIFF_INLINE void fade(Real hr, Real hi, Real sr, Real si, Real b, Real nr, Re
   yi = (hr * si + hi * sr) + b * ni;
 }
 
-// Runs body.run(begin, end, sample, hr, hi) (one gain) or body.each(begin, end, sample, hr, hi) (pointers to a gain for each symbol).
+// Blocks of symbols: run(begin, end, sample, hr, hi, block) for those that share a gain, or each(begin, end, sample, block), with block.h,
+// where each has its own. They fill block.re and block.im.
+template <typename Real>
+struct FadingBlock {
+  std::int64_t done;  // symbols before this block
+  const Real *sr, *si, *hr, *hi, *nr, *ni;
+  Real *re, *im;
+};
+
 template <typename Real, typename Run, typename Each>
-SEMDIFF_INLINE void for_faded(const Real* __restrict gains, const FadingModel& model, std::int64_t first, std::int64_t count, Run run,
-                              Each each) {
+SEMDIFF_INLINE void for_faded(Real* __restrict out, const Real* __restrict s, const Real* __restrict gains, const FadingModel& model,
+                              std::int64_t first, std::int64_t count, Run run, Each each) {
   Planes<Real> h, n;
+  alignas(64) Real sr[kSymbols], si[kSymbols], re[kSymbols], im[kSymbols];
   const Gain<Real> gain(model);
   for (std::int64_t done = 0; done < count; done += kSymbols) {
     const std::int64_t size = count - done < kSymbols ? count - done : kSymbols;
+    split(sr, si, s + 2 * done, size);
     const std::int64_t at = n.draw(first + done, size, model.noise_key);
-    const Real* __restrict nr = n.re + at;
-    const Real* __restrict ni = n.im + at;
+    const FadingBlock<Real> block{done, sr, si, h.re + at, h.im + at, n.re + at, n.im + at, re, im};
     if (gains) {
       for_gains(first + done, size, model, [&](std::int64_t begin, std::int64_t end, std::int64_t sample, std::int64_t j) {
-        run(done, begin, end, sample, gains[2 * j], gains[2 * j + 1], nr, ni);
+        run(begin, end, sample, gains[2 * j], gains[2 * j + 1], block);
       });
-      continue;
+    } else {
+      h.draw(first + done, size, model.gain_key);  // the same parity as n
+      for (std::int64_t i = at; i < at + size; ++i) h.re[i] = gain.re(h.re[i]);
+      for (std::int64_t i = at; i < at + size; ++i) h.im[i] = gain.im(h.im[i]);
+      for_rows(first + done, size, model.symbols,
+               [&](std::int64_t begin, std::int64_t end, std::int64_t sample) { each(begin, end, sample, block); });
     }
-    h.draw(first + done, size, model.gain_key);  // the same parity as n
-    Real* __restrict hr = h.re + at;
-    Real* __restrict hi = h.im + at;
-    for (std::int64_t i = 0; i < size; ++i) hr[i] = gain.re(hr[i]);
-    for (std::int64_t i = 0; i < size; ++i) hi[i] = gain.im(hi[i]);
-    for_rows(first + done, size, model.symbols, [&](std::int64_t begin, std::int64_t end, std::int64_t sample) {
-      each(done, begin, end, sample, hr, hi, nr, ni);
-    });
+    join(out + 2 * done, re, im, size);
   }
 }
 
@@ -109,68 +115,59 @@ SEMDIFF_INLINE void for_faded(const Real* __restrict gains, const FadingModel& m
 template <typename Real>
 void fading(Real* __restrict y, Real* __restrict h, const Real* __restrict s, const Real* __restrict gains, const Real* __restrict noise,
             FadingModel model, std::int64_t first, std::int64_t count) {
-  const auto write = [&](std::int64_t done, std::int64_t begin, std::int64_t end, std::int64_t sample, auto hr, auto hi, const Real* nr,
-                         const Real* ni) {
-    const Real b = noise[sample];
-    const Real* __restrict sb = s + 2 * done;
-    Real* __restrict yb = y + 2 * done;
-    for (std::int64_t i = begin; i < end; ++i) {
-      fade(hr(i), hi(i), sb[2 * i], sb[2 * i + 1], b, nr[i], ni[i], yb[2 * i], yb[2 * i + 1]);
-    }
-    if (!h) return;
-    Real* __restrict hb = h + 2 * done;
-    for (std::int64_t i = begin; i < end; ++i) {
-      hb[2 * i] = hr(i);
-      hb[2 * i + 1] = hi(i);
-    }
-  };
+  using Block = FadingBlock<Real>;
   for_faded(
-      gains, model, first, count,
-      [&](std::int64_t done, std::int64_t begin, std::int64_t end, std::int64_t sample, Real hr, Real hi, const Real* nr, const Real* ni) {
-        write(done, begin, end, sample, [hr](std::int64_t) { return hr; }, [hi](std::int64_t) { return hi; }, nr, ni);
+      y, s, gains, model, first, count,
+      [&](std::int64_t begin, std::int64_t end, std::int64_t sample, Real hr, Real hi, const Block& k) {
+        const Real b = noise[sample];
+        for (std::int64_t i = begin; i < end; ++i) fade(hr, hi, k.sr[i], k.si[i], b, k.nr[i], k.ni[i], k.re[i], k.im[i]);
+        for (std::int64_t i = begin; h && i < end; ++i) {
+          h[2 * (k.done + i)] = hr;
+          h[2 * (k.done + i) + 1] = hi;
+        }
       },
-      [&](std::int64_t done, std::int64_t begin, std::int64_t end, std::int64_t sample, const Real* hr, const Real* hi, const Real* nr,
-          const Real* ni) {
-        write(done, begin, end, sample, [hr](std::int64_t i) { return hr[i]; }, [hi](std::int64_t i) { return hi[i]; }, nr, ni);
+      [&](std::int64_t begin, std::int64_t end, std::int64_t sample, const Block& k) {
+        const Real b = noise[sample];
+        for (std::int64_t i = begin; i < end; ++i) fade(k.hr[i], k.hi[i], k.sr[i], k.si[i], b, k.nr[i], k.ni[i], k.re[i], k.im[i]);
+        if (h) join(h + 2 * (k.done + begin), k.hr + begin, k.hi + begin, end - begin);
       });
 }
 
-// fading, then equalize, without y and h in memory; the same arithmetic in the same order, so the same bits. variance and gain may be null.
+// fading, then equalize, without y and h in memory; the same arithmetic in the same order, so the same bits. variance and gain may be null
+// where gains are given.
 template <typename Real>
 void fading_equalized(Real* __restrict x, Real* __restrict variance, Real* __restrict gain, const Real* __restrict s,
                       const Real* __restrict gains, const Real* __restrict noise, const Real* __restrict n0, FadingModel model,
                       Equalizer method, std::int64_t first, std::int64_t count) {
+  using Block = FadingBlock<Real>;
   with_method(method, [&](auto tag) {
     constexpr Equalizer m = decltype(tag)::value;
     for_faded(
-        gains, model, first, count,
-        [&](std::int64_t done, std::int64_t begin, std::int64_t end, std::int64_t sample, Real hr, Real hi, const Real* nr,
-            const Real* ni) {
+        x, s, gains, model, first, count,
+        [&](std::int64_t begin, std::int64_t end, std::int64_t sample, Real hr, Real hi, const Block& k) {
           Real w, v, g;
           weigh<m>(hr * hr + hi * hi, n0[sample], w, v, g);
           const Real b = noise[sample];
-          const Real* __restrict sb = s + 2 * done;
-          Real* __restrict xb = x + 2 * done;
           for (std::int64_t i = begin; i < end; ++i) {
             Real yr, yi;
-            fade(hr, hi, sb[2 * i], sb[2 * i + 1], b, nr[i], ni[i], yr, yi);
-            rotate_back(hr, hi, w, yr, yi, xb[2 * i], xb[2 * i + 1]);
+            fade(hr, hi, k.sr[i], k.si[i], b, k.nr[i], k.ni[i], yr, yi);
+            rotate_back(hr, hi, w, yr, yi, k.re[i], k.im[i]);
           }
-          for (std::int64_t i = begin; variance && i < end; ++i) variance[done + i] = v;
-          for (std::int64_t i = begin; gain && i < end; ++i) gain[done + i] = g;
+          for (std::int64_t i = begin; variance && i < end; ++i) variance[k.done + i] = v;
+          for (std::int64_t i = begin; gain && i < end; ++i) gain[k.done + i] = g;
         },
-        [&](std::int64_t done, std::int64_t begin, std::int64_t end, std::int64_t sample, const Real* __restrict hr,
-            const Real* __restrict hi, const Real* __restrict nr, const Real* __restrict ni) {
+        [&](std::int64_t begin, std::int64_t end, std::int64_t sample, const Block& k) {
           const Real b = noise[sample], c = n0[sample];
-          const Real* __restrict sb = s + 2 * done;
-          Real* __restrict xb = x + 2 * done;
-          Real* __restrict vb = variance + done;
-          Real* __restrict gb = gain + done;
+          Real* __restrict v = variance + k.done;
+          Real* __restrict g = gain + k.done;
+          const Real *__restrict hr = k.hr, *__restrict hi = k.hi, *__restrict nr = k.nr, *__restrict ni = k.ni;
+          const Real *__restrict sr = k.sr, *__restrict si = k.si;
+          Real *__restrict re = k.re, *__restrict im = k.im;
           for (std::int64_t i = begin; i < end; ++i) {
             Real yr, yi, w;
-            fade(hr[i], hi[i], sb[2 * i], sb[2 * i + 1], b, nr[i], ni[i], yr, yi);
-            weigh<m>(hr[i] * hr[i] + hi[i] * hi[i], c, w, vb[i], gb[i]);
-            rotate_back(hr[i], hi[i], w, yr, yi, xb[2 * i], xb[2 * i + 1]);
+            fade(hr[i], hi[i], sr[i], si[i], b, nr[i], ni[i], yr, yi);
+            weigh<m>(hr[i] * hr[i] + hi[i] * hi[i], c, w, v[i], g[i]);
+            rotate_back(hr[i], hi[i], w, yr, yi, re[i], im[i]);
           }
         });
   });

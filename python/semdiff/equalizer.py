@@ -42,6 +42,8 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
     y, h, noise_var = received
     if h.dim() == y.dim() + 1:
         return equalize_matrix(received, method)
+    if not y.is_complex():
+        raise TypeError(f"received.y: expected complex symbols, got {y.dtype}")
     if not h.is_complex():
         raise TypeError(f"received.h: expected complex gains, got {h.dtype}")
     return Equalized(*ops.equalize.default(y, h.to(y.dtype), noise_var, kernel))

@@ -138,7 +138,7 @@ def _by_sample(s: Tensor) -> tuple[int, ...]:
 
 def _broadcasts(x: Tensor, s: Tensor) -> bool:
     try:
-        return torch.broadcast_shapes(x.shape, s.shape) == s.shape
+        return bool(torch.broadcast_shapes(x.shape, s.shape) == s.shape)
     except RuntimeError:
         return False
 

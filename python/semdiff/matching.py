@@ -77,6 +77,8 @@ def match(
         estimate, variance = (v if v.dim() > 1 else v.reshape(-1, *(1,) * (x.dim() - 1)).expand(x.shape) for v in (estimate, variance))
     elements = variance.dim() > 1
     checked = not torch.compiler.is_compiling()
+    if checked and (elements or gain is not None) and not bool((variance.isfinite() & (variance >= 0)).all()):
+        raise ValueError(f"noise_var: expected finite numbers >= 0, got {_some(variance)}")
     if mode == "calibrated":
         if gain is not None:
             raise ValueError("gain: expected None in calibrated mode, which knows it: 1 - noise_var")
@@ -87,8 +89,6 @@ def match(
     elif estimate is not None:
         if checked and not bool(((estimate >= 0 if elements else estimate > 0) & estimate.isfinite()).all()):
             raise ValueError(f"gain: expected finite positive numbers, got {_some(estimate)}")
-        if checked and not bool((variance.isfinite() & (variance >= 0)).all()):
-            raise ValueError(f"noise_var: expected finite numbers >= 0, got {_some(variance)}")
         # By hand where the gain is 0: neither 0 / 0 nor a division by it.
         variance = torch.where(estimate > 0, (variance / estimate.square()).clamp_max(_USELESS), _USELESS)
         estimate = torch.where(estimate > 0, estimate, torch.inf)

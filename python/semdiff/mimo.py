@@ -79,7 +79,8 @@ class MIMO(Channel):
         self, batch: int, blocks: int, key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> Tensor:
         """H for each block, (batch, blocks, nr, nt): CN(0, 1) entries, correlated as asked."""
-        h = torch.view_as_complex(normal((batch, blocks, self.nr, self.nt, 2), key, dtype.to_real(), device) * math.sqrt(0.5))
+        real = torch.float64 if dtype == torch.complex128 else torch.float32
+        h = torch.view_as_complex(normal((batch, blocks, self.nr, self.nt, 2), key, real, device) * math.sqrt(0.5))
         transmitter, receiver = self.correlation
         if receiver != 0:
             h = product(_root(receiver, self.nr).to(h), h)

@@ -102,7 +102,7 @@ def posterior_mean(
     if t.dim() > 1:
         elements = Elements(x, t, schedule)
         x, t = elements.start()
-        return elements.fuse(x, _predict_x0(denoiser, x, t, schedule, prediction, clip), t, True, clip)
+        return elements.fuse(x, _predict_x0(denoiser, x, t, schedule, prediction, clip), t, True, clip).x0
     return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
 
 
@@ -146,23 +146,22 @@ def sample(
     instead of `time_grid`. callback(i, x, t) sees each x before its step. ValueError for what is out of range.
     """
     x, t = state
-    elements = None
-    if t.dim() > 1:
-        key = Key.from_tensor(key_tensor(key))
-        elements = Elements(x, t, schedule, key)
-        x, t = elements.start()
     if solver not in ("dpmpp_2m", "ddim", "ddpm", "heun"):
         raise ValueError(f"solver: expected dpmpp_2m, ddim, ddpm or heun, got {solver!r}")
-    if grid is None:
-        grid = time_grid(t, steps, schedule)
-    elif grid.dim() != 2 or grid.shape[0] < 2 or grid.shape[1] != x.shape[0]:
-        raise ValueError(f"grid: expected shape (steps + 1, {x.shape[0]}), got {tuple(grid.shape)}")
     if solver == "ddpm":
         eta = 1.0
     elif eta != 0 and solver != "ddim":
         raise ValueError(f"eta: expected 0, because {solver} draws no noise (ddim does), got {eta}")
-    if elements is not None and isinstance(key, Key):
-        return _sample_elements(denoiser, elements, x, grid, schedule, solver, eta, prediction, clip, key, callback)
+    elements = None
+    if t.dim() > 1:
+        elements = Elements(x, t, schedule, Key.from_tensor(key_tensor(key)), eta)
+        x, t = elements.start()
+    if grid is None:
+        grid = time_grid(t, steps, schedule)
+    elif grid.dim() != 2 or grid.shape[0] < 2 or grid.shape[1] != x.shape[0]:
+        raise ValueError(f"grid: expected shape (steps + 1, {x.shape[0]}), got {tuple(grid.shape)}")
+    if elements is not None:
+        return _sample_elements(denoiser, elements, x, grid, schedule, solver, prediction, clip, callback)
     base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
     previous_x0 = t_previous = None
     for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
@@ -186,30 +185,33 @@ def _sample_elements(
     grid: Tensor,
     schedule: NoiseSchedule,
     solver: Solver,
-    eta: float,
     prediction: Prediction,
     clip: float | None,
-    key: Key,
     callback: Callable[[int, Tensor, Tensor], None] | None,
 ) -> Tensor:
     """The same solvers between the same times; each x_0 is fused with the measurements, and each x_s has its waiting elements."""
     previous_x0 = t_previous = None
+    eta = elements.eta
     for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
         if callback is not None:
             callback(i, x, now)
-        child = key.fold_in(i) if eta > 0 else None
-        x0 = elements.fuse(x, _predict_x0(denoiser, x, now, schedule, prediction, clip), now, i == 0, clip)
+        belief = elements.fuse(x, _predict_x0(denoiser, x, now, schedule, prediction, clip), now, i == 0, clip)
+        if bool((after < 0).all()):
+            return belief.x0
+        if i == 0:
+            x = elements.gather(x, belief, now)
+        x0 = belief.x0
         if solver == "dpmpp_2m":
             moved, _ = dpmpp_2m_step(x, x0, previous_x0, t_previous, now, after, schedule, "x0")
             previous_x0, t_previous = x0, now
         else:
+            child = elements.key.fold_in(i) if elements.key and eta > 0 else None
             moved = ddim_step(x, x0, now, after, schedule, eta, "x0", key=child)
-            if solver == "heun" and not bool((after < 0).all()):
-                ahead = elements.place(moved, x0, now, after, i == 0, 0.0, None)
-                after_x0 = elements.fuse(ahead, _predict_x0(denoiser, ahead, after, schedule, prediction, clip), after, False, clip)
-                x0 = (x0 + after_x0) * 0.5
-                moved = ddim_step(x, x0, now, after, schedule, 0.0, "x0")
-        x = elements.place(moved, x0, now, after, i == 0, eta, child)
+        if solver == "heun":
+            ahead = elements.place(moved, belief, now, after)
+            x0_after = elements.fuse(ahead, _predict_x0(denoiser, ahead, after, schedule, prediction, clip), after, False, clip).x0
+            moved = ddim_step(x, (x0 + x0_after) * 0.5, now, after, schedule, 0.0, "x0")
+        x = elements.place(moved, belief, now, after)
     return x
 
 

@@ -106,8 +106,9 @@ TEMPLATE_TEST_CASE("svd_2x2: zero, rank one, repeated singular values and entrie
 
 TEMPLATE_TEST_CASE("svd_2x2: diagonal matrices keep all digits of the small value, and NaN stays NaN", "", float, double) {
   using Real = TestType;
-  const Real small = std::numeric_limits<Real>::min() * 1000, nan = std::numeric_limits<Real>::quiet_NaN();
-  const std::vector<Real> h{0, 2, 0, 0, 0, 0, small, 0, 1, 1, 1, 1, nan, 1, 1, 1, 1, 1, 1, 1, 1, std::numeric_limits<Real>::infinity(), 1, 1};
+  using Limits = std::numeric_limits<Real>;
+  const Real small = Limits::min() * 1000, nan = Limits::quiet_NaN(), infinity = Limits::infinity();
+  const std::vector<Real> h{0, 2, 0, 0, 0, 0, small, 0, 1, 1, 1, 1, nan, 1, 1, 1, 1, 1, 1, 1, 1, infinity, 1, 1};
   std::vector<Real> u, s, vh;
   decompose(best_kernels(), h, u, s, vh);
   CHECK(s[0] == 2);

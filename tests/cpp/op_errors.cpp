@@ -42,7 +42,8 @@ TEST_CASE("wrong arguments: the type of the error and its text") {
   check_throws<c10::ValueError>([&] { fading(c, 0, 1, one, 4, key); },
                                 "coherence: expected 0 (a whole sample) or a number in [1, 3], the symbols of a sample, got 4");
   check_throws<c10::ValueError>([&] { fading(c, 0, -1, one, 0, key); }, "scatter: expected a finite number >= 0, got -1");
-  check_throws<c10::ValueError>([&] { fading_equalized(c, 0, 1, one * -1, 1, "mmse", key); }, "noise_var: expected finite numbers >= 0, got -1");
+  check_throws<c10::ValueError>([&] { fading_equalized(c, 0, 1, one * -1, 1, "mmse", key); },
+                                "noise_var: expected finite numbers >= 0, got -1");
   check_throws<c10::ValueError>([&] { equalize(c, c, one, "ml"); }, "method: expected zf, mmse, mmse_unbiased or matched, got ml");
   check_throws<c10::ValueError>([&] { equalize(c, c * 0, one, "zf"); }, "h: expected non-zero gains for zf, got only zeros in sample 0");
   check_throws<c10::TypeError>([&] { reparameterize(x, x.to(at::kDouble), key); }, "logvar: expected the dtype of mu, Float, got Double");

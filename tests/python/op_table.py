@@ -39,7 +39,7 @@ def noise_for(x: Tensor) -> Tensor:
 
 def fading_draws(s: Tensor, coherence: int) -> tuple[Tensor, Tensor]:
     """The gains' and the noise's numbers that a fading channel draws for s with KEY: those of the key's two halves."""
-    seeds = [int(k.tensor[0]) for k in semdiff.Key(SEED).split()]
+    seeds = [k.tensor.tolist()[0] for k in semdiff.Key(SEED).split()]
     gains = -(-s[0].numel() // coherence) if coherence else 1
     sizes = [(len(s), gains, 2), (*s.shape, 2)]
     z, n = (torch.view_as_complex(ref.normal(size, seed)) for size, seed in zip(sizes, seeds, strict=True))
@@ -198,7 +198,7 @@ OPS = [
     _equalize("mmse", (0,), (0,)),
     _equalize("mmse", (1, 2), None),
     _equalize("mmse", (1, 2), None, by_sample=True),
-    _equalize("mmse_unbiased", (1,), None),
+    _equalize("mmse_unbiased", (1,), (0, 1)),  # its gain is 1
     _equalize("matched", (1, 2), None),
     Op("normalize_power", lambda shape, dtype: (draw(shape, 1, dtype) * 3,), ref.normalize_power, (0,)),
     Op("normalize_power", lambda shape, dtype: (complex_draw(shape, 1, dtype),), ref.normalize_power, (0,), dtypes=WIDE, note="complex"),

@@ -170,6 +170,23 @@ def test_a_drifting_phase_is_followed() -> None:
     assert (stiff.y / stiff.h - sent).abs().square().mean().item() > 0.04
 
 
+def test_a_long_frame_needs_the_fine_frequency() -> None:
+    """With one phase for all of 2,250 symbols, the coarse frequency's error of some 1e-4 cycles a symbol would turn it by a radian."""
+    spec = FrameSpec(payload=2000)
+    for seed in range(3):
+        sent = symbols(seed, spec)
+        arrived = impair(modulate(sent, spec), spec, 10.0, 50.5, cfo=0.0123, key=semdiff.Key(seed))
+        (y, h, _), _ = synchronize(arrived, spec, coherence=1e5)
+        assert (y / h - sent).abs().square().mean().item() == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_place_that_looks_much_like_the_start_is_not_taken_for_it() -> None:
+    """A path at 0 dB whose best correlation on the bank's grid is 14 symbols away, at a frequency that is wrong by about 1 / N."""
+    arrived = impair(modulate(symbols(14), SPEC), SPEC, 0.0, 300.5, cfo=-0.015, trailing=500, key=semdiff.Key(14))
+    assert abs(detect(arrived, SPEC).candidates[0].start - 364) > 4
+    assert synchronize(arrived, SPEC)[1].start == pytest.approx(364.5, abs=1)
+
+
 def test_the_loudest_of_two_frames_among_noise_and_bursts() -> None:
     arrived = np.concatenate([impair(modulate(symbols(i), SPEC), SPEC, snr, 400.0, key=semdiff.Key(i)) for i, snr in ((0, 3.0), (1, 15.0))])
     arrived[100:300] *= 30  # a burst of noise, louder than both

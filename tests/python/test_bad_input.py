@@ -72,7 +72,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "match nan": (lambda: semdiff.match(X, NAN, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got nan"),
     "match inf": (lambda: semdiff.match(X, INF, SCHEDULE), ValueError, "noise_var: expected finite numbers >= 0, got inf"),
     "match one nan": (lambda: semdiff.match(X, torch.tensor([1.0, NAN]), SCHEDULE), ValueError, "noise_var: expected finite"),
-    "match shape": (lambda: semdiff.match(X, torch.ones(3), SCHEDULE), ValueError, r"noise_var: expected shape \(\) or \(2,\), got \(3,\)"),
+    "match shape": (lambda: semdiff.match(X, torch.ones(3), SCHEDULE), ValueError, r"noise_var: expected shape .*, got \(3,\)"),
     "match integers": (lambda: semdiff.match(X.int(), 1.0, SCHEDULE), TypeError, "x: expected a real floating-point tensor"),
     "match symbols": (lambda: semdiff.match(S, 1.0, SCHEDULE), TypeError, r"x: expected a real floating-point tensor \(unpack gives one\)"),
     "match integer variance": (

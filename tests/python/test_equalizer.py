@@ -189,7 +189,7 @@ def test_wrong_arguments() -> None:
         (Received(y, h, n0), "ml", ValueError, "method: expected zf, mmse, mmse_unbiased, matched or mrc, got 'ml'"),
         (Received(y, h[:3], n0), "zf", ValueError, r"h: expected a shape that broadcasts to y's \[4, 100\], got \[3, 100\]"),
         (Received(y, h, n0[:3]), "zf", ValueError, r"noise_var: expected a shape that broadcasts to y's \[4, 100\], got \[3, 1\]"),
-        (Received(y.real, h.real, n0), "zf", TypeError, "received.h: expected complex gains, got torch.float64"),
+        (Received(y, h.real, n0), "zf", TypeError, "received.h: expected complex gains, got torch.float64"),
         (Received(y.real, h, n0), "zf", TypeError, "received.y: expected complex symbols, got torch.float64"),
         (Received(y, h, n0.int()), "zf", TypeError, "noise_var: expected a floating-point tensor, got Int"),
     ]

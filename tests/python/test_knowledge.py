@@ -264,6 +264,13 @@ def test_gradients_reach_the_transmitter(name: str) -> None:
     assert torch.autograd.gradcheck(lambda x: channel(x, 10.0, Key(3)).y, (s,), eps=1e-7, atol=1e-5)
 
 
+def test_pilots_of_ofdm_compile_whole() -> None:
+    channel, s = CHANNELS["pilots of ofdm"], gaussian(2, 70)
+    compiled = torch.compile(lambda x, key: channel(x, 5.0, key), fullgraph=True, backend="aot_eager")
+    for a, b in zip(compiled(s, Key(2).tensor), channel(s, 5.0, Key(2)), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_channel_refuses_bad_input(name: str) -> None:
     channel, s = CHANNELS[name], gaussian(2, 70)

@@ -161,7 +161,7 @@ def test_bad_images_are_named(function, x, error, message):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"y: expected the shape of x, \(2, 1, 28, 28\), got \(1, 1, 28, 28\)"):
         psnr(IMAGES, IMAGES[:1])
-    with pytest.raises(ValueError, match="at least 11 x 11 pixels, the window of SSIM, got 28 x 10"):
+    with pytest.raises(ValueError, match=r"at least 11 x 11 pixels \(the window of SSIM\), got 28 x 10"):
         ssim(IMAGES[..., :10], IMAGES[..., :10])
     with pytest.raises(ValueError, match=r"x: expected shape \(B, 1, 28, 28\)"):
         semdiff.metrics.accuracy(IMAGES[..., :20], torch.zeros(2, dtype=torch.int64))

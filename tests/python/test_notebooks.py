@@ -12,7 +12,7 @@ nbclient = pytest.importorskip("nbclient")
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-PLOTS = {"01_channel_is_diffusion": 4, "02_transmit": 4, "03_training": 3}
+PLOTS = {"01_channel_is_diffusion": 4, "02_transmit": 4, "03_training": 3, "04_channels": 4}
 
 
 def read(path: Path) -> Any:

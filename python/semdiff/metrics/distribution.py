@@ -33,7 +33,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     mean_x, mean_y = x.mean(0), y.mean(0)
     a, b = _factor(x - mean_x), _factor(y - mean_y)
     shared = torch.linalg.svdvals(a @ b.mT).sum()
-    return float((mean_x - mean_y).square().sum() + a.square().sum() + b.square().sum() - 2 * shared)
+    return max(0.0, float((mean_x - mean_y).square().sum() + a.square().sum() + b.square().sum() - 2 * shared))
 
 
 def _factor(centred: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
     ValueError for images smaller than the window, 11 x 11.
     """
-    check_pair(x, y, WINDOW, ", the window of SSIM,")
+    check_pair(x, y, WINDOW, " (the window of SSIM)")
     function = need("torchmetrics.functional.image").structural_similarity_index_measure
     return by_parts(lambda a, b: function(a, b, data_range=1.0, reduction="none").reshape(-1), x, y)
 
