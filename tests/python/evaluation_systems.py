@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Systems that need no training, and an evaluation of them that is slow enough to be killed: `python -m tests.python.evaluation_systems OUT`."""
+"""Systems that need no training, and an evaluation of them that takes its time: `python -m tests.python.evaluation_systems OUT NAP`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,8 +32,9 @@ def evaluate(
     """
     from semdiff.evaluation import sweep
 
+    changes: dict[str, Any] = {} if images is None else {"images": images}
     try:
-        found = sweep(config, out, progress=True, **({} if images is None else {"images": images}))
+        found = sweep(config, out, progress=True, **changes)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on with the cells that are missing", err=True)
         raise typer.Exit(130) from None

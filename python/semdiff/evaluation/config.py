@@ -18,11 +18,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """A system by its registered name, with a folder of weights for those that take one, and the label that results carry."""
+    """A system by its registered name, a folder of weights or the constructor's arguments for those that take them, and its label."""
 
     name: str
     path: str | None = None
     label: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ChannelSpec:
 class Config:
     """The fields of a configuration. Those without a default must be given."""
 
-    systems: tuple[SystemSpec, ...]  # names, or tables of name, path and label
+    systems: tuple[SystemSpec, ...]  # names, or tables of name, path, label and options
     snr_db: tuple[float, ...]
     data: str = "fashion-mnist"  # the test split of it, or a folder of pictures of one size
     grey: bool = False  # pictures of a folder as their luma
@@ -82,7 +83,7 @@ class Config:
     def to_mapping(self) -> dict[str, Any]:
         """What `from_mapping` reads, in plain lists and numbers, without what was left out."""
         document: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        document["systems"] = [_table(name=s.name, path=s.path, label=s.label) for s in self.systems]
+        document["systems"] = [_table(name=s.name, path=s.path, label=s.label, options=dict(s.options) or None) for s in self.systems]
         document["channels"] = [{"name": c.name} | dict(c.options) for c in self.channels]
         document |= {name: list(document[name]) for name in ("snr_db", "cbr", "steps", "realism", "seeds", "metrics")}
         if self.cbr == (None,):
@@ -200,14 +201,18 @@ def _ratio(name: str, value: Any) -> float:
 def _system(name: str, value: Any) -> SystemSpec:
     if isinstance(value, SystemSpec):
         return value
-    table = {"name": value} if isinstance(value, str) else value
+    table: Any = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        raise TypeError(f"{name}: expected a name or a table with name, path and label, got {value!r}")
+        raise TypeError(f"{name}: expected a name or a table of name, path, label and options, got {value!r}")
     for key, entry in table.items():
-        if key not in ("name", "path", "label"):
-            raise ValueError(f"{name}.{key}: {unknown('field', key, ('name', 'path', 'label'))}")
-        _text(f"{name}.{key}", entry)
-    return SystemSpec(table["name"], table.get("path"), table.get("label") or table["name"])
+        if key not in ("name", "path", "label", "options"):
+            raise ValueError(f"{name}.{key}: {unknown('field', key, ('name', 'path', 'label', 'options'))}")
+        if key != "options":
+            _text(f"{name}.{key}", entry)
+        elif not isinstance(entry, Mapping):
+            raise TypeError(f"{name}.options: expected a table of the constructor's arguments, got {entry!r}")
+    options = tuple(sorted(table.get("options", {}).items()))
+    return SystemSpec(table["name"], table.get("path"), table.get("label") or table["name"], options)
 
 
 def _systems(name: str, value: Any) -> tuple[SystemSpec, ...]:

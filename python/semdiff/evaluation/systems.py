@@ -67,6 +67,7 @@ class System:
     options: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
     weights: str | None = None  # sha256
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the constructor
 
     def transmit(self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, **axes: Any) -> Transmission:
         return self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)  # type: ignore[no-any-return]
@@ -74,13 +75,18 @@ class System:
     @property
     def image_shape(self) -> tuple[int, ...] | None:
         """(C, H, W) of the images it takes, where it says so."""
-        shape = getattr(self.transmitter, "image_shape", None)
+        system = self.transmitter
+        if hasattr(type(system), "image_shape") or "image_shape" in getattr(system, "__dict__", {}):
+            shape = system.image_shape
+        else:  # a diffusers model warns of its config's entries when they are asked of itself
+            config = getattr(system, "config", None)
+            shape = config.get("image_shape") if isinstance(config, Mapping) else None
         return None if shape is None else tuple(shape)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What its results depend on, besides the cell."""
-        return {"name": self.name, "weights_sha256": self.weights, "options": dict(self.options)}
+        return {"name": self.name, "weights_sha256": self.weights, "options": {**self.options, **self.arguments}}
 
 
 def check_systems(specs: tuple[SystemSpec, ...]) -> None:
@@ -101,8 +107,10 @@ def load_system(spec: SystemSpec) -> System:
             f"systems: {spec.name!r} needs {entry.module}.{entry.attribute}, which is not here ({error}): "
             f"pip install 'semdiff-torch[{entry.extra}]'; known systems: {', '.join(SYSTEMS)}"
         ) from error
+    if spec.path is not None and spec.options:
+        raise ValueError(f"systems.{spec.label}.options: expected none beside a path, whose files say all; got {dict(spec.options)}")
     if spec.path is None:
-        made = kind.default() if hasattr(kind, "default") else kind()
+        made = _make(kind, spec)
     elif hasattr(kind, "from_pretrained"):
         try:
             made = kind.from_pretrained(spec.path)
@@ -110,7 +118,25 @@ def load_system(spec: SystemSpec) -> System:
             raise ValueError(f"systems.{spec.label}.path: {spec.path}: the weights do not fit {entry.attribute} ({error})") from error
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
-    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, weights_digest(made))
+    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, weights_digest(made), dict(spec.options))
+
+
+def _make(kind: Any, spec: SystemSpec) -> Any:
+    """The class's default(), for systems that come with weights, or the class with the options that its constructor has."""
+    make = kind.default if hasattr(kind, "default") else kind
+    check_arguments(f"systems.{spec.label}.options", dict(spec.options), make)
+    try:
+        return make(**dict(spec.options))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"systems.{spec.label}: {error}") from error
+
+
+def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
+    """ValueError for an argument that `make` does not have."""
+    takes = [name for name in inspect.signature(make).parameters if name not in ("args", "kwargs")]
+    for name in given:
+        if name not in takes:
+            raise ValueError(f"{where}: {unknown('argument', name, takes)}")
 
 
 def given_system(label: str, transmitter: Any) -> System:
@@ -166,10 +192,7 @@ def make_channel(spec: ChannelSpec) -> Channel:
     if spec.name not in known:
         raise ValueError(f"channels: {unknown('channel', spec.name, known)}")
     kind = known[spec.name]
-    takes = [name for name in inspect.signature(kind).parameters if name not in ("args", "kwargs")]
-    for name, _ in spec.options:
-        if name not in takes:
-            raise ValueError(f"channels.{spec.name}: {unknown('argument', name, takes)}")
+    check_arguments(f"channels.{spec.name}", dict(spec.options), kind)
     try:
         return kind(**dict(spec.options))
     except (TypeError, ValueError) as error:

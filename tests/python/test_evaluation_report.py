@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures hold the numbers of the results, and the page stands alone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+pytest.importorskip("matplotlib")
+pytest.importorskip("PIL")
+pytest.importorskip("scipy")
+
+from semdiff.evaluation import Results, plots, sweep
+from semdiff.evaluation.report import write_report
+from tests.python.evaluation_systems import Dialled, Uncoded, images, lpips, psnr
+
+METRICS = {"psnr": psnr, "lpips": lpips}
+VOID = {"meta", "img", "br", "hr", "link", "path", "use", "rect", "circle", "stop"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("report")
+    systems = {"dial": Dialled(), "plain <b>": Uncoded(0.5)}
+    axes: dict[str, Any] = {"snr_db": [0, 10], "steps": [1, 3], "realism": [0, 0.5, 1], "seeds": [0, 1], "cbr": [0.5]}
+    sweep(out=place, systems=systems, data=images(), metrics=METRICS, pictures=3, **axes)
+    return place
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return Results.load(folder)
+
+
+def curves(figure: Any) -> dict[str, list[tuple[float, float]]]:
+    """The points of each labelled curve of the first panel."""
+    axes = figure.axes[0]
+    return {c.get_label(): list(zip(*(v.tolist() for v in c.lines[0].get_data()), strict=True)) for c in axes.containers}
+
+
+def test_over_snr_draws_the_summary(results: Results) -> None:
+    found = curves(plots.over_snr(results, "psnr"))
+    assert list(found) == ["dial, posterior mean", "dial, realism 0.5, 3 steps", "dial, sample, 3 steps", "plain <b>"]
+    for name, points in found.items():
+        rows = [r for r in results.summary() if plots.receiver(r) == name]
+        assert points == [(r["snr_db"], r["psnr"]) for r in rows]
+
+
+def test_error_bars_are_the_intervals(results: Results) -> None:
+    figure = plots.over_snr(results, "psnr")
+    rows = [r for r in results.summary() if r["system"] == "plain <b>"]
+    bars = figure.axes[0].containers[-1].lines[2][0].get_segments()
+    for row, ((_, low), (_, high)) in zip(rows, bars, strict=True):
+        assert high - low == pytest.approx(2 * row["psnr_ci95"])
+    one_seed = [row | {"seeds": 1, "psnr_ci95": None} for row in rows]
+    assert plots.interval(one_seed[0], "psnr") == pytest.approx(1.96 * rows[0]["psnr_se"])
+
+
+def test_distortion_perception_runs_along_the_dial(results: Results) -> None:
+    figure = plots.distortion_perception(results)
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("LPIPS, lower is better", "PSNR (dB), higher is better")
+    at = [r for r in results.summary() if (r["system"], r["snr_db"]) == ("dial", 0)]
+    x, y = axes.containers[0].lines[0].get_data()
+    assert list(zip(x, y, strict=True)) == [(r["lpips"], r["psnr"]) for r in at if r["steps"] in (None, 3)]
+    assert len(axes.containers) == 4  # two systems at two SNRs
+
+
+def test_latency_runs_along_the_steps(results: Results) -> None:
+    axes = plots.quality_over_latency(results, "psnr").axes[0]
+    x, y = axes.containers[0].lines[0].get_data()
+    at = [r for r in results.summary() if (r["system"], r["snr_db"], r["realism"]) == ("dial", 0, 1)]
+    assert [r["steps"] for r in at] == [1, 3]
+    assert list(zip(x, y, strict=True)) == [(r["milliseconds"], r["psnr"]) for r in at]
+
+
+def test_pictures_are_the_kept_ones(results: Results) -> None:
+    strips = dict(plots.picture_strips(results, "awgn", 0.5, 10))
+    assert list(strips) == [
+        "sent", "dial, posterior mean", "dial, realism 0.5, 1 step", "dial, realism 0.5, 3 steps", "dial, sample, 1 step",
+        "dial, sample, 3 steps", "plain <b>",
+    ]  # fmt: skip
+    assert {s.shape for s in strips.values()} == {(3, 1, 4, 4)}
+    assert bool((torch.from_numpy(strips["dial, posterior mean"]) == 128).all())  # grey, whatever was heard
+    assert len(plots.pictures(results, "awgn", 0.5, 10).axes) == 7 * 3
+    with pytest.raises(ValueError, match="results: expected kept pictures"):
+        plots.pictures(results, "awgn", 0.5, 11)
+
+
+def test_what_was_not_measured_is_refused(results: Results) -> None:
+    with pytest.raises(ValueError, match=r"metric: expected one that was measured \(psnr, lpips\), got 'fid'"):
+        plots.over_snr(results, "fid")
+    few = Results(results.header | {"metrics": ["psnr"]}, results.rows)
+    with pytest.raises(ValueError, match="perception: expected results with one of lpips, fid"):
+        plots.distortion_perception(few)
+    with pytest.raises(ValueError, match="expected rows to draw, got none"):
+        plots.over_snr(Results(results.header, []), "psnr")
+
+
+def test_directions() -> None:
+    known = {"psnr": "higher", "ms_ssim": "higher", "accuracy": "higher", "lpips_vgg": "lower", "fid": "lower", "my_own": ""}
+    assert {m: plots.better(m) for m in known} == known
+
+
+class Page(HTMLParser):
+    """What a page loads, says and leaves open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.words: list[str] = []
+        self.tags: dict[str, int] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        self.sources += [v for k, v in given.items() if k in ("src", "srcset", "data", "action") and v]
+        if tag == "a":
+            self.targets.append(given.get("href") or "")
+        if tag == "section":
+            self.ids.append(given.get("id") or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_stands_alone(folder: Path, tmp_path: Path) -> None:
+    place = write_report(folder, tmp_path / "new" / "report.html")
+    text = place.read_text(encoding="utf-8")
+    found = Page(text)
+    assert found.open == []
+    assert all(s.startswith("data:image/png;base64,") for s in found.sources)
+    assert all(t.startswith("#") and t[1:] in found.ids for t in found.targets)
+    assert not {"script", "link", "iframe"} & set(found.tags)
+    loads = [u for u in re.findall(r"(?:url\(|@import|https?:)[^)\s\"']*", text) if not u.startswith(("url(#", "http://www.w3.org/"))]
+    assert loads == []
+    assert found.tags["svg"] == 2 + 1 + 2
+    assert found.tags["img"] == 2 * 7 * 3
+    assert "currentColor" in text
+    assert "#010203" not in text
+    words = "".join(found.words)
+    assert "plain <b>" in words  # escaped, not a tag
+    assert "b" not in found.tags
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_the_page_says_how_to_reproduce_it(folder: Path, results: Results, tmp_path: Path) -> None:
+    text = "".join(Page(write_report(results, tmp_path / "r.html").read_text()).words)
+    assert "seeds = [0, 1]" in text
+    assert f'"torch": "{torch.__version__}"' in text
+    assert results.header["data"]["sha256"] in text
+    assert "objects handed to sweep(systems=...)" in text
+    summary = results.summary()
+    best = max(r["psnr"] for r in summary if r["snr_db"] == 10)
+    assert (f"{best:.2f}" if best >= 10 else f"{best:.3f}") in text
+
+
+def test_the_same_results_give_the_same_page(folder: Path, tmp_path: Path) -> None:
+    assert write_report(folder, tmp_path / "a.html").read_bytes() == write_report(folder, tmp_path / "b.html").read_bytes()
+
+
+def test_a_page_without_pictures_or_perception(tmp_path: Path) -> None:
+    found = sweep(systems={"a": Uncoded()}, data=images(), metrics={"psnr": psnr}, snr_db=0)
+    text = "".join(Page(write_report(found, tmp_path / "r.html").read_text()).words)
+    assert "pictures = 8 in the configuration" in text
+    assert "Needs a metric of distortion and one of perception" in text
+    assert "largest CBR" in text
+    with pytest.raises(ValueError, match="results: expected at least one row"):
+        write_report(Results(found.header, []), tmp_path / "r.html")
