@@ -32,7 +32,7 @@ ALLOWED = {
     "oracle": {"rng", "schedule", "sampler"},
 }
 NOUNS = {"rng", "schedule", "channel", "loss", "vae", "matching", "sampler", "oracle", "_build"}
-SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
+SYSTEMS = {"link", "baselines", "data", "interop", "metrics", "training", "evaluation"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
 
