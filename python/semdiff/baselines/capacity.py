@@ -20,8 +20,8 @@ from semdiff.rng import Key, KeyLike, key_tensor, normal
 class Capacity:
     """codec -> as many bits as the channel's capacity -> codec. Arguments as of `Digital`.
 
-    Over fading the sum of log2(1 + |h|^2 / noise_var) over the channel uses of the picture: the sender knows the gain and adapts the rate to
-    it, so there is no outage. The power stays the same at every use.
+    Over fading the sum of log2(1 + |h|^2 / noise_var) over the picture's channel uses: the sender knows the gain and adapts the rate to it,
+    so there is no outage. The power stays the same at every use.
     """
 
     def __init__(self, codec: str = "best", outage: float | Tensor = 0.5) -> None:
@@ -53,7 +53,8 @@ class Capacity:
         channel = AWGN() if channel is None else channel
         received = channel(symbols, wanted, noise)
         if received.y.shape != symbols.shape:
-            raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {tuple(received.y.shape)}")
+            got = tuple(received.y.shape)
+            raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {got}")
         snr = received.h.abs().square().double() / received.noise_var
         bits = (torch.log1p(snr) / math.log(2)).expand(symbols.shape).sum(1)
         pictures = self.outage.expand(source.shape).clone()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Separate source and channel coding: an image codec, a 5G code and QAM, through the same channel and at the same channel uses as a link."""
+"""Separate source and channel coding: an image codec, a 5G code and QAM, over the same channel and at a link's channel uses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
 from semdiff.channel import AWGN, Channel, Received, equalize, measured_snr_db
+from semdiff.interop.phy import sionna_phy
 from semdiff.link.inputs import per_sample
 from semdiff.link.transmission import Ledger, Transmission
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -23,14 +24,15 @@ class Digital:
 
     codec: jpeg, jp2, webp, avif, or best: for each picture the one of least squared error, which costs two bits. Headers that follow
     from the picture's size are known to both ends (see `semdiff.baselines.codecs`).
-    target_bler: modulation and code rate are the fastest that lose at most this share of blocks over AWGN at the SNR, which both ends know; the
-    index is therefore not sent. design_snr_db: an SNR to choose them for, whatever it really is: then the cliff shows.
+    target_bler: modulation and code rate are the fastest that lose at most this share of blocks over AWGN at the SNR; both ends know it, so
+    the choice is not sent. design_snr_db: an SNR to choose them for, whatever it really is: then the cliff shows.
     outage: a number or (C, H, W), what both ends show when nothing arrives: the mean of a training set, say.
     """
 
     def __init__(
         self, codec: str = "best", target_bler: float = 0.01, design_snr_db: float | None = None, outage: float | Tensor = 0.5
     ) -> None:
+        sionna_phy()  # what is missing is said before any work
         self.formats = choose_formats(codec)
         if not 1e-4 <= target_bler <= 0.5:
             raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")

@@ -3,9 +3,9 @@
 
     [format: 2 bits, only where there is a choice] [scale: 2 bits] [the codec's bytes] 1 0 0 0 ...
 
-The 1 ends the bytes, so no length is sent. Scale s means that the picture was made 2^s times smaller by averages before coding and is made
-larger by cubic interpolation after it: at so few bits a pixel that is what keeps a block transform useful. The sender tries every format and
-scale, decodes what it would send, and keeps the least squared error. A packet of zeros says that nothing fitted.
+The 1 ends the bytes, so no length is sent. Scale s means that the picture was made 2^s times smaller by averages before coding and is
+made larger by cubic interpolation after it: at so few bits a pixel that is what keeps a block transform useful. The sender tries every
+format and scale, decodes what it would send, and keeps the least squared error. A packet of zeros says that nothing fitted.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _assemble(fields: Sequence[int], content: bytes, bits: int) -> Tensor:
 
 
 def _smaller(image: Tensor, scale: int) -> Tensor:
-    size = [-(-side // scale) for side in image.shape[-2:]]
+    size = (-(-image.shape[-2] // scale), -(-image.shape[-1] // scale))
     return F.adaptive_avg_pool2d(image, size) if scale > 1 else image
 
 

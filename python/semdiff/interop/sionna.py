@@ -2,8 +2,8 @@
 """Symbols over a 3GPP channel of Sionna's, on an OFDM grid with pilots and a cyclic prefix.
 
 Sionna's `no` is E|n|^2 of a complex symbol, which is semdiff's N0; its TDL and CDL models have E|h|^2 = 1 over realisations, so snr_db is
-the average SNR as everywhere in semdiff. Its grids are (batch, antennas..., OFDM symbols, subcarriers); semdiff's symbols are (B, n), filled
-in that order. The channel is applied for each subcarrier and constant during an OFDM symbol, as ApplyOFDMChannel does it: no interference
+the average SNR as everywhere in semdiff. Its grids are (batch, antennas..., OFDM symbols, subcarriers); semdiff's symbols are (B, n), in
+that order. The channel is applied for each subcarrier and constant during an OFDM symbol, as ApplyOFDMChannel does it: no interference
 between symbols or subcarriers, which holds while echoes are shorter than the prefix (checked) and the Doppler spread far below the spacing.
 """
 
