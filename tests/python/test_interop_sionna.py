@@ -85,6 +85,18 @@ def test_a_prefix_shorter_than_the_echoes_is_refused():
         SionnaOFDM("A", delay_spread=1e-6)(symbols(1, 8), 10.0, KEY)
 
 
+def test_the_digital_baseline_over_it():
+    pytest.importorskip("diffusers")
+    from semdiff.baselines import Capacity, Digital
+
+    images, channel = sample_images()[:2], SionnaOFDM("D", csi="ls")
+    out = Digital("jpeg", design_snr_db=10.0).transmit(images, 22.0, cbr=1 / 6, channel=channel, key=KEY)
+    bound = Capacity("jpeg").transmit(images, 22.0, cbr=1 / 6, channel=channel, key=KEY)
+    assert out.ledger == bound.ledger
+    assert out.ledger.total == sum(channel.uses(131))
+    assert (bound.images - images).square().mean() < (out.images - images).square().mean() < 0.05
+
+
 def test_the_semantic_link_over_it():
     pytest.importorskip("diffusers")
     from semdiff.link import SemanticLink
