@@ -40,9 +40,7 @@ ALLOWED = {
     "oracle": {"rng", "schedule", "sampler"},
 }
 NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}
-SYSTEMS = {"link", "baselines", "data", "metrics", "training", "evaluation"}
-NOUNS = {part for part in ALLOWED if not part.startswith("_")} | {"_build"}
-SYSTEMS = {"air", "link", "baselines", "data", "metrics", "recording", "training", "evaluation"}
+SYSTEMS = {"air", "baselines", "data", "evaluation", "interop", "link", "metrics", "recording", "training"}
 FRONT_DOORS = {"cli", "numpy", "__main__"}
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same image codecs behind an ideal channel code: as many bits as Shannon's capacity, never an error. No real code reaches this."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from semdiff.baselines.inputs import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.packet import read, write
+from semdiff.channel import AWGN, Channel, measured_snr_db, normalize_power, pack
+from semdiff.link.inputs import per_sample
+from semdiff.link.transmission import Ledger, Transmission
+from semdiff.rng import Key, KeyLike, key_tensor, normal
+
+
+class Capacity:
+    """codec -> as many bits as the channel's capacity -> codec. Arguments as of `Digital`.
+
+    Over fading the sum of log2(1 + |h|^2 / noise_var) over the picture's channel uses: the sender knows the gain and adapts the rate to it,
+    so there is no outage. The power stays the same at every use.
+    """
+
+    def __init__(self, codec: str = "best", outage: float | Tensor = 0.5) -> None:
+        self.formats = choose_formats(codec)
+        self.outage = torch.as_tensor(outage, dtype=torch.float32)
+
+    @torch.no_grad()
+    def transmit(
+        self,
+        images: Tensor,
+        snr_db: float | Tensor,
+        cbr: float | None = None,
+        channel: Channel | None = None,
+        steps: int | None = None,
+        realism: float | None = None,
+        key: KeyLike = None,
+    ) -> Transmission:
+        """As `Digital.transmit`. Where the codec finds nothing that fits the capacity, the `outage` picture is shown."""
+        begun = time.perf_counter()
+        shape = check_pictures(images)
+        check_unused(steps, realism)
+        batch, values = images.shape[0], shape[0] * shape[1] * shape[2]
+        wanted = per_sample(snr_db, "snr_db", batch)
+        uses = choose_uses(cbr, values)
+        source = images.detach().float().cpu()
+        # The symbols of an ideal code look like noise; they only probe the channel for its gains.
+        noise, own = Key.from_tensor(key_tensor(key)).split(2)
+        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), own)))
+        channel = AWGN() if channel is None else channel
+        received = channel(symbols, wanted, noise)
+        if received.y.shape != symbols.shape:
+            got = tuple(received.y.shape)
+            raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {got}")
+        snr = received.h.abs().square().double() / received.noise_var
+        bits = (torch.log1p(snr) / math.log(2)).expand(symbols.shape).sum(1)
+        pictures = self.outage.expand(source.shape).clone()
+        for i, budget in enumerate(bits.floor().int().tolist()):
+            picture = read(write(source[i], budget, self.formats), shape, self.formats)
+            if picture is not None:
+                pictures[i] = picture
+        ledger = Ledger(source_values=values, **channel.uses(uses)._asdict())
+        nothing = torch.full((batch,), torch.nan, dtype=torch.float64)
+        measured = measured_snr_db(received.h * symbols, received.y)
+        return Transmission(pictures.to(images), ledger, measured, nothing, 0, time.perf_counter() - begun)

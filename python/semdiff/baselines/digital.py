@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Separate source and channel coding: an image codec, a 5G code and QAM, over the same channel and at a link's channel uses."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from semdiff.baselines.inputs import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.modem import Scheme, modem
+from semdiff.baselines.packet import read, write
+from semdiff.baselines.schemes import choose
+from semdiff.channel import AWGN, Channel, Received, equalize, measured_snr_db
+from semdiff.interop.phy import sionna_phy
+from semdiff.link.inputs import per_sample
+from semdiff.link.transmission import Ledger, Transmission
+from semdiff.rng import Key, KeyLike, key_tensor
+
+
+class Digital:
+    """codec -> CRC, LDPC, QAM -> channel -> soft decoding -> codec. Where the CRC fails, the receiver shows the `outage` picture.
+
+    codec: jpeg, jp2, webp, avif, or best: for each picture the one of least squared error, which costs two bits. Headers that follow
+    from the picture's size are known to both ends (see `semdiff.baselines.codecs`).
+    target_bler: modulation and code rate are the fastest that lose at most this share of blocks over AWGN at the SNR; both ends know it, so
+    the choice is not sent. design_snr_db: an SNR to choose them for, whatever it really is: then the cliff shows.
+    outage: a number or (C, H, W), what both ends show when nothing arrives: the mean of a training set, say.
+    """
+
+    def __init__(
+        self, codec: str = "best", target_bler: float = 0.01, design_snr_db: float | None = None, outage: float | Tensor = 0.5
+    ) -> None:
+        sionna_phy()  # what is missing is said before any work
+        self.formats = choose_formats(codec)
+        if not 1e-4 <= target_bler <= 0.5:
+            raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")
+        self.target_bler = target_bler
+        self.design_snr_db = None if design_snr_db is None else float(per_sample(design_snr_db, "design_snr_db", 1))
+        self.outage = torch.as_tensor(outage, dtype=torch.float32)
+
+    def scheme(self, uses: int, snr_db: float) -> Scheme:
+        """The modulation and code rate for so many channel uses at this SNR."""
+        return choose(uses, snr_db if self.design_snr_db is None else self.design_snr_db, self.target_bler)
+
+    @torch.no_grad()
+    def transmit(
+        self,
+        images: Tensor,
+        snr_db: float | Tensor,
+        cbr: float | None = None,
+        channel: Channel | None = None,
+        steps: int | None = None,
+        realism: float | None = None,
+        key: KeyLike = None,
+    ) -> Transmission:
+        """As `SemanticLink.transmit`: images (B, 1 or 3, H, W) in [0, 1] over `channel` (AWGN() if None) at `snr_db`, a number or (B,).
+
+        cbr: complex channel uses for each source value, rounded to whole uses; None is 1/12. steps and realism have no effect.
+        """
+        begun = time.perf_counter()
+        shape = check_pictures(images)
+        check_unused(steps, realism)
+        wanted = per_sample(snr_db, "snr_db", images.shape[0])
+        values = shape[0] * shape[1] * shape[2]
+        uses = choose_uses(cbr, values)
+        source = images.detach().float().cpu()
+        schemes = [self.scheme(uses, snr) for snr in wanted.tolist()]
+        groups = {scheme: [i for i, own in enumerate(schemes) if own == scheme] for scheme in dict.fromkeys(schemes)}
+        symbols = torch.empty(len(schemes), uses, dtype=torch.complex64)
+        for scheme, rows in groups.items():
+            coder = modem(uses, scheme)
+            symbols[rows] = coder.send(torch.stack([write(source[i], coder.info_bits, self.formats) for i in rows]))
+        channel = AWGN() if channel is None else channel
+        received = channel(symbols, wanted, Key.from_tensor(key_tensor(key)).fold_in(0))
+        x, noise_var = _equalized(received, symbols)
+        pictures = self.outage.expand(source.shape).clone()
+        for scheme, rows in groups.items():
+            packets, arrived = modem(uses, scheme).receive(x[rows], noise_var[rows])
+            for i, packet, ok in zip(rows, packets, arrived.tolist(), strict=True):
+                picture = read(packet, shape, self.formats) if ok else None
+                if picture is not None:
+                    pictures[i] = picture
+        ledger = Ledger(source_values=values, **channel.uses(uses)._asdict())
+        nothing = torch.full((len(schemes),), torch.nan, dtype=torch.float64)
+        snr = measured_snr_db(received.h * symbols, received.y)
+        return Transmission(pictures.to(images), ledger, snr, nothing, 0, time.perf_counter() - begun)
+
+
+def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:
+    """One symbol and one noise variance for each that was sent."""
+    x, noise_var, _ = equalize(received, "zf")
+    if x.shape != symbols.shape:
+        raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {tuple(x.shape)}")
+    return x, noise_var.expand(symbols.shape)
