@@ -101,7 +101,8 @@ def without_noise(s: Tensor, h: Tensor) -> Tensor:
         return h * s
     antennas = h.shape[-1]
     streams = F.pad(s, (0, -s.shape[1] % antennas)).unflatten(1, (-1, antennas))
-    return (h @ streams.unsqueeze(-1)).squeeze(-1)
+    heard: Tensor = (h @ streams.unsqueeze(-1)).squeeze(-1)
+    return heard
 
 
 def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from semdiff._ops import ops
 from semdiff.channel import Channel, Equalized, Received, check_symbols, noise_variance
 from semdiff.equalizer import EqualizerMethod, kernel_name
+from semdiff.products import times
 from semdiff.rng import KeyLike, key_tensor
 
 Coherence: TypeAlias = Literal["block", "fast"] | int
@@ -115,7 +116,7 @@ class Given(Channel):
             raise ValueError(f"h: expected a shape that broadcasts to s's {tuple(s.shape)}, got {tuple(self.h.shape)}")
         n0 = self._noise_var(s, snr_db)
         h = self.h.to(s.device, s.dtype)
-        y = ops.diffuse.default(h * s, None, n0.sqrt() * math.sqrt(0.5), key_tensor(key))
+        y = ops.diffuse.default(times(h, s), None, n0.sqrt() * math.sqrt(0.5), key_tensor(key))
         return Received(y, h, n0)
 
     def _noise_var(self, s: Tensor, snr_db: float | Tensor | None) -> Tensor:

@@ -10,14 +10,15 @@ A free-running oscillator's phase is a Wiener process: phi_k = w_1 + ... + w_k, 
 from __future__ import annotations
 
 import math
-import operator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_finite
 from semdiff.channel import Channel, Received, Uses, check_symbols
+from semdiff.products import power, times
 from semdiff.rng import KeyLike, key_tensor, normal
 
 
@@ -30,13 +31,13 @@ class Bussgang(NamedTuple):
 
 def clip(s: Tensor, papr_db: float) -> Tensor:
     """Magnitudes above A = 10^(papr_db / 20) are cut to A, phases kept: the peak power is papr_db above the average, which is 1."""
-    peak = 10 ** (finite("papr_db", papr_db) / 10)
+    peak = 10 ** (to_finite(papr_db, "papr_db") / 10)
     return s * (peak / power(s).clamp_min(peak)).sqrt()
 
 
 def bussgang(papr_db: float) -> Bussgang:
     """What `clip` does to complex Gaussian symbols of unit power."""
-    a = torch.tensor(10 ** (finite("papr_db", papr_db) / 20), dtype=torch.float64)
+    a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64)
     kept = -torch.expm1(-a.square())
     gain = kept + 0.5 * math.sqrt(math.pi) * a * torch.erfc(a)
     return Bussgang(gain, (kept - gain.square()).clamp_min(0))
@@ -44,14 +45,14 @@ def bussgang(papr_db: float) -> Bussgang:
 
 def phase_noise(batch: int, uses: int, std: float, key: KeyLike = None, device: torch.device | str = "cpu") -> Tensor:
     """Wiener phases in radians, float64 (batch, uses): 0 at the first use, and a normal step of deviation std from each to the next."""
-    steps = normal((batch, uses), key, torch.float64, device) * finite("std", std, 0)
+    steps = normal((batch, uses), key, torch.float64, device) * to_finite(std, "std", 0)
     steps[:, :1] = 0
     return steps.cumsum(1)
 
 
 def frequency_offset(uses: int, cycles: float, device: torch.device | str = "cpu") -> Tensor:
     """Phases in radians, float64 (uses,): 2 pi cycles k at use k, for an offset in cycles per use (offset in hertz / symbol rate)."""
-    turns = torch.arange(uses, dtype=torch.float64, device=device) * finite("cycles", cycles)
+    turns = torch.arange(uses, dtype=torch.float64, device=device) * to_finite(cycles, "cycles")
     return 2 * math.pi * (turns - turns.round())
 
 
@@ -98,9 +99,9 @@ class Impaired(Wrapper):
         super().__init__(channel)
         if hasattr(innermost(channel), "subcarriers"):
             raise ValueError("channel: expected a single-carrier channel (Multipath has papr_db of its own), got one with subcarriers")
-        self.phase_noise = finite("phase_noise", phase_noise, 0)
-        self.frequency_offset = finite("frequency_offset", frequency_offset)
-        self.papr_db = None if papr_db is None else finite("papr_db", papr_db)
+        self.phase_noise = to_finite(phase_noise, "phase_noise", 0)
+        self.frequency_offset = to_finite(frequency_offset, "frequency_offset")
+        self.papr_db = None if papr_db is None else to_finite(papr_db, "papr_db")
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
         check_frame(s)
@@ -116,16 +117,6 @@ class Impaired(Wrapper):
         return Received(y, h, noise_var)
 
 
-def times(a: Tensor, b: Tensor) -> Tensor:
-    """a b for complex numbers, in real operations: torch's product rounds by where in a vector a number lies, so by its batch mates."""
-    return torch.complex(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
-
-
-def power(x: Tensor) -> Tensor:
-    """|x|^2."""
-    return x.real.square() + x.imag.square()
-
-
 def innermost(channel: Channel) -> Channel:
     """The channel within all wrappers."""
     while isinstance(channel, Wrapper):
@@ -137,27 +128,3 @@ def check_frame(s: Tensor) -> None:
     check_symbols(s)
     if s.dim() != 2:
         raise ValueError(f"s: expected shape (B, uses), got {tuple(s.shape)}")
-
-
-def finite(name: str, value: float, low: float = -math.inf) -> float:
-    try:
-        number = None if isinstance(value, (str, bool)) else float(value)
-    except (TypeError, ValueError):
-        number = None
-    if number is None:
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not (math.isfinite(number) and number >= low):
-        raise ValueError(f"{name}: expected a finite number{'' if low == -math.inf else f' >= {low:g}'}, got {value}")
-    return number
-
-
-def whole(name: str, value: int, low: int) -> int:
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
-    if number < low:
-        raise ValueError(f"{name}: expected at least {low}, got {number}")
-    return number

@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semdiff._ops import ops
+from semdiff.arguments import to_count, to_finite
 from semdiff.channel import Channel, Received, Uses, normalize_power
-from semdiff.impairments import Impaired, Wrapper, bussgang, check_frame, finite, innermost, times, whole
+from semdiff.impairments import Impaired, Wrapper, bussgang, check_frame, innermost
 from semdiff.multipath import Multipath
+from semdiff.products import times
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 
 SMALLEST_NOISE_VAR = 1e-3  # 30 dB
@@ -40,8 +42,8 @@ class Pilots(Wrapper):
 
     def __init__(self, channel: Channel, count: int = 1, method: Literal["ls", "lmmse"] = "ls", every: int | None = None) -> None:
         super().__init__(channel)
-        self.count = whole("count", count, 1)
-        self.every = None if every is None else whole("every", every, 1)
+        self.count = to_count(count, "count", 1)
+        self.every = None if every is None else to_count(every, "every", 1)
         if method not in ("ls", "lmmse"):
             raise ValueError(f"method: expected ls or lmmse, got {method!r}")
         self.method = method
@@ -119,8 +121,8 @@ class Mistaken(Wrapper):
 
     def __init__(self, channel: Channel, error_var: float = 0.0, snr_offset_db: float = 0.0) -> None:
         super().__init__(channel)
-        self.error_var = finite("error_var", error_var, 0)
-        self.snr_offset_db = finite("snr_offset_db", snr_offset_db)
+        self.error_var = to_finite(error_var, "error_var", 0)
+        self.snr_offset_db = to_finite(snr_offset_db, "snr_offset_db")
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
         channel_key, error_key = ops.key_split.default(key_tensor(key), 2).unbind()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_tensor
 from semdiff.rng import KeyLike, key_tensor
-from semdiff.schedule import to_tensor
 
 
 class UpsamplerLoss(NamedTuple):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_tensor
 from semdiff.rng import KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule, Rounding, to_tensor
+from semdiff.schedule import NoiseSchedule, Rounding
 
 MatchMode = Literal["exact", "paper", "calibrated"]
 Spread = Literal["element", "mean", "top_up"]

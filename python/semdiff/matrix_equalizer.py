@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semdiff.channel import Equalized, Received
-from semdiff.mimo import product, times
+from semdiff.products import power, product, times
 
 Method = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
 _METHODS = ("zf", "mmse", "mmse_unbiased", "matched", "mrc")
@@ -50,7 +50,7 @@ def equalize_matrix(received: Received, method: Method = "zf") -> Equalized:
         w, g = w * own.reciprocal(), g * own.reciprocal()
     gain = g.diagonal(dim1=-2, dim2=-1).real
     others = 1 - torch.eye(gain.shape[-1], dtype=torch.float64, device=g.device)
-    noise = (_power(g) * others).sum(-1) + n0 * _power(w).sum(-1)
+    noise = (power(g) * others).sum(-1) + n0 * power(w).sum(-1)
     if method in ("zf", "mmse_unbiased", "mrc"):
         gain = torch.ones_like(gain)  # without the rounding
     batch, uses, streams = y.shape[0], y.shape[1], gain.shape[-1]
@@ -70,8 +70,8 @@ def _left_inverse(h: Tensor, n0: Tensor) -> Tensor:
         (a, b), (c, d) = (row.unbind(-1) for row in h.unbind(-2))
         det = (times(a, d) - times(b, c))[..., None, None]
         adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
-        energy = _power(h).sum((-2, -1), keepdim=True)
-        return (times(det.conj(), adjugate) + n0 * h.mH) * (_power(det) + n0 * energy + n0.square()).reciprocal()
+        energy = power(h).sum((-2, -1), keepdim=True)
+        return (times(det.conj(), adjugate) + n0 * h.mH) * (power(det) + n0 * energy + n0.square()).reciprocal()
     below = n0.sqrt() * torch.eye(nt, dtype=h.dtype, device=h.device)
     shape = torch.broadcast_shapes(h.shape[:2], below.shape[:2])
     q, r = torch.linalg.qr(torch.cat([h.expand(*shape, nr, nt), below.expand(*shape, nt, nt)], -2))
@@ -85,14 +85,11 @@ def _zero_forcing(h: Tensor, eps: float) -> Tensor:
         raise ValueError(f"received.h: expected at least as many receive as transmit antennas for zf, got nr = {nr}, nt = {nt}")
     w = _left_inverse(h, torch.zeros(1, 1, 1, dtype=torch.float64, device=h.device))
     if not torch.compiler.is_compiling():
-        condition = (_power(h).sum((-2, -1)) * _power(w).sum((-2, -1))).sqrt()
+        condition = (power(h).sum((-2, -1)) * power(w).sum((-2, -1))).sqrt()
         if not bool((condition < 0.25 / eps).all()):  # NaN too
             raise ValueError("received.h: expected matrices of full column rank for zf, got a singular one")
     return w
 
-
-def _power(x: Tensor) -> Tensor:
-    return x.real.square() + x.imag.square()
 
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:

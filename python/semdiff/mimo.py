@@ -13,14 +13,15 @@ channels.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_count
 from semdiff.channel import Channel, Received, Uses, check_symbols, noise_variance
+from semdiff.products import product
 from semdiff.rng import KeyLike, key_tensor, normal
 
 Precoding = Literal["equal", "waterfilling", "equalizing"]
@@ -54,7 +55,7 @@ class MIMO(Channel):
         coherence: Literal["block", "fast"] | int = "block",
     ) -> None:
         super().__init__()
-        self.nt, self.nr = _count(nt, "nt"), _count(nr, "nr")
+        self.nt, self.nr = to_count(nt, "nt", 1), to_count(nr, "nr", 1)
         if precoding not in _PRECODINGS:
             raise ValueError(f"precoding: expected None, equal, waterfilling or equalizing, got {precoding!r}")
         self.precoding = precoding
@@ -65,7 +66,7 @@ class MIMO(Channel):
                 raise ValueError(f"coherence: expected block, fast or a number of uses, got {coherence!r}")
             self.coherence = coherence
         else:
-            self.coherence = _count(coherence, "coherence")
+            self.coherence = to_count(coherence, "coherence", 1)
 
     @property
     def streams(self) -> int:
@@ -150,21 +151,6 @@ def water_filling(gains: Tensor, total: float) -> Tensor:
     return (levels.gather(-1, used - 1) - depth).clamp_min(0)
 
 
-def times(x: Tensor, y: Tensor) -> Tensor:
-    """x y of complex tensors in real arithmetic. torch's own complex product rounds differently in a vector unit and beside it, so that an
-    element's last bit would depend on its place, and a sample's on the batch it is in."""
-    a, b, c, d = x.real, x.imag, y.real, y.imag
-    return torch.complex(a * c - b * d, a * d + b * c)
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a (..., m, k) times b (..., k, n) for a small k: a sum of k outer products."""
-    out = times(a[..., :, :1], b[..., :1, :])
-    for j in range(1, a.shape[-1]):
-        out = out + times(a[..., :, j : j + 1], b[..., j : j + 1, :])
-    return out
-
-
 def _over_uses(blocks: Tensor, lasts: int, uses: int) -> Tensor:
     """(B, blocks, ...) to (B, uses, ...), or (B, 1, ...) as it is."""
     return blocks if blocks.shape[1] == 1 else blocks.repeat_interleave(lasts, 1)[:, :uses]
@@ -177,18 +163,6 @@ def _root(c: float, n: int) -> Tensor:
     root = torch.pow(c, lag.clamp_min(0)).tril() * math.sqrt(1 - c * c)
     root[:, 0] = torch.pow(c, i)
     return root
-
-
-def _count(value: int, name: str) -> int:
-    try:
-        count = operator.index(value) if not isinstance(value, bool) else None
-    except TypeError:
-        count = None
-    if count is None:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
-    if count < 1:
-        raise ValueError(f"{name}: expected at least 1, got {count}")
-    return count
 
 
 def _pair(correlation: float | tuple[float, float]) -> tuple[float, float]:

@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semdiff._ops import ops
+from semdiff.arguments import to_count, to_finite
 from semdiff.channel import Channel, Received, Uses, noise_variance
-from semdiff.impairments import bussgang, check_frame, clip, finite, power, times, whole
+from semdiff.impairments import bussgang, check_frame, clip
+from semdiff.products import power, times
 from semdiff.rng import KeyLike, key_tensor, normal
 
 
@@ -60,10 +62,10 @@ class Multipath(Channel):
             self.gains = _vector("gains", gains, torch.complex128)
             powers = self.gains.abs().square()
         elif powers is None:
-            rate = 4.0 if decay is None else finite("decay", decay)
+            rate = 4.0 if decay is None else to_finite(decay, "decay")
             if rate <= 0:
                 raise ValueError(f"decay: expected a positive number of taps, got {decay}")
-            powers = torch.exp(-torch.arange(8 if taps is None else whole("taps", taps, 1), dtype=torch.float64) / rate)
+            powers = torch.exp(-torch.arange(8 if taps is None else to_count(taps, "taps", 1), dtype=torch.float64) / rate)
         else:
             powers = _vector("powers", powers, torch.float64)
             if bool((powers < 0).any()):
@@ -74,8 +76,8 @@ class Multipath(Channel):
         self.powers = powers / total  # float64 (L,)
         if self.gains is not None:
             self.gains = self.gains / math.sqrt(total)
-        self.subcarriers = whole("subcarriers", subcarriers, 1)
-        self.cyclic_prefix = whole("cyclic_prefix", cyclic_prefix, 0)
+        self.subcarriers = to_count(subcarriers, "subcarriers", 1)
+        self.cyclic_prefix = to_count(cyclic_prefix, "cyclic_prefix", 0)
         if not len(self.powers) - 1 <= self.cyclic_prefix <= self.subcarriers or len(self.powers) > self.subcarriers:
             raise ValueError(
                 f"cyclic_prefix: expected at least taps - 1 = {len(self.powers) - 1} and at most subcarriers = {self.subcarriers}, "
@@ -83,8 +85,8 @@ class Multipath(Channel):
             )
         if isinstance(coherence, str) and coherence != "block":
             raise ValueError(f"coherence: expected block or a number of OFDM symbols, got {coherence!r}")
-        self.coherence: str | int = coherence if isinstance(coherence, str) else whole("coherence", coherence, 1)
-        self.papr_db = None if papr_db is None else finite("papr_db", papr_db)
+        self.coherence: str | int = coherence if isinstance(coherence, str) else to_count(coherence, "coherence", 1)
+        self.papr_db = None if papr_db is None else to_finite(papr_db, "papr_db")
 
     def uses(self, symbols: int) -> Uses:
         """payload: the symbols. cyclic_prefix: the prefixes, and the subcarriers of the last OFDM symbol that are left over."""

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from semdiff.arguments import to_tensor
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 from semdiff.sampler import Denoiser, Prediction
-from semdiff.schedule import NoiseSchedule, to_tensor
+from semdiff.schedule import NoiseSchedule
 
 
 class MMSE(NamedTuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from semdiff.atomic import write_atomically
 
 VERSION = "1.2.0"  # of the specification
 # core:datatype: of one real number, what it is divided by, and the code that means zero.
@@ -79,8 +80,8 @@ def write_recording(
         "annotations": sorted(map(dict, annotations), key=lambda a: a["core:sample_start"]),
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"  # before anything is written: it may be refused
-    _write_beside(data, content)
-    _write_beside(meta, text.encode())
+    write_atomically(data, content)
+    write_atomically(meta, text.encode())
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -145,13 +146,3 @@ def _pair(path: Path) -> tuple[Path, Path]:
     if path.suffix != ".sigmf-meta":
         raise ValueError(f"{path}: expected a name that ends in .sigmf-meta (the samples lie beside it, in .sigmf-data)")
     return path, path.with_suffix(".sigmf-data")
-
-
-def _write_beside(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

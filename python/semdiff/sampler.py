@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_count, to_times
 from semdiff.fusion import Elements
 from semdiff.matching import DiffusionState
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule, to_count, to_times
+from semdiff.schedule import NoiseSchedule
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["eps", "x0", "v"]

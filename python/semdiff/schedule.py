@@ -3,49 +3,15 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_count, to_tensor, to_times
 
 Rounding = Literal["none", "ceil", "nearest"]
-
-
-def to_tensor(value: float | Tensor, name: str) -> Tensor:
-    """Numbers as a float64 tensor, floating-point tensors as they are. TypeError for anything else."""
-    if isinstance(value, Tensor):
-        if not value.is_floating_point():
-            raise TypeError(f"{name}: expected a floating-point tensor or a number, got {value.dtype}")
-        return value
-    return torch.tensor(to_number(value, name), dtype=torch.float64, device="cpu")
-
-
-def to_times(t: float | Tensor, name: str) -> Tensor:
-    """Times as a floating-point tensor without a gradient; integer tensors are exact table indices."""
-    if isinstance(t, Tensor) and t.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
-        t = t.to(torch.float64)
-    return to_tensor(t, name).detach()
-
-
-def to_number(value: Any, name: str) -> float:
-    """What float() takes, except text and truth values. TypeError for anything else."""
-    if not isinstance(value, (str, bytes, bytearray, bool)):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}")
-
-
-def to_count(value: Any, name: str) -> int:
-    """An integer. TypeError for anything else."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
 
 
 class NoiseSchedule:

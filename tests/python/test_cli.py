@@ -16,8 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 import semdiff
+from semdiff.atomic import write_atomically
 from semdiff.cli import main
-from semdiff.cli.output import psnr_db, write_beside
+from semdiff.cli.output import psnr_db
 from semdiff.cli.pictures import load_grey
 from semdiff.data import sample_images
 
@@ -290,7 +291,7 @@ def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_beside(place, half)
+        write_atomically(place, half)
     assert place.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [place]
 

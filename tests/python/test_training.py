@@ -9,9 +9,10 @@ import semdiff
 
 pytest.importorskip("accelerate")
 
+from semdiff.atomic import write_atomically
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.training.autoencoder import encode, fold_statistics
-from semdiff.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
 from semdiff.training.diffusion import denoising_times, uniform, velocity
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.fashion_mnist import RATES, build, train

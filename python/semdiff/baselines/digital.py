@@ -12,7 +12,8 @@ from semdiff.baselines.inputs import check_pictures, check_unused, choose_format
 from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
-from semdiff.channel import AWGN, Channel, Received, equalize, measured_snr_db
+from semdiff.channel import AWGN, Channel, Received, measured_snr_db
+from semdiff.equalizer import equalize
 from semdiff.interop.phy import sionna_phy
 from semdiff.link.inputs import per_sample
 from semdiff.link.transmission import Ledger, Transmission

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deep joint source-channel coding, the baselines that a diffusion receiver is measured against: images straight to symbols and back.
 
-DeepJSCC (Bourtsoulatze, Kurka, Gündüz, IEEE TCCN 2019): convolutions with generalised divisive normalisation (Ballé, Laparra, Simoncelli, 2016),
-one network for every SNR, which it is not told. ADJSCC (Xu, Ai, Chen, Yang, Sun, Rodrigues, IEEE TCSVT 2021): the same with attention
-on the SNR after each layer. Written from the papers, fully convolutional, and sized like the link that they are compared with.
+DeepJSCC (Bourtsoulatze, Kurka, Gündüz, IEEE TCCN 2019): convolutions with generalised divisive normalisation (Ballé, Laparra,
+Simoncelli, 2016), one network for every SNR, which it is not told. ADJSCC (Xu, Ai, Chen, Yang, Sun, Rodrigues, IEEE TCSVT 2021): the
+same with attention on the SNR after each layer. Written from the papers, fully convolutional, and sized like the link that they are
+compared with.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter((0.1 * torch.eye(width) + 1e-4).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
+        norm: Tensor = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
         return x * norm if self.inverse else x / norm
 
 

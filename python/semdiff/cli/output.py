@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,18 +24,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
     return value
-
-
-def write_beside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file beside its place and renames it into it: readers see the old file or the new one, whole. Folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def psnr_db(images: Tensor, originals: Tensor) -> Tensor:

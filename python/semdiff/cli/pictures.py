@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semdiff.cli.output import write_beside
+from semdiff.atomic import write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,4 +73,4 @@ def to_picture(image: Tensor) -> Image:
 
 
 def save_png(picture: Image, path: Path) -> None:
-    write_beside(path, lambda file: picture.save(file, "PNG", optimize=True))
+    write_atomically(path, lambda file: picture.save(file, "PNG", optimize=True))

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from semdiff._build import build_info
+from semdiff.atomic import write_atomically
 from semdiff.channel import Channel
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.files import digest, read_json, to_json, write_whole
+from semdiff.evaluation.files import digest, read_json, to_json
 from semdiff.evaluation.images import ImageSet
 from semdiff.evaluation.scores import Metric, judge
 from semdiff.evaluation.systems import System
@@ -140,7 +141,7 @@ class Job:
         if self.pictures:
             save_pictures(picture_path(folder, self.digest), images[: self.pictures])
         document = {"format": FORMAT, "format_version": VERSION, "identity": self.identity, "row": row, "environment": environment()}
-        write_whole(cell_path(folder, self.digest), to_json(document))
+        write_atomically(cell_path(folder, self.digest), to_json(document))
 
 
 def cell_path(folder: Path, name: str) -> Path:
@@ -164,7 +165,7 @@ def save_pictures(path: Path, images: Tensor) -> None:
     """Images (B, C, H, W) in [0, 1] as bytes, rounded."""
     content = io.BytesIO()
     np.save(content, (images * 255).round().clamp(0, 255).to(torch.uint8).numpy(), allow_pickle=False)
-    write_whole(path, content.getvalue())
+    write_atomically(path, content.getvalue())
 
 
 def environment() -> dict[str, Any]:

@@ -1,28 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all, and JSON that every reader takes."""
+"""JSON that every reader takes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file at `path` becomes `content` in one step, also across a crash: written beside, flushed to the disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def to_json(document: Any) -> bytes:

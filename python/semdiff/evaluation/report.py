@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semdiff.atomic import write_atomically
 from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.files import write_whole
 from semdiff.evaluation.results import Results, Row
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def write_report(results: Results | str | Path, out: str | Path) -> Path:
     found = results if isinstance(results, Results) else Results.load(results)
     if not found.rows:
         raise ValueError("results: expected at least one row, got none")
-    write_whole(Path(out), page(found).encode())
+    write_atomically(Path(out), page(found).encode())
     return Path(out)
 
 

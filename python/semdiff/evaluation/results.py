@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semdiff.atomic import write_atomically
 from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
-from semdiff.evaluation.files import finite, read_json, to_json, write_whole
+from semdiff.evaluation.files import finite, read_json, to_json
 
 FORMAT, VERSION = "semdiff evaluation", 1
 Row = dict[str, Any]
@@ -85,9 +86,9 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """results.json (all), results.csv (the rows) and summary.csv."""
-        write_whole(folder / "results.csv", to_csv(self.rows))
-        write_whole(folder / "summary.csv", to_csv(self.summary()))
-        write_whole(folder / "results.json", to_json({"format": FORMAT, "format_version": VERSION, **self.header, "rows": self.rows}))
+        write_atomically(folder / "results.csv", to_csv(self.rows))
+        write_atomically(folder / "summary.csv", to_csv(self.summary()))
+        write_atomically(folder / "results.json", to_json({"format": FORMAT, "format_version": VERSION, **self.header, "rows": self.rows}))
 
     @classmethod
     def load(cls, path: str | Path) -> Results:

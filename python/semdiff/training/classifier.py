@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
+from semdiff.atomic import write_atomically
 from semdiff.data import fashion_mnist
 from semdiff.metrics.classifier import FILE, Classifier
 from semdiff.rng import Key, normal
-from semdiff.training.checkpoint import write_atomically
 from semdiff.training.engine import Plan, Stage, fit
 
 PLAN = Plan(steps=3300, batch_size=128, learning_rate=3e-3, average=0.995)  # seven times through the training images

@@ -47,7 +47,7 @@ class JSCCStage(Stage):
         arrived = []
         for i, (part, channels) in enumerate(parts):
             received = AWGN()(features_to_symbols(features[part], channels), snr_db[part].double(), channel_key.fold_in(i))
-            arrived.append(arrive(received, channels, tuple(features.shape[1:])).features)
+            arrived.append(arrive(received, channels, model.symbol_shape).features)
         out = model.decode(torch.cat(arrived), snr_db, rate, images.shape[-2:])
         return {"loss": F.mse_loss(out, images)}
 

@@ -58,7 +58,7 @@ def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key) -> Received:
     h = torch.view_as_complex(normal((*s.shape, 2), fade_key, device=s.device)) / math.sqrt(2)
     even = (torch.arange(s.shape[0], device=s.device) % 2 == 0)[:, None]
     h = torch.where(even, torch.ones_like(h), h)
-    received = AWGN()(h * s, snr_db, noise_key)
+    received: Received = AWGN()(h * s, snr_db, noise_key)
     return received._replace(h=h)
 
 
