@@ -37,6 +37,7 @@ __all__ = [
     "ddpm_step",
     "dpmpp_2m_step",
     "equalize",
+    "estimate_noise_var",
     "gaussian_upsample",
     "given",
     "match",
@@ -53,6 +54,7 @@ __all__ = [
     "time_grid",
     "timestep",
     "unpack",
+    "unpack_per_symbol",
     "upsampler_loss",
 ]
 
@@ -179,6 +181,8 @@ pack = _adapt(semdiff.pack)
 unpack = _adapt(semdiff.unpack)
 normalize_power = _adapt(semdiff.normalize_power)
 measured_snr_db = _adapt(semdiff.measured_snr_db)
+unpack_per_symbol = _adapt(semdiff.unpack_per_symbol)
+estimate_noise_var = _adapt(semdiff.estimate_noise_var)
 # equalizer
 equalize = _adapt(semdiff.equalize)
 # schedule: methods as functions, the schedule first

@@ -33,6 +33,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "ddpm_step": (X, Y, T, T - 50, SCHEDULE, "eps", None, KEY),
     "dpmpp_2m_step": (X, Y, Z, T + 50, T, T - 50, SCHEDULE),
     "equalize": (RECEIVED, "mmse"),
+    "estimate_noise_var": (S,),
     "gaussian_upsample": (X, 2, KEY),
     "match": (X, np.array([0.1, 1.0]), SCHEDULE, "exact", KEY, "ceil"),
     "measured_snr_db": (S, S * 1.1),
@@ -44,6 +45,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "sample": (lambda x, t: x * 0.5, STATE, SCHEDULE, 3, "heun"),
     "time_grid": (T, 4, SCHEDULE),
     "unpack": (S, X.shape),
+    "unpack_per_symbol": (np.abs(S), X.shape),
     "upsampler_loss": (X, Y, Z, np.array([0.5, 0.7]), 0.1, 0.1, KEY),
 }
 METHODS: dict[str, tuple[Any, ...]] = {

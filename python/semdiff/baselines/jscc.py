@@ -54,7 +54,8 @@ class AttentionFeature(nn.Module):
         self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return x * self.net(torch.cat([x.mean((2, 3)), condition], 1))[:, :, None, None]
+        scale: Tensor = self.net(torch.cat([x.mean((2, 3)), condition], 1))
+        return x * scale[:, :, None, None]
 
 
 class _Layer(nn.Module):
