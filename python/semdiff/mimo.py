@@ -36,9 +36,9 @@ class MIMO(Channel):
     has the matrix form, y (B, uses, nr) and h (B, uses or 1, nr, nt), for `semdiff.matrix_equalizer`.
     Otherwise both ends know H. Symbol k is stream k % m of use k // m, m = min(nt, nr), the strongest stream first. Received has the scalar
     form, y (B, n) and h (B, n), which is real and not negative: the stream's gain s_i sqrt(p_i), with sum p_i = nt.
-        "equal": p_i = nt / m.   "waterfilling": the p that maximise sum log2(1 + p_i s_i^2 / N0); a stream without power has h = 0: zf has
-    an infinite noise variance there, mmse gain 0.   "equalizing": p_i proportional to s_i^-2: all streams have SNR nt snr / sum_j s_j^-2, and all are
-    silent if H is rank-deficient.
+        "equal": p_i = nt / m.   "waterfilling": the p that maximise sum log2(1 + p_i s_i^2 / N0); a stream without power has h = 0: zf
+    has an infinite noise variance there, mmse gain 0.   "equalizing": p_i proportional to s_i^-2: all streams have SNR
+    nt snr / sum_j s_j^-2, and all are silent if H is rank-deficient.
     correlation: c gives receive (and transmit) antennas i, j the correlation c^|i-j|: H = R_r^(1/2) W R_t^(1/2) (the Kronecker model with
     exponential correlation, Loyka 2001). A pair is (transmitter's, receiver's).
     coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses.
