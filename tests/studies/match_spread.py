@@ -16,9 +16,7 @@ Writes docs/results/match_spread.csv and match_spread.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +27,7 @@ from torch import Tensor
 import semdiff
 from semdiff import DiffusionState, Key, NoiseSchedule, Received, equalize, match, normal, pack, unpack, unpack_per_symbol
 from semdiff.oracle import GaussianMixture
+from tests.studies.tables import write_csv, write_lines
 
 SCHEDULE = NoiseSchedule.scaled_linear()
 SNRS = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -194,12 +193,6 @@ def table(rows: list[dict[str, Any]], path: str, steps: int, cell: Callable[[dic
     return lines
 
 
-def write(path: Path, text: str) -> None:
-    beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=300, help="received latents for each point (default 300)")
@@ -211,13 +204,7 @@ def main() -> None:
         for snr_db in SNRS
         for row in study(make(), snr_db, arguments.samples, SAMPLERS)
     ]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    part = arguments.out / "match_spread.csv.part"
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    os.replace(part, arguments.out / "match_spread.csv")
+    write_csv(arguments.out / "match_spread.csv", rows)
     lines = [
         "# Noise that differs from element to element",
         "",
@@ -236,7 +223,7 @@ def main() -> None:
             "",
             *table(rows, solver, steps, lambda r: f"{r['mse_over_mmse']:.2f} ({1000 * r['energy_distance']:.1f})"),
         ]
-    write(arguments.out / "match_spread.md", "\n".join(lines) + "\n")
+    write_lines(arguments.out / "match_spread.md", lines)
 
 
 if __name__ == "__main__":
