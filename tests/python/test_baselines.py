@@ -13,7 +13,7 @@ from semdiff.data import sample_images
 
 pytest.importorskip("PIL")
 pytest.importorskip("diffusers")
-pytest.importorskip("sionna")
+pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-torch[eval]'")
 
 from PIL import Image
 
@@ -245,6 +245,19 @@ def test_capacity_over_fading_is_that_of_the_gains():
     out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=Fading(h), key=KEY)
     for i, bits in enumerate(capacity_bits(131, 14.0, h).int().tolist()):
         assert torch.equal(out.images[i], read(write(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
+
+
+def test_capacity_and_digital_meet_the_same_fades():
+    class Noted(semdiff.Rayleigh):
+        def forward(self, s, snr_db, key=None):
+            received = super().forward(s, snr_db, key)
+            gains.append(received.h)
+            return received
+
+    gains, images = [], sample_images()[:3]
+    for system in (Digital("jpeg"), Capacity("jpeg")):
+        system.transmit(images, 15.0, cbr=1 / 6, channel=Noted(), key=KEY)
+    assert torch.equal(*gains)
 
 
 def test_digital_over_fading_loses_what_fades():

@@ -12,7 +12,14 @@ nbclient = pytest.importorskip("nbclient")
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-PLOTS = {"01_channel_is_diffusion": 4, "02_transmit": 4, "03_training": 3, "04_channels": 4}
+PLOTS = {
+    "01_channel_is_diffusion": 4,
+    "02_transmit": 4,
+    "03_training": 3,
+    "04_channels": 4,
+    "05_fair_comparison": 3,
+    "07_sionna": 4,
+}
 
 
 def read(path: Path) -> Any:
@@ -21,7 +28,8 @@ def read(path: Path) -> Any:
 
 def test_they_are_numbered() -> None:
     assert [p.stem for p in NOTEBOOKS] == list(PLOTS)
-    assert [int(p.stem[:2]) for p in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+    numbers = [int(p.stem[:2]) for p in NOTEBOOKS]
+    assert numbers == sorted(set(numbers))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -42,7 +50,10 @@ def test_nothing_is_stored(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_they_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # on a busy machine two threads of work this small mostly wait for each other
-    if "fashion_mnist(" in path.read_text(encoding="utf-8"):
+    source = path.read_text(encoding="utf-8")
+    if "semdiff.baselines" in source or "semdiff.interop.sionna" in source:
+        pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-torch[eval]'")
+    if "fashion_mnist(" in source and "sample_images()" not in source:
         from semdiff.data import fashion_mnist
 
         try:

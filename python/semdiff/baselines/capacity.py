@@ -47,11 +47,11 @@ class Capacity:
         wanted = per_sample(snr_db, "snr_db", batch)
         uses = choose_uses(cbr, values)
         source = images.detach().float().cpu()
-        # The symbols of an ideal code look like noise; they only probe the channel for its gains.
-        noise, own = Key.from_tensor(key_tensor(key)).split(2)
-        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), own)))
+        # The symbols of an ideal code look like noise; they only probe the channel for its gains, which are those that `Digital` meets.
+        base = Key.from_tensor(key_tensor(key))
+        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), base.fold_in(1))))
         channel = AWGN() if channel is None else channel
-        received = channel(symbols, wanted, noise)
+        received = channel(symbols, wanted, base.fold_in(0))
         if received.y.shape != symbols.shape:
             got = tuple(received.y.shape)
             raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {got}")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of an evaluation's results, for notebooks and for the report: each function takes `Results` and returns a matplotlib Figure.
+A notebook shows it as a cell's last line, after %matplotlib inline.
 
 One panel for each channel and bandwidth, one colour for each system, one line style for each realism. Error bars are 95 % intervals: over
 the seeds (Student's t) where there are several, over the images (1.96 standard errors) where there is one.
