@@ -27,7 +27,7 @@ ALLOWED = {
     "products": set(),
     "rng": {"_ops"},
     "schedule": {"_ops", "arguments"},
-    "channel": {"_ops", "rng"},
+    "channel": {"_ops", "products", "rng"},
     "equalizer": {"_ops", "channel", "matrix_equalizer"},
     "fading": {"_ops", "rng", "products", "channel", "equalizer"},
     "mimo": {"_ops", "arguments", "products", "rng", "channel"},
