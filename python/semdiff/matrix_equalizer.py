@@ -30,7 +30,7 @@ def equalize_matrix(received: Received, method: Method = "zf") -> Equalized:
     matched: W = H^H, gain_i = ||h_i||^2.   mrc: matched divided by its gain; for one stream it is maximum-ratio combining, N0 / ||h||^2.
 
     TypeError unless y and h are complex. ValueError for another method or shape, for zf unless H has full column rank (nr >= nt) to
-    rounding, and for mmse_unbiased and mrc where a stream is not heard at all.
+    rounding, for mmse if H has not and N0 is 0 (there is no inverse), and for mmse_unbiased and mrc where a stream is not heard at all.
     """
     if method not in _METHODS:
         raise ValueError(f"method: expected zf, mmse, mmse_unbiased, matched or mrc, got {method!r}")
@@ -40,6 +40,8 @@ def equalize_matrix(received: Received, method: Method = "zf") -> Equalized:
         w = _zero_forcing(wide, torch.finfo(h.dtype).eps)
     elif method in ("mmse", "mmse_unbiased"):
         w = _left_inverse(wide, n0)
+        if not torch.compiler.is_compiling() and bool((n0 == 0).any()) and not bool(w.isfinite().all()):
+            raise ValueError(f"received.h: expected matrices of full column rank for {method} without noise, got a singular one")
     else:
         w = wide.mH
     g = product(w, wide)
@@ -89,7 +91,6 @@ def _zero_forcing(h: Tensor, eps: float) -> Tensor:
         if not bool((condition < 0.25 / eps).all()):  # NaN too
             raise ValueError("received.h: expected matrices of full column rank for zf, got a singular one")
     return w
-
 
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:
