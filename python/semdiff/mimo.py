@@ -41,7 +41,7 @@ class MIMO(Channel):
     nt snr / sum_j s_j^-2, and all are silent if H is rank-deficient.
     correlation: c gives receive (and transmit) antennas i, j the correlation c^|i-j|: H = R_r^(1/2) W R_t^(1/2) (the Kronecker model with
     exponential correlation, Loyka 2001). A pair is (transmitter's, receiver's).
-    coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses.
+    coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses, or for the frame where that is shorter.
 
     TypeError or ValueError for other arguments.
     """
