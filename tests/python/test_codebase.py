@@ -29,7 +29,7 @@ ALLOWED = {
     "schedule": {"_ops", "arguments"},
     "channel": {"_ops", "products", "rng"},
     "equalizer": {"_ops", "channel", "matrix_equalizer"},
-    "fading": {"_ops", "rng", "products", "channel", "equalizer"},
+    "fading": {"_ops", "arguments", "rng", "products", "channel", "equalizer"},
     "mimo": {"_ops", "arguments", "products", "rng", "channel"},
     "matrix_equalizer": {"products", "channel"},
     "impairments": {"_ops", "arguments", "products", "rng", "channel"},

@@ -232,6 +232,12 @@ def test_receive_refuses(heard: Path, model: Path, changes: dict[str, Any], word
     assert not Path("received.png").exists()
 
 
+def test_impair_refuses_a_rate_that_is_no_number(heard: Path) -> None:
+    for rate in ("fast", [1]):
+        message = refused("impair", alter(heard, core_sample_rate=rate), "-o", "again.sigmf-meta")
+        assert "rx.sigmf-meta: core:sample_rate: expected a number, got" in message
+
+
 def test_receive_refuses_another_rate_and_a_cut_recording(heard: Path, model: Path) -> None:
     frame = json.loads(heard.read_text())["global"]["semdiff:frame"]
     assert "semdiff:frame: payload: expected one of [32, 64]" in refused(

@@ -91,7 +91,7 @@ class SionnaOFDM(Channel):
         padded = torch.nn.functional.pad(data, (0, grid.resources.num_data_symbols - s.shape[1]))
         sent = grid.map(padded[:, None, None])
         clean = grid.apply(sent, h)
-        y = AWGN()(clean.flatten(1), -10 * torch.log10(n0.cpu()), noise).y.reshape(clean.shape)
+        y = AWGN()(clean.flatten(1), snr_db, noise).y.reshape(clean.shape)
         no = n0.cpu().float()[:, None, None]
         h_hat, error = grid.estimate(y, no) if self.csi == "ls" else (h, torch.zeros(1))
         x, no_eff = (out[:, 0, 0, : s.shape[1]] for out in grid.equalize(y, h_hat, error, no))
