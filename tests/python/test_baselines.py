@@ -235,6 +235,16 @@ def test_capacity_over_fading_is_that_of_the_gains():
         assert torch.equal(out.images[i], read(write(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
 
+@pytest.mark.parametrize("uses", [130, 131])  # with 131 the last use of the two antennas is half empty
+def test_digital_over_several_antennas(uses):
+    images, channel = sample_images()[:2], semdiff.MIMO(2, 4)
+    out = Digital("jpeg").transmit(images, 20.0, cbr=uses / 784, channel=channel, key=KEY)
+    assert out.ledger.payload == channel.uses(uses).payload == 65 + uses % 2
+    still = Digital("jpeg").transmit(images, 20.0, cbr=uses / 784, key=KEY)
+    assert torch.equal(out.images, still.images)  # four receivers hear two streams better than one hears one
+    assert (out.snr_db - 20 - 10 * math.log10(2)).abs().max() < 4
+
+
 def test_digital_over_fading_loses_what_fades():
     images, h = sample_images()[:2], torch.tensor([[1j], [0.1 + 0j]])
     out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
