@@ -56,3 +56,12 @@ def to_count(value: Any, name: str, least: int | None = None) -> int:
     if least is not None and count < least:
         raise ValueError(f"{name}: expected at least {least}, got {count}")
     return count
+
+
+def to_coherence(value: Any, unit: str, names: tuple[str, ...] = ("block", "fast")) -> str | int:
+    """For how long one draw of a channel lasts: one of `names`, or a number of `unit`, at least 1. TypeError or ValueError otherwise."""
+    if not isinstance(value, str):
+        return to_count(value, "coherence", 1)
+    if value not in names:
+        raise ValueError(f"coherence: expected {', '.join(names)} or a number of {unit}, got {value!r}")
+    return value

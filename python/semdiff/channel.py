@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff._ops import ops
+from semdiff.products import product, times
 from semdiff.rng import KeyLike, key_tensor
 
 
@@ -97,12 +98,11 @@ def measured_snr_db(s: Tensor, y: Tensor) -> Tensor:
 def without_noise(s: Tensor, h: Tensor) -> Tensor:
     """h s: what s (B, n) is received as where there is no noise. h: a gain that broadcasts to s, or matrices (B, uses, nr, nt), which send
     symbol k from antenna k mod nt: then (B, uses, nr)."""
-    if h.dim() == s.dim():
-        return h * s
+    if h.dim() <= s.dim():
+        return times(h, s)
     antennas = h.shape[-1]
     streams = F.pad(s, (0, -s.shape[1] % antennas)).unflatten(1, (-1, antennas))
-    heard: Tensor = (h @ streams.unsqueeze(-1)).squeeze(-1)
-    return heard
+    return product(h, streams.unsqueeze(-1)).squeeze(-1)
 
 
 def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
@@ -118,7 +118,9 @@ def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
             raise ValueError(f"snr_db: expected shape () or ({batch},), got {tuple(snr_db.shape)}")
         if not torch.compiler.is_compiling() and not bool((snr_db.abs() <= 3000).all()):
             raise ValueError(f"snr_db: expected finite numbers, within +-3000, got {snr_db.tolist()}")
-        return (10.0 ** (snr_db.to(s.device, torch.float64) * -0.1)).expand(batch)
+        exponent = snr_db.to(s.device, torch.float64) * -0.1
+        # torch's power rounds differently in a vector unit and beside it; over a stride it is the scalar one, whatever the place.
+        return (10.0 ** torch.stack([exponent, exponent], -1)[..., 0]).expand(batch)
     try:
         value = float(snr_db) if not isinstance(snr_db, (str, bool)) else None
     except (TypeError, ValueError):

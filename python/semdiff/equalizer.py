@@ -13,17 +13,13 @@ SNR, P / N0, in a symbol: they differ in scale, and so in their error before a g
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
 from semdiff.channel import Equalized, Received
-from semdiff.matrix_equalizer import equalize_matrix
-
-EqualizerMethod = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
-METHODS = ("zf", "mmse", "mmse_unbiased", "matched", "mrc")
+from semdiff.matrix_equalizer import EqualizerMethod as EqualizerMethod
+from semdiff.matrix_equalizer import check_method, equalize_matrix
 
 
 def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
@@ -51,8 +47,7 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
 
 def kernel_name(method: str) -> str:
     """The operators' name of a method."""
-    if method not in METHODS:
-        raise ValueError(f"method: expected {', '.join(METHODS[:-1])} or {METHODS[-1]}, got {method!r}")
+    check_method(method)
     return "zf" if method == "mrc" else method
 
 

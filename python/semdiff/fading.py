@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import to_coherence
 from semdiff.channel import Channel, Equalized, Received, check_symbols, noise_variance
 from semdiff.equalizer import EqualizerMethod, kernel_name
 from semdiff.products import times
@@ -30,13 +31,7 @@ class _Fading(Channel):
 
     def __init__(self, los: float, scatter: float, coherence: Coherence) -> None:
         super().__init__()
-        if isinstance(coherence, bool) or not isinstance(coherence, (int, str)):
-            raise TypeError(f"coherence: expected block, fast or an integer, got {type(coherence).__name__}")
-        if isinstance(coherence, str) and coherence not in ("block", "fast"):
-            raise ValueError(f"coherence: expected block, fast or an integer, got {coherence!r}")
-        if isinstance(coherence, int) and coherence < 1:
-            raise ValueError(f"coherence: expected at least 1 symbol, got {coherence}")
-        self.coherence = coherence
+        self.coherence = to_coherence(coherence, "symbols")
         self.los, self.scatter = los, scatter
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:

@@ -91,7 +91,7 @@ def match(
         if checked and not bool(((estimate >= 0 if elements else estimate > 0) & estimate.isfinite()).all()):
             raise ValueError(f"gain: expected finite positive numbers, got {_some(estimate)}")
         # By hand where the gain is 0: neither 0 / 0 nor a division by it.
-        variance = torch.where(estimate > 0, (variance / estimate.square()).clamp_max(_USELESS), _USELESS)
+        variance = torch.where(estimate > 0, (variance / estimate.square()).clamp_max(1e300), _USELESS)
         estimate = torch.where(estimate > 0, estimate, torch.inf)
     if elements and mode == "paper":
         raise ValueError("noise_var: expected shape () or (B,) in paper mode, got one for each element")

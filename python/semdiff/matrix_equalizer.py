@@ -7,7 +7,7 @@ leave counts as noise. (Tse and Viswanath, "Fundamentals of wireless communicati
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -15,11 +15,16 @@ from torch import Tensor
 from semdiff.channel import Equalized, Received
 from semdiff.products import power, product, times
 
-Method = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
-_METHODS = ("zf", "mmse", "mmse_unbiased", "matched", "mrc")
+EqualizerMethod: TypeAlias = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
+METHODS: tuple[str, ...] = get_args(EqualizerMethod)
 
 
-def equalize_matrix(received: Received, method: Method = "zf") -> Equalized:
+def check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method: expected {', '.join(METHODS[:-1])} or {METHODS[-1]}, got {method!r}")
+
+
+def equalize_matrix(received: Received, method: EqualizerMethod = "zf") -> Equalized:
     """Separates the streams of y (B, uses, nr) with h (B, uses or 1, nr, nt): x (B, uses * nt) in the order in which the symbols went out.
 
     noise_var (one number a use, the same for all antennas) is N0; `noise_var` and `gain` of the result are float64, (B, uses * nt).
@@ -30,16 +35,17 @@ def equalize_matrix(received: Received, method: Method = "zf") -> Equalized:
     matched: W = H^H, gain_i = ||h_i||^2.   mrc: matched divided by its gain; for one stream it is maximum-ratio combining, N0 / ||h||^2.
 
     TypeError unless y and h are complex. ValueError for another method or shape, for zf unless H has full column rank (nr >= nt) to
-    rounding, and for mmse_unbiased and mrc where a stream is not heard at all.
+    rounding, for mmse if H has not and N0 is 0 (there is no inverse), and for mmse_unbiased and mrc where a stream is not heard at all.
     """
-    if method not in _METHODS:
-        raise ValueError(f"method: expected zf, mmse, mmse_unbiased, matched or mrc, got {method!r}")
+    check_method(method)
     y, h, n0 = _checked(received)
     wide = h.to(torch.complex128)
     if method == "zf":
         w = _zero_forcing(wide, torch.finfo(h.dtype).eps)
     elif method in ("mmse", "mmse_unbiased"):
         w = _left_inverse(wide, n0)
+        if not torch.compiler.is_compiling() and bool((n0 == 0).any()) and not bool(w.isfinite().all()):
+            raise ValueError(f"received.h: expected matrices of full column rank for {method} without noise, got a singular one")
     else:
         w = wide.mH
     g = product(w, wide)
@@ -89,7 +95,6 @@ def _zero_forcing(h: Tensor, eps: float) -> Tensor:
         if not bool((condition < 0.25 / eps).all()):  # NaN too
             raise ValueError("received.h: expected matrices of full column rank for zf, got a singular one")
     return w
-
 
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:

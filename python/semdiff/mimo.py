@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import to_count
+from semdiff.arguments import to_coherence, to_count
 from semdiff.channel import Channel, Received, Uses, check_symbols, noise_variance
 from semdiff.products import product
 from semdiff.rng import KeyLike, key_tensor, normal
@@ -41,7 +41,7 @@ class MIMO(Channel):
     nt snr / sum_j s_j^-2, and all are silent if H is rank-deficient.
     correlation: c gives receive (and transmit) antennas i, j the correlation c^|i-j|: H = R_r^(1/2) W R_t^(1/2) (the Kronecker model with
     exponential correlation, Loyka 2001). A pair is (transmitter's, receiver's).
-    coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses.
+    coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses, or for the frame where that is shorter.
 
     TypeError or ValueError for other arguments.
     """
@@ -60,13 +60,7 @@ class MIMO(Channel):
             raise ValueError(f"precoding: expected None, equal, waterfilling or equalizing, got {precoding!r}")
         self.precoding = precoding
         self.correlation = _pair(correlation)
-        self.coherence: Literal["block", "fast"] | int
-        if isinstance(coherence, str):
-            if coherence not in ("block", "fast"):
-                raise ValueError(f"coherence: expected block, fast or a number of uses, got {coherence!r}")
-            self.coherence = coherence
-        else:
-            self.coherence = to_count(coherence, "coherence", 1)
+        self.coherence = to_coherence(coherence, "uses")
 
     @property
     def streams(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semdiff._ops import ops
-from semdiff.arguments import to_count, to_finite
+from semdiff.arguments import to_coherence, to_count, to_finite
 from semdiff.channel import Channel, Received, Uses, noise_variance
 from semdiff.impairments import bussgang, check_frame, clip
 from semdiff.products import power, times
@@ -83,9 +83,7 @@ class Multipath(Channel):
                 f"cyclic_prefix: expected at least taps - 1 = {len(self.powers) - 1} and at most subcarriers = {self.subcarriers}, "
                 f"got {self.cyclic_prefix}"
             )
-        if isinstance(coherence, str) and coherence != "block":
-            raise ValueError(f"coherence: expected block or a number of OFDM symbols, got {coherence!r}")
-        self.coherence: str | int = coherence if isinstance(coherence, str) else to_count(coherence, "coherence", 1)
+        self.coherence = to_coherence(coherence, "OFDM symbols", ("block",))
         self.papr_db = None if papr_db is None else to_finite(papr_db, "papr_db")
 
     def uses(self, symbols: int) -> Uses:

@@ -227,22 +227,10 @@ def test_capacity_bounds_digital_and_counts_the_same_uses():
     assert torch.equal(bound.images[0], read(write(images[0], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
 
-class Fading(semdiff.channel.Channel):
-    """Gains that the test chooses, (B, uses) or (B, 1)."""
-
-    def __init__(self, h):
-        super().__init__()
-        self.h = h
-
-    def forward(self, s, snr_db, key=None):
-        y, _, noise_var = semdiff.AWGN()(self.h * s, snr_db, key)
-        return semdiff.channel.Received(y, self.h, noise_var)
-
-
 def test_capacity_over_fading_is_that_of_the_gains():
     images, h = sample_images()[:2], torch.tensor([[2 + 0j], [0.5j]]).repeat(1, 131)
     h[:, ::2] *= 0.3
-    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=Fading(h), key=KEY)
+    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
     for i, bits in enumerate(capacity_bits(131, 14.0, h).int().tolist()):
         assert torch.equal(out.images[i], read(write(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
@@ -260,9 +248,19 @@ def test_capacity_and_digital_meet_the_same_fades():
     assert torch.equal(*gains)
 
 
+@pytest.mark.parametrize("uses", [130, 131])  # with 131 the last use of the two antennas is half empty
+def test_digital_over_several_antennas(uses):
+    images, channel = sample_images()[:2], semdiff.MIMO(2, 4)
+    out = Digital("jpeg").transmit(images, 20.0, cbr=uses / 784, channel=channel, key=KEY)
+    assert out.ledger.payload == channel.uses(uses).payload == 65 + uses % 2
+    still = Digital("jpeg").transmit(images, 20.0, cbr=uses / 784, key=KEY)
+    assert torch.equal(out.images, still.images)  # four receivers hear two streams better than one hears one
+    assert (out.snr_db - 20 - 10 * math.log10(2)).abs().max() < 4
+
+
 def test_digital_over_fading_loses_what_fades():
     images, h = sample_images()[:2], torch.tensor([[1j], [0.1 + 0j]])
-    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=Fading(h), key=KEY)
+    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
     still = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, key=KEY)
     assert torch.equal(out.images[0], still.images[0])
     assert bool((out.images[1] == 0.5).all())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from semdiff import AWGN, Key, equalize, measured_snr_db, normal, normalize_power, pack, unpack
+from semdiff.channel import noise_variance, without_noise
 
 USES = 8192
 
@@ -115,3 +116,22 @@ def test_compiles_whole() -> None:
 
     z = normal((2, 10), Key(1))
     assert torch.equal(torch.compile(link, fullgraph=True, backend="aot_eager")(z, Key(2).tensor), link(z, Key(2).tensor))
+
+
+def test_a_samples_noise_variance_is_the_numbers_whatever_its_place() -> None:
+    snr_db = torch.linspace(-20, 40, 1001, dtype=torch.float64)
+    s = torch.zeros(1001, 1, dtype=torch.complex64)
+    whole = noise_variance(snr_db, s)
+    assert whole.tolist() == [float(noise_variance(value, s[:1])) for value in snr_db.tolist()]
+    for batch in (1, 3, 10):
+        assert torch.equal(noise_variance(snr_db[:batch], s[:batch]), whole[:batch])
+
+
+def test_the_signal_part_has_any_gains_shape() -> None:
+    """Gains of no batch, of each sample and symbol, and matrices, which send from each antenna in turn."""
+    s = pack(normal((2, 6), Key(1), torch.float64))
+    for h in (torch.tensor(0.5j), torch.tensor([1, 2j, 0.5]), torch.tensor([[2.0], [1j]]), s):
+        torch.testing.assert_close(without_noise(s, h.to(s)), h.to(s) * s)
+    h = pack(normal((2, 24), Key(2), torch.float64)).reshape(2, 2, 3, 2)  # two uses, three receivers, two senders
+    padded = torch.cat([s, torch.zeros(2, 1)], 1).reshape(2, 2, 2)
+    torch.testing.assert_close(without_noise(s, h), torch.einsum("bkij,bkj->bki", h, padded))

@@ -152,7 +152,8 @@ def test_transmit(model: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["snr_db"] == 3
     assert report["evaluations"] == 3
-    assert report["channel_uses"] == {"payload": 64, "side_information": 0, "total": 64}
+    others = dict.fromkeys(("side_information", "pilots", "preamble", "cyclic_prefix"), 0)
+    assert report["channel_uses"] == {"payload": 64, **others, "total": 64}
     assert [Path(i["output"]).name for i in report["images"]] == ["shirt.png", "grey.png"]
     for i in report["images"]:
         with Image.open(i["output"]) as picture:
@@ -174,6 +175,40 @@ def test_transmit_is_the_links(model: Path, tmp_path: Path) -> None:
     with Image.open("0/shirt.png") as picture:
         assert np.array_equal(np.array(picture), (expected[0, 0] * 255).round().to(torch.uint8).numpy())
     assert Path("0/shirt.png").read_bytes() != Path("1/shirt.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "payload", "prefix"),
+    [
+        ("awgn", semdiff.AWGN(), 64, 0),
+        ("rayleigh", semdiff.Rayleigh(), 64, 0),
+        ("rayleigh-fast", semdiff.Rayleigh("fast"), 64, 0),
+        ("rician:6", semdiff.Rician(6.0), 64, 0),
+        ("rician-fast:-2.5", semdiff.Rician(-2.5, "fast"), 64, 0),
+        ("multipath", semdiff.Multipath(), 64, 16),
+        ("mimo:2x3", semdiff.MIMO(2, 3), 32, 0),
+        ("mimo:2x2:waterfilling", semdiff.MIMO(2, 2, "waterfilling"), 32, 0),
+    ],
+)
+def test_transmit_over_a_named_channel(model: Path, tmp_path: Path, name: str, channel: semdiff.Channel, payload: int, prefix: int) -> None:
+    shirt = write_shirt(tmp_path / "shirt.png")
+    done = call("transmit", shirt, "--model", model, "--channel", name, "--snr", "8", "--steps", "1", "--realism", "0", "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["channel"] == name
+    uses = report["channel_uses"]
+    assert (uses["payload"], uses["cyclic_prefix"], uses["pilots"], uses["total"]) == (payload, prefix, 0, payload + prefix)
+    assert report["cbr"] == (payload + prefix) / 784
+    link = semdiff.link.SemanticLink.from_pretrained(model)
+    expected = link.transmit(load_grey(shirt, 28, 28)[None], 8.0, channel=channel, steps=1, realism=0.0, key=semdiff.Key(0).fold_in(0))
+    assert report["images"][0]["measured_snr_db"] == pytest.approx(float(expected.snr_db))
+
+
+@pytest.mark.parametrize("name", ["cable", "", "awgn:3", "rician", "rician:loud", "rician:nan", "mimo:2", "mimo:0x2", "mimo:2x2:svd"])
+def test_other_channels_are_refused(model: Path, tmp_path: Path, name: str) -> None:
+    message = refused("transmit", write_shirt(tmp_path / "shirt.png"), "--model", model, "--channel", name)
+    known = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
+    assert f"--channel: expected one of {known}, got {name!r}" in message
 
 
 def test_transmit_table(model: Path, tmp_path: Path) -> None:

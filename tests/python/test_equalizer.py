@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from semdiff import AWGN, Equalized, Key, NoiseSchedule, Received, equalize, normal, pack
-from semdiff.equalizer import METHODS, EqualizerMethod, rayleigh_mmse_gain
+from semdiff.equalizer import EqualizerMethod, rayleigh_mmse_gain
+from semdiff.matrix_equalizer import METHODS
 
 # Theory: E gain, SNR after undoing it in dB, and the first step of the schedule at least as noisy, for fast Rayleigh fading and MMSE.
 FAST_RAYLEIGH_MMSE = [

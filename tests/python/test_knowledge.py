@@ -17,7 +17,7 @@ from semdiff import (
     Mistaken,
     Multipath,
     Pilots,
-    Received,
+    Rayleigh,
     Uses,
     equalize,
     estimate_noise_var,
@@ -25,31 +25,8 @@ from semdiff import (
     normalize_power,
     pack,
 )
-from semdiff.channel import check_symbols, noise_variance
-from semdiff.impairments import times
-from semdiff.rng import key_tensor
 
 SNRS = [0.0, 5.0, 10.0, 20.0]
-
-
-class Fading(Channel):
-    """y = h s + n in plain torch: h ~ CN(0, 1) for a sample, or for each `coherence` symbols."""
-
-    def __init__(self, coherence: int | str = "block") -> None:
-        super().__init__()
-        self.coherence = coherence
-
-    def forward(self, s: torch.Tensor, snr_db: float | torch.Tensor, key: Any = None) -> Received:
-        check_symbols(s)
-        batch, uses = s.shape
-        length = uses if self.coherence == "block" else int(self.coherence)
-        h_key, n_key = Key.from_tensor(key_tensor(key)).split()
-        real = s.real.dtype
-        gains = torch.view_as_complex(normal((batch, -(-uses // length), 2), h_key, real)) * 0.5**0.5
-        h = gains if self.coherence == "block" else gains.repeat_interleave(length, 1)[:, :uses]
-        n0 = noise_variance(snr_db, s)[:, None]
-        n = torch.view_as_complex(normal((batch, uses, 2), n_key, real)) * 0.5**0.5
-        return Received(times(h, s) + n0.sqrt().to(real) * n, h, n0)
 
 
 def gaussian(batch: int, uses: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -70,7 +47,7 @@ def true_gain(channel: Pilots, s: torch.Tensor, snr_db: float, key: Key) -> torc
 def test_the_estimate_of_a_gain_is_its_closed_form(snr_db: float, method: Any, count: int) -> None:
     batch, n0 = 40_000, 10 ** (-snr_db / 10)
     s = gaussian(batch, 8)
-    channel = Pilots(Fading(), count, method)
+    channel = Pilots(Rayleigh(), count, method)
     y, h, noise_var = received = channel(s, snr_db, Key(2))
     assert y.shape == s.shape
     assert h.shape == noise_var.shape == (batch, 1)
@@ -124,7 +101,7 @@ def test_lmmse_is_the_matrix_formula() -> None:
 def test_pilots_between_the_symbols_follow_the_channel(snr_db: float) -> None:
     n0 = 10 ** (-snr_db / 10)
     s = gaussian(8000, 23)
-    channel = Pilots(Fading(coherence=12), 2, "ls", every=10)
+    channel = Pilots(Rayleigh(coherence=12), 2, "ls", every=10)
     y, h, noise_var = channel(s, snr_db, Key(4))
     assert channel.uses(23) == Uses(23, pilots=6)
     frame_h = true_gain(channel, s, snr_db, Key(4))
@@ -149,15 +126,15 @@ def test_pilots_through_a_clipping_transmitter(method: Any) -> None:
 @pytest.mark.parametrize("snr_db", SNRS)
 def test_a_mistaken_receiver(snr_db: float) -> None:
     s = gaussian(20_000, 2)
-    told = Mistaken(Fading(), error_var=0.05, snr_offset_db=3.0)(s, snr_db, Key(6))
-    true = Fading()(s, snr_db, Key(6).split()[0])
+    told = Mistaken(Rayleigh(), error_var=0.05, snr_offset_db=3.0)(s, snr_db, Key(6))
+    true = Rayleigh()(s, snr_db, Key(6).split()[0])
     assert torch.equal(told.y, true.y)
     e = told.h - true.h
     assert float(e.abs().square().mean()) == pytest.approx(0.05, rel=0.02)
     assert float(e.real.square().mean()) == pytest.approx(0.025, rel=0.03)
     assert abs(complex((e * true.h.conj()).mean())) < 4 * math.sqrt(0.05 / 20_000)
     assert torch.allclose(told.noise_var, true.noise_var * 10**-0.3)  # an SNR that is 3 dB too high
-    exact = Mistaken(Fading(), snr_offset_db=-3.0)(s, snr_db, Key(6))
+    exact = Mistaken(Rayleigh(), snr_offset_db=-3.0)(s, snr_db, Key(6))
     assert torch.equal(exact.h, true.h)
     assert torch.allclose(exact.noise_var, true.noise_var * 10**0.3)
 
@@ -166,7 +143,7 @@ def test_a_mistaken_receiver(snr_db: float) -> None:
 def test_the_blind_estimate_and_its_deviation(snr_db: float, uses: int) -> None:
     n0, batch = 10 ** (-snr_db / 10), 3000
     # At 20 dB the floor would cut the estimates of strong gains.
-    for name, channel in (("awgn", AWGN()), ("block", Fading()))[: 1 if snr_db == 20 else 2]:
+    for name, channel in (("awgn", AWGN()), ("block", Rayleigh()))[: 1 if snr_db == 20 else 2]:
         s = gaussian(batch, uses, dtype=torch.float32)
         y, h, _ = channel(s, snr_db, Key(7))
         found = estimate_noise_var(y, None if name == "awgn" else h)
@@ -209,13 +186,13 @@ CHANNELS: dict[str, Channel] = {
     "multipath, drawn again": Multipath(coherence=1, papr_db=3.0),
     "multipath, given": Multipath(gains=[1, 0.5j]),
     "impaired": Impaired(AWGN(), phase_noise=0.1, frequency_offset=0.01, papr_db=2.0),
-    "impaired, fading": Impaired(Fading(), phase_noise=0.1, papr_db=2.0),
-    "pilots": Pilots(Fading(), 3, "lmmse"),
-    "pilots between": Pilots(Fading(coherence=5), 1, "ls", every=4),
+    "impaired, fading": Impaired(Rayleigh(), phase_noise=0.1, papr_db=2.0),
+    "pilots": Pilots(Rayleigh(), 3, "lmmse"),
+    "pilots between": Pilots(Rayleigh(coherence=5), 1, "ls", every=4),
     "pilots of ofdm": Pilots(Multipath(), 2, "lmmse"),
     "pilots of ofdm between": Pilots(Multipath(coherence=2, papr_db=4.0), 1, "lmmse", every=1),
     "mistaken": Mistaken(Multipath(), 0.1, 3.0),
-    "blind": Blind(Pilots(Impaired(Fading(), phase_noise=0.01), 2)),
+    "blind": Blind(Pilots(Impaired(Rayleigh(), phase_noise=0.01), 2)),
 }
 
 
@@ -296,10 +273,10 @@ def test_bad_input() -> None:
         (lambda: Pilots(AWGN(), 1.5), TypeError, "count: expected an integer, got float"),  # type: ignore[arg-type]
         (lambda: Pilots(AWGN(), 1, every=0), ValueError, "every: expected at least 1, got 0"),
         (lambda: Pilots(AWGN(), 1, "mmse"), ValueError, "method: expected ls or lmmse, got 'mmse'"),  # type: ignore[arg-type]
-        (lambda: Pilots(Fading("fast"), 1), ValueError, "channel: expected gains that last.*got coherence 'fast'"),
-        (lambda: Pilots(Fading(8), 1), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ None"),
-        (lambda: Pilots(Fading(8), 1, every=8), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ 8"),
-        (lambda: Pilots(Blind(Fading(8)), 1), ValueError, "every: expected count"),
+        (lambda: Pilots(Rayleigh("fast"), 1), ValueError, "channel: expected gains that last.*got coherence 'fast'"),
+        (lambda: Pilots(Rayleigh(8), 1), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ None"),
+        (lambda: Pilots(Rayleigh(8), 1, every=8), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ 8"),
+        (lambda: Pilots(Blind(Rayleigh(8)), 1), ValueError, "every: expected count"),
         (lambda: Pilots(TwoAntennas(), 1), ValueError, "channel: expected scalar gains"),
         (lambda: Pilots(Blind(Impaired(AWGN(), papr_db=3.0)), 1), ValueError, "channel: expected one that does not clip"),
         (lambda: Pilots("awgn", 1), TypeError, "channel: expected a Channel, got str"),  # type: ignore[arg-type]

@@ -287,6 +287,21 @@ def test_bad_symbols_are_named(link, symbols, noise_var, error, words):
         link.receive(symbols, noise_var)
 
 
+@pytest.mark.parametrize(
+    ("h", "error", "words"),
+    [
+        (0.5, TypeError, "h: expected a tensor, got float"),
+        (torch.ones(3), ValueError, r"h: expected shape \(2,\) or one that broadcasts to the symbols' \(2, 64\), got \(3,\)"),
+        (torch.ones(2, 63), ValueError, r"h: expected .*got \(2, 63\)"),
+        (torch.ones(2, 64, 1, 1), ValueError, r"h: expected .*got \(2, 64, 1, 1\)"),
+        (torch.full((2, 1), torch.nan), ValueError, "h: expected finite numbers"),
+    ],
+)
+def test_bad_gains_are_named(link, h, error, words):
+    with pytest.raises(error, match=words):
+        link.receive(torch.ones(2, 64, dtype=torch.complex64), 0.1, h=h)
+
+
 # Damaged files
 
 

@@ -380,3 +380,12 @@ def test_the_study_runs_and_says_what_the_default_rests_on() -> None:
     for path in ("posterior_mean", "dpmpp_2m"):
         assert errors["mmse", "element", path] < errors["mmse", "mean", path] < errors["mmse", "paper", path]
     assert errors["-", "exact", "sample"] == pytest.approx(2, rel=0.25)
+
+
+@pytest.mark.parametrize(("gain", "noise_var"), [(1e-9, 1.0), (1.0, 1e15), (1e3, 1e20), (1e-7, 1e-3)])
+def test_noise_however_strong_is_scaled_to_unit_variance(gain: float, noise_var: float) -> None:
+    noise, each = (torch.full((1, 4), v, dtype=F64) for v in (noise_var, gain))
+    x = torch.tensor([[-1.0, 0.5, 1.0, 2.0]], dtype=F64)
+    state = match(x * noise_var**0.5, noise, SCHEDULE, gain=each)
+    assert bool((state.t == 999).all())
+    torch.testing.assert_close(state.x, x, rtol=1e-6, atol=0)

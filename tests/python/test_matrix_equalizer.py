@@ -217,3 +217,13 @@ BAD: list[tuple[Received, Any, type[Exception], str]] = [
 def test_wrong_arguments_are_named(r: Received, method: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         equalize_matrix(r, method)
+
+
+@pytest.mark.parametrize(("nr", "nt"), [(2, 2), (3, 3), (2, 3)])
+@pytest.mark.parametrize("method", ["mmse", "mmse_unbiased"])
+def test_mmse_needs_noise_or_full_rank(method: Any, nr: int, nt: int) -> None:
+    y, h = torch.ones(1, 2, nr, dtype=torch.complex64), torch.ones(1, 1, nr, nt, dtype=torch.complex64)
+    with pytest.raises(ValueError, match=rf"received\.h: expected matrices of full column rank for {method} without noise"):
+        equalize_matrix(Received(y, h, torch.zeros(1, 1, 1, dtype=torch.float64)), method)
+    got = equalize_matrix(Received(y, h, torch.full((1, 1, 1), 1e-6, dtype=torch.float64)), method)
+    assert all(bool(v.isfinite().all()) for v in got)

@@ -162,14 +162,16 @@ def heard(boot: Path, model: Path) -> Path:
 def test_send_impair_receive(boot: Path, model: Path) -> None:
     sent = json.loads(done("send", boot, "-o", "a/tx.sigmf-meta", "--model", model, "--snr", "15", "--cbr", "0.0408", "--json"))
     assert sent["samples"] == len(read_recording(Path("a/tx.sigmf-meta")).samples) == (2 * 16 + 122 + 32 + 4) * 4
-    assert sent["channel_uses"] == {"payload": 32, "pilots": 4, "preamble": 122}
+    uses = {"payload": 32, "side_information": 1, "pilots": 4, "preamble": 122, "cyclic_prefix": 0, "total": 159}
+    assert sent["channel_uses"] == uses
+    assert sent["cbr"] == pytest.approx(159 / 784)
     done("impair", "a/tx.sigmf-meta", "-o", "rx.sigmf-meta", "--snr", "15", "--delay", "100.25", "--gain", "-30", "--cfo", "0.01")
     options = ["receive", "rx.sigmf-meta", "--model", model, "--steps", "2", "--realism", "0.5"]
     report = json.loads(done(*options, "-o", "b/out.png", "--json"))
     assert report["found"]["start"] == pytest.approx(100.25 + 64, abs=0.2)
     assert report["found"]["cfo"] == pytest.approx(0.01, abs=5e-4)
     assert report["found"]["snr_db"] == pytest.approx(15, abs=2)
-    assert report["channel_uses"] == {"payload": 32, "pilots": 4, "preamble": 122, "side_information": 1, "total": 159}
+    assert report["channel_uses"] == uses
     assert report["cbr"] == pytest.approx(159 / 784)
     assert set(report["declared_bits"]) == {"payload", "frame", "image_shape", "model"}
     assert report["evaluations"] == 3
@@ -228,6 +230,12 @@ def test_a_recorder_that_knows_nothing_of_the_frame(heard: Path, model: Path) ->
 def test_receive_refuses(heard: Path, model: Path, changes: dict[str, Any], words: str) -> None:
     assert words in refused("receive", alter(heard, **changes), "--model", model)
     assert not Path("received.png").exists()
+
+
+def test_impair_refuses_a_rate_that_is_no_number(heard: Path) -> None:
+    for rate in ("fast", [1]):
+        message = refused("impair", alter(heard, core_sample_rate=rate), "-o", "again.sigmf-meta")
+        assert "rx.sigmf-meta: core:sample_rate: expected a number, got" in message
 
 
 def test_receive_refuses_another_rate_and_a_cut_recording(heard: Path, model: Path) -> None:

@@ -12,7 +12,7 @@ from semdiff.baselines.inputs import check_pictures, check_unused, choose_format
 from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
-from semdiff.channel import AWGN, Channel, Received, measured_snr_db
+from semdiff.channel import AWGN, Channel, Received, measured_snr_db, without_noise
 from semdiff.equalizer import equalize
 from semdiff.interop.phy import sionna_phy
 from semdiff.link.inputs import per_sample
@@ -85,13 +85,14 @@ class Digital:
                     pictures[i] = picture
         ledger = Ledger(source_values=values, **channel.uses(uses)._asdict())
         nothing = torch.full((len(schemes),), torch.nan, dtype=torch.float64)
-        snr = measured_snr_db(received.h * symbols, received.y)
+        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
         return Transmission(pictures.to(images), ledger, snr, nothing, 0, time.perf_counter() - begun)
 
 
 def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:
     """One symbol and one noise variance for each that was sent."""
-    x, noise_var, _ = equalize(received, "zf")
+    uses = symbols.shape[1]
+    x, noise_var, _ = (v[:, :uses] for v in equalize(received, "zf"))  # without a MIMO channel's padding
     if x.shape != symbols.shape:
         raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {tuple(x.shape)}")
     return x, noise_var.expand(symbols.shape)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from semdiff.arguments import to_finite
 from semdiff.cli.options import Seed
 from semdiff.recording import read_recording, write_recording
 from semdiff.rng import Key
@@ -32,5 +33,6 @@ def impair(
         raise ValueError(f"--out: expected another file than {recording}, which would be overwritten")
     description = Description.from_metadata(sent.metadata)
     samples = through(sent.samples, description.frame, snr, delay, gain, phase, cfo, key=Key(seed))
-    write_recording(out, samples, float(sent.metadata.get("core:sample_rate", 1e6)), description.to_metadata())
+    rate = to_finite(sent.metadata.get("core:sample_rate", 1e6), f"{recording}: core:sample_rate")
+    write_recording(out, samples, rate, description.to_metadata())
     print(f"{out}: {len(samples)} samples at {snr:g} dB")

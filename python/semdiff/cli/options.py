@@ -4,15 +4,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+
+from semdiff.channel import AWGN, Channel
+from semdiff.fading import Rayleigh, Rician
+from semdiff.mimo import MIMO, Precoding
+from semdiff.multipath import Multipath
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
 
+CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
+
 Cbr = Annotated[
     float | None, typer.Option("--cbr", help="Channel uses for each source value; the model's largest if not given. The demo names it.")
+]
+ChannelName = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        help=f"One of {CHANNELS}. -fast: a gain for each symbol in place of one for a picture; K in dB; multipath: 8 taps, OFDM; "
+        "PRECODING: equal, waterfilling or equalizing, none if not given.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")]
 Model = Annotated[
@@ -28,3 +43,26 @@ def load_link(model: Path | None) -> SemanticLink:
     from semdiff.link import SemanticLink
 
     return SemanticLink.default() if model is None else SemanticLink.from_pretrained(model)
+
+
+def parse_channel(text: str) -> Channel:
+    """The channel of that name. ValueError that lists the names, or tells which argument is out of its range."""
+    name, *values = text.split(":")
+    coherence: Literal["block", "fast"] = "fast" if name.endswith("-fast") else "block"
+    try:
+        match (name, values):
+            case ("awgn", []):
+                return AWGN()
+            case ("rayleigh" | "rayleigh-fast", []):
+                return Rayleigh(coherence)
+            case ("rician" | "rician-fast", [k_db]):
+                return Rician(float(k_db), coherence)
+            case ("multipath", []):
+                return Multipath()
+            case ("mimo", [antennas, *precoding]) if len(precoding) <= 1:
+                nt, nr = map(int, antennas.split("x"))
+                return MIMO(nt, nr, cast(Precoding | None, precoding[0] if precoding else None))
+            case _:
+                raise ValueError("no such channel")
+    except ValueError as error:
+        raise ValueError(f"--channel: expected one of {CHANNELS}, got {text!r} ({error})") from None

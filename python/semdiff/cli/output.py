@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from semdiff.link.transmission import Ledger
 
 
 def print_json(document: Any) -> None:
@@ -24,6 +27,19 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
     return value
+
+
+def channel_uses(ledger: Ledger) -> dict[str, int]:
+    """A ledger for a document: every kind of use, and their sum."""
+    kinds = ("payload", "side_information", "pilots", "preamble", "cyclic_prefix", "total")
+    return {name: getattr(ledger, name) for name in kinds}
+
+
+def uses_line(ledger: Ledger) -> str:
+    """A ledger for people: 64 payload + 8 pilots = 72 (CBR 1/10.9)."""
+    kinds = {"payload": "payload", "pilots": "pilots", "preamble": "preamble", "side_information": "side", "cyclic_prefix": "prefix"}
+    parts = " + ".join(f"{uses} {word}" for name, word in kinds.items() if (uses := getattr(ledger, name)))
+    return f"{parts} = {ledger.total} (CBR {ratio(ledger.cbr)})"
 
 
 def psnr_db(images: Tensor, originals: Tensor) -> Tensor:

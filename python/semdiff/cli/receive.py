@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semdiff.cli.options import Json, Model, Steps, load_link
-from semdiff.cli.output import print_json, ratio
+from semdiff.cli.output import channel_uses, print_json, uses_line
 from semdiff.cli.pictures import require_pillow, save_png, to_picture
 from semdiff.recording import read_metadata, read_recording
 from semdiff.rng import Key
@@ -48,14 +48,13 @@ def receive(
     save_png(to_picture(done.image), out)
     if as_json:
         ledger = done.ledger
-        uses = {name: getattr(ledger, name) for name in ("payload", "pilots", "preamble", "side_information", "total")}
         print_json(
             {
                 "input": str(recording),
                 "output": str(out),
                 "found": asdict(done.synchronization),
                 "cbr": ledger.cbr,
-                "channel_uses": uses,
+                "channel_uses": channel_uses(ledger),
                 "declared_bits": done.declared,
                 "steps": steps,
                 "realism": realism,
@@ -70,7 +69,7 @@ def receive(
 
 
 def _print(done: Reception, out: Path) -> None:
-    found, ledger = done.synchronization, done.ledger
+    found = done.synchronization
     table = Table(title=f"{out}: {done.evaluations} evaluations, {1000 * done.seconds:.1f} ms", show_header=False)
     rows = {
         "start": f"sample {found.start:.2f}",
@@ -78,8 +77,7 @@ def _print(done: Reception, out: Path) -> None:
         "frequency offset": f"{found.cfo:.6f} cycles a symbol",
         "gain, phase": f"{found.gain:.4g}, {found.phase:.3f} rad",
         "correlation": f"{found.correlation:.3f} (noise alone stays below {found.threshold:.3f})",
-        "channel uses": f"{ledger.payload} payload + {ledger.pilots} pilots + {ledger.preamble} preamble + "
-        f"{ledger.side_information} side = {ledger.total} (CBR {ratio(ledger.cbr)})",
+        "channel uses": uses_line(done.ledger),
         "told beside the air": ", ".join(f"{name} {bits} bits" for name, bits in done.declared.items()),
     }
     for name, value in rows.items():

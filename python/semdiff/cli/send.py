@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from semdiff.cli.options import Cbr, Json, Model, load_link
-from semdiff.cli.output import print_json
+from semdiff.cli.output import channel_uses, print_json, uses_line
 from semdiff.cli.pictures import load_grey
 from semdiff.recording import write_recording
 
@@ -41,16 +41,18 @@ def send(
     first, length = spec.guard * spec.samples_per_symbol, spec.symbols * spec.samples_per_symbol
     note = {"core:sample_start": first, "core:sample_count": length, "core:label": "semdiff frame"}
     write_recording(out, samples, rate, description.to_metadata(), [note], f"{spec.payload} symbols of one picture")
+    ledger = description.ledger(len(link.cbrs))
     report = {
         "input": str(image),
         "output": str(out),
         "samples": len(samples),
         "sample_rate": rate,
         "seconds_on_air": len(samples) / rate,
-        "channel_uses": {"payload": spec.payload, "pilots": spec.pilots, "preamble": 2 * spec.preamble},
+        "cbr": ledger.cbr,
+        "channel_uses": channel_uses(ledger),
     }
     if as_json:
         print_json(report)
     else:
-        uses = f"{spec.payload} payload, {spec.pilots} pilots, {2 * spec.preamble} preamble"
-        print(f"{out}: {len(samples)} samples, {1e3 * len(samples) / rate:.2f} ms at {rate:g} samples a second; channel uses: {uses}")
+        length_ms = 1e3 * len(samples) / rate
+        print(f"{out}: {len(samples)} samples, {length_ms:.2f} ms at {rate:g} samples a second; channel uses: {uses_line(ledger)}")

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
-from semdiff.cli.output import print_json, psnr_db, ratio
+from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
+from semdiff.cli.output import channel_uses, print_json, psnr_db, ratio
 from semdiff.cli.pictures import load_grey, save_png, to_picture
 from semdiff.rng import Key
 
@@ -21,7 +21,8 @@ BATCH = 64  # images at a time: many fit into little memory
 
 def transmit(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.", exists=True, dir_okay=False)],
-    snr: Annotated[float, typer.Option("--snr", help="Signal-to-noise ratio of the channel (AWGN), in dB.")] = 10.0,
+    snr: Annotated[float, typer.Option("--snr", help="Average signal-to-noise ratio of the channel, in dB.")] = 10.0,
+    channel: ChannelName = "awgn",
     cbr: Cbr = None,
     steps: Steps = 8,
     realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
@@ -39,6 +40,7 @@ def transmit(
     Colour becomes grey.
     """
     places = _places(images, out)
+    air = parse_channel(channel)
     link = load_link(model)
     channels, height, width = link.image_shape
     if channels != 1:
@@ -47,7 +49,7 @@ def transmit(
     rows: list[dict[str, Any]] = []
     seconds = 0.0
     for i, part in enumerate(originals.split(BATCH)):
-        done = link.transmit(part, snr, cbr, steps=steps, realism=realism, key=Key(seed).fold_in(i))
+        done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=Key(seed).fold_in(i))
         seconds += done.seconds
         quality = psnr_db(done.images, part)
         for n, image in enumerate(done.images):
@@ -59,8 +61,9 @@ def transmit(
             )
     report = {
         "snr_db": snr,
+        "channel": channel,
         "cbr": done.ledger.cbr,
-        "channel_uses": {"payload": done.ledger.payload, "side_information": done.ledger.side_information, "total": done.ledger.total},
+        "channel_uses": channel_uses(done.ledger),
         "steps": steps,
         "realism": realism,
         "seed": seed,
@@ -91,8 +94,8 @@ def _places(images: list[Path], out: Path) -> dict[Path, Path]:
 def _print(report: dict[str, Any]) -> None:
     uses = report["channel_uses"]["total"]
     table = Table(
-        title=f"{report['snr_db']:g} dB, {uses} channel uses an image (CBR {ratio(report['cbr'])}), {report['evaluations']} evaluations, "
-        f"{1000 * report['seconds'] / len(report['images']):.1f} ms an image"
+        title=f"{report['channel']}, {report['snr_db']:g} dB, {uses} channel uses an image (CBR {ratio(report['cbr'])}), "
+        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / len(report['images']):.1f} ms an image"
     )
     table.add_column("received", overflow="fold")
     for name in ("SNR\ndB", "t", "PSNR\ndB"):

@@ -103,7 +103,7 @@ class SionnaOFDM(Channel):
         h = self._frequency_response([fading.fold_in(i) for i in range(s.shape[0])], grid)
         padded = torch.nn.functional.pad(s.to("cpu", torch.complex128), (0, grid.resources.num_data_symbols - s.shape[1]))
         clean = grid.apply(grid.map(padded[:, None, None]), h)
-        y = AWGN()(clean.flatten(1), -10 * torch.log10(n0), noise).y.reshape(clean.shape)
+        y = AWGN()(clean.flatten(1), snr_db, noise).y.reshape(clean.shape)
         no = n0[:, None, None]
         h_hat, error = grid.estimate(y, no) if self.csi == "ls" else (h, torch.zeros(1, dtype=torch.float64))
         x, no_eff = (out[:, 0, 0, : s.shape[1]] for out in grid.equalize(y, h_hat, error, no))

@@ -46,6 +46,19 @@ def check_steps(steps: int, most: int) -> int:
     return steps
 
 
+def check_gains(h: Tensor, symbols: Tensor) -> Tensor:
+    """Gains for symbols (B, uses) as they are multiplied: finite, (B,) as (B, 1), the rest broadcastable. TypeError or ValueError else."""
+    if not isinstance(h, Tensor):
+        raise TypeError(f"h: expected a tensor, got {type(h).__name__}")
+    gains = h[:, None] if h.dim() == 1 else h
+    if gains.dim() > 2 or any(n not in (1, m) for n, m in zip(reversed(gains.shape), reversed(symbols.shape), strict=False)):
+        wanted = f"shape ({symbols.shape[0]},) or one that broadcasts to the symbols' {tuple(symbols.shape)}"
+        raise ValueError(f"h: expected {wanted}, got {tuple(h.shape)}")
+    if not bool(gains.isfinite().all()):
+        raise ValueError("h: expected finite numbers, got NaN or infinity")
+    return gains.to(symbols)
+
+
 def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = False) -> Tensor:
     """A number or a tensor () or (B,) as float64 (B,) on the CPU; finite, and above zero where `positive`."""
     if isinstance(value, Tensor):

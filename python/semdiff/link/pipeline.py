@@ -18,7 +18,7 @@ from torch import Tensor
 from semdiff.channel import AWGN, Channel, Received, measured_snr_db, without_noise
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
-from semdiff.link.inputs import check_images, check_share, check_steps, choose_rate, per_sample
+from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.reception import estimate, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
@@ -145,8 +145,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
                 raise ValueError("noise_var: expected finite numbers above zero")
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
-        gain = torch.ones((batch, 1), dtype=symbols.dtype) if h is None else h.reshape(batch, 1) if h.dim() == 1 else h
-        return self.understand(Received(symbols, gain.to(symbols), per_symbol.to(symbols.device)), channels, key)
+        gain = check_gains(torch.ones(batch) if h is None else h, symbols)
+        return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key)
 
     @torch.no_grad()
     def understand(self, received: Received, channels: int, key: KeyLike = None) -> Heard:

@@ -74,6 +74,17 @@ class Description:
             "model": 4 * len(self.model),
         }
 
+    def ledger(self, rates: int) -> Ledger:
+        """What the frame costs on the air."""
+        c, height, width = self.image_shape
+        return Ledger(
+            payload=self.frame.payload,
+            source_values=c * height * width,
+            side_information=self.declared(rates)["payload"],
+            pilots=self.frame.pilots,
+            preamble=2 * self.frame.preamble,
+        )
+
 
 @dataclass(frozen=True)
 class Reception:
@@ -138,13 +149,5 @@ def receive_samples(
     received, found = synchronize(samples, spec)
     heard = link.hear(received.y, received.noise_var, received.h, base)
     images, t, evaluations = link.imagine(heard, steps, realism, key=base)
-    declared = description.declared(len(offers))
-    c, height, width = link.image_shape
-    ledger = Ledger(
-        payload=spec.payload,
-        source_values=c * height * width,
-        side_information=declared["payload"],
-        pilots=spec.pilots,
-        preamble=2 * spec.preamble,
-    )
+    ledger, declared = description.ledger(len(offers)), description.declared(len(offers))
     return Reception(images[0], ledger, declared, found, float(t[0]), evaluations, time.perf_counter() - begun)

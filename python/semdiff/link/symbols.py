@@ -29,6 +29,7 @@ class Arrived(NamedTuple):
 
 # Beyond e^6 (26 dB) over or under the average an element says nothing, or all there is to say.
 LARGEST_LOG_RATIO = 6.0
+SMALLEST = 1e-30  # in place of a noise variance or a gain of zero
 
 
 def arrive(received: Received, channels: int, shape: tuple[int, int, int]) -> Arrived:
@@ -36,13 +37,15 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int]) -> Ar
 
     With one gain for a whole sample this is exact. With a gain for each symbol the MMSE equaliser's average gain 1 - m is undone and the
     rest counted as noise of variance m / (1 - m) (the second-order match); the map tells which elements are better and worse than that.
+    A symbol whose gain is zero says nothing and is zero; a sample of such symbols has noise of variance 1e30.
     """
     kept = (received.y.shape[0], channels, *shape[1:])
     uses = -(-math.prod(kept[1:]) // 2)
     x, noise_var, gain = (v[:, :uses] if v.shape[1] > 1 else v for v in equalize(received, "mmse"))  # without a MIMO channel's padding
-    average = torch.broadcast_to(gain, (x.shape[0], gain.shape[1])).mean(1, dtype=torch.float64)
-    together = (1 - average) / average
-    ratio = (noise_var / gain.square().clamp_min(1e-30) / together[:, None]).log().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    lost = torch.where(gain > 0, noise_var / gain, 1.0).clamp_min(SMALLEST)  # 1 - gain: of a gain near 1 that has no digits left
+    average = gain.mean(1, dtype=torch.float64).clamp_min(SMALLEST)
+    together = lost.mean(1, dtype=torch.float64) / average
+    ratio = (lost / gain.clamp_min(SMALLEST) / together[:, None]).log().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     features = unpack(x / average.to(x.real.dtype)[:, None], kept)
     noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
     rest = (0, 0, 0, 0, 0, shape[0] - channels)
