@@ -28,14 +28,11 @@ from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
 from semdiff.link.pipeline import Heard
 from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR
+from semdiff.metrics import psnr
 from tests.studies.tables import table, write_csv, write_lines
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 STEPS = 8
-
-
-def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
-    return -10 * (images - originals).square().flatten(1).mean(1).log10()
 
 
 def levelled(received: Received) -> Received:
@@ -75,7 +72,7 @@ def matching(link: SemanticLink, images: Tensor, snr_db: float, key: Key) -> dic
         for name in heard:
             found[name, path] = imagine(link, heard[name], realism, "paper" if name == "paper" else "calibrated", key)
         found["element", path] = by_element(link, heard["map"], realism, key)
-    return {k: psnr_db(v, images) for k, v in found.items()}
+    return {k: psnr(v, images) for k, v in found.items()}
 
 
 # All go through Mistaken, which splits the key: so all meet the same fades.
@@ -117,7 +114,7 @@ def main() -> None:
                 continue
             for snr_db in SNRS_DB:
                 done = link.transmit(images, snr_db, channel=wrap(plain), realism=0.0, key=Key(6))
-                quality = psnr_db(done.images, images)
+                quality = psnr(done.images, images)
                 rows.append(row("knowledge", name, snr_db, what, "posterior mean", quality, done.ledger.total))
         print(name, flush=True)
     write_csv(options.out / "link_fading.csv", rows)
