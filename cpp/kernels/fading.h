@@ -24,8 +24,8 @@ struct Planes {
     const std::int64_t begin = first / 2;
     const auto groups = static_cast<std::int32_t>((first + count + 1) / 2 - begin);
     philox_block(w[0], most, key.seed, key.offset + static_cast<std::uint64_t>(begin), groups);
-    for (std::int32_t i = 0; i < groups; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
-    for (std::int32_t i = 0; i < groups; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
+    box_muller(z[0], z[1], w[0], w[1], groups);
+    box_muller(z[2], z[3], w[2], w[3], groups);
     for (std::int32_t i = 0; i < groups; ++i) {
       re[2 * i] = z[0][i];
       re[2 * i + 1] = z[2][i];
@@ -64,9 +64,8 @@ SEMDIFF_INLINE void for_gains(std::int64_t first, std::int64_t count, const Fadi
   const std::int64_t gains = (model.symbols + model.coherence - 1) / model.coherence;
   for_rows(first, count, model.symbols, [&](std::int64_t begin, std::int64_t end, std::int64_t sample) {
     const std::int64_t start = first - sample * model.symbols;  // where symbol `begin` = 0 lies in its sample
-    for_rows(start + begin, end - begin, model.coherence, [&](std::int64_t from, std::int64_t to, std::int64_t gain) {
-      f(begin + from, begin + to, sample, sample * gains + gain);
-    });
+    for_rows(start + begin, end - begin, model.coherence,
+             [&](std::int64_t from, std::int64_t to, std::int64_t gain) { f(begin + from, begin + to, sample, sample * gains + gain); });
   });
 }
 
@@ -160,9 +159,9 @@ void fading_equalized(Real* __restrict x, Real* __restrict variance, Real* __res
           const Real b = noise[sample], c = n0[sample];
           Real* __restrict v = variance + k.done;
           Real* __restrict g = gain + k.done;
-          const Real *__restrict hr = k.hr, *__restrict hi = k.hi, *__restrict nr = k.nr, *__restrict ni = k.ni;
-          const Real *__restrict sr = k.sr, *__restrict si = k.si;
-          Real *__restrict re = k.re, *__restrict im = k.im;
+          const Real* __restrict hr = k.hr, * __restrict hi = k.hi, * __restrict nr = k.nr, * __restrict ni = k.ni;
+          const Real* __restrict sr = k.sr, * __restrict si = k.si;
+          Real* __restrict re = k.re, * __restrict im = k.im;
           for (std::int64_t i = begin; i < end; ++i) {
             Real yr, yi, w;
             fade(hr[i], hi[i], sr[i], si[i], b, nr[i], ni[i], yr, yi);

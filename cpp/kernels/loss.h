@@ -23,24 +23,23 @@ LossSums upsampler_loss(Real* __restrict grad_mu, Real* __restrict grad_logvar, 
     const double variance = 1.0 - alpha_bar[row];
     const Real a = static_cast<Real>(square_root(alpha_bar[row])), t2 = static_cast<Real>(variance);
     const Real t = static_cast<Real>(square_root(variance)), log_t2 = static_cast<Real>(logarithm(variance));
-    const auto terms = [&](std::int64_t i, Real& g_mu, Real& g_logvar) {
-      const Real e = exponential(clamp(logvar[i], -most, most));
-      const Real inverse = Real(1) / e;
-      const Real d = mu[i] - a * z[i];
-      const Real r = d - t * reconstruction[i];
-      const Real spread = (t2 + d * d) * inverse;
-      reconstruction[i] = r * r;
-      prior[i] = half * (mu[i] * mu[i] + (e - Real(1)) - logvar[i]);
-      match[i] = half * ((logvar[i] - log_t2) + (spread - Real(1)));
-      g_mu = scale * (Real(2) * r + w_prior * mu[i] + w_match * d * inverse);
-      g_logvar = scale * half * (w_prior * (e - Real(1)) + w_match * (Real(1) - spread));
-    };
-    if (grad_mu) {
-      for (std::int64_t i = begin; i < end; ++i) terms(i, grad_mu[i], grad_logvar[i]);
-    } else {
-      Real unused_mu, unused_logvar;
-      for (std::int64_t i = begin; i < end; ++i) terms(i, unused_mu, unused_logvar);
-    }
+    by_packs<Real>(end - begin, [&](auto like, std::int64_t at) {
+      using X = decltype(like);
+      const std::int64_t i = begin + at;
+      const X m = load<X>(mu + i), l = load<X>(logvar + i);
+      const X e = exponential(clamp(l, -most, most));
+      const X inverse = Real(1) / e;
+      const X d = m - a * load<X>(z + i);
+      const X r = d - t * load<X>(reconstruction + i);
+      const X spread = (t2 + d * d) * inverse;
+      store(reconstruction + i, r * r);
+      store(prior + i, half * (m * m + (e - Real(1)) - l));
+      store(match + i, half * ((l - log_t2) + (spread - Real(1))));
+      if (grad_mu) {
+        store(grad_mu + i, scale * (Real(2) * r + w_prior * m + w_match * d * inverse));
+        store(grad_logvar + i, scale * half * (w_prior * (e - Real(1)) + w_match * (Real(1) - spread)));
+      }
+    });
   });
   const auto sum = [count](const Real* v) { return lane_sum(count, [v](std::int64_t i) { return static_cast<double>(v[i]); }); };
   return {sum(reconstruction), sum(prior), sum(match)};

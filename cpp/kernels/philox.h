@@ -30,79 +30,97 @@ SEMDIFF_INLINE PhiloxWords philox(PhiloxWords c, std::uint32_t k0, std::uint32_t
   return c;
 }
 
-// The compiler's own vector code for the 32x32 -> 64-bit products costs 1.7-2.6 times as much as these two instruction sets'
-// even-lane multiply on 64-bit lanes, whose upper halves may hold anything. Integers only, so the words are the same either way.
+// Several counters at once, one struct for each instruction set: the compiler's own vector code for the 32x32 -> 64-bit products costs
+// twice as much. Integers only, so the words are the same either way. set(): `lanes` counters from `counter` on; a counter's low word may
+// not wrap among them.
 #if defined(__AVX512F__)
-struct WideWords {
+// Each word in a 64-bit lane, whose upper half may hold anything: products stay where they are made.
+struct PhiloxVector {
+  using Words = __m512i;
   static constexpr int lanes = 8;
-  __m512i v;
-  static WideWords set(std::uint64_t x) { return {_mm512_set1_epi64(static_cast<long long>(x))}; }
-  static WideWords count(std::uint64_t x) { return {_mm512_add_epi64(set(x).v, _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0))}; }
-  static WideWords multiply(WideWords a, WideWords b) { return {_mm512_mul_epu32(a.v, b.v)}; }
-  static WideWords high(WideWords a) { return {_mm512_srli_epi64(a.v, 32)}; }
-  static WideWords exclusive_or(WideWords a, WideWords b, WideWords c) { return {_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0x96)}; }
-  void store(std::uint32_t* to) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi64_epi32(v)); }
+  Words c0, c1, c2, c3;
+
+  static Words repeat(std::uint32_t x) { return _mm512_set1_epi64(x); }
+  void set(std::uint64_t counter) {
+    c0 = _mm512_add_epi64(_mm512_set1_epi64(static_cast<long long>(counter)), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    c1 = high(c0);
+    c2 = c3 = _mm512_setzero_si512();
+  }
+  static Words high(Words x) { return _mm512_srli_epi64(x, 32); }
+  void round(Words m0, Words m1, Words k0, Words k1) {
+    const Words p0 = _mm512_mul_epu32(m0, c0), p1 = _mm512_mul_epu32(m1, c2);
+    c0 = _mm512_ternarylogic_epi64(high(p1), c1, k0, 0x96);  // exclusive or of three
+    c2 = _mm512_ternarylogic_epi64(high(p0), c3, k1, 0x96);
+    c1 = p1;
+    c3 = p0;
+  }
+  static void put(std::uint32_t* to, Words x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi64_epi32(x)); }
 };
 #elif defined(__AVX2__)
-struct WideWords {
-  static constexpr int lanes = 4;
-  __m256i v;
-  static WideWords set(std::uint64_t x) { return {_mm256_set1_epi64x(static_cast<long long>(x))}; }
-  static WideWords count(std::uint64_t x) { return {_mm256_add_epi64(set(x).v, _mm256_set_epi64x(3, 2, 1, 0))}; }
-  static WideWords multiply(WideWords a, WideWords b) { return {_mm256_mul_epu32(a.v, b.v)}; }
-  static WideWords high(WideWords a) { return {_mm256_srli_epi64(a.v, 32)}; }
-  static WideWords exclusive_or(WideWords a, WideWords b, WideWords c) { return {_mm256_xor_si256(_mm256_xor_si256(a.v, b.v), c.v)}; }
-  void store(std::uint32_t* to) const {
-    const __m256i low_halves = _mm256_permutevar8x32_epi32(v, _mm256_set_epi32(7, 5, 3, 1, 6, 4, 2, 0));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(low_halves));
+// Words side by side: half the registers of 64-bit lanes, of which AVX2 has too few for that.
+struct PhiloxVector {
+  using Words = __m256i;
+  static constexpr int lanes = 8;
+  Words c0, c1, c2, c3;
+
+  static Words repeat(std::uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+  void set(std::uint64_t counter) {
+    c0 = _mm256_add_epi32(repeat(static_cast<std::uint32_t>(counter)), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    c1 = repeat(static_cast<std::uint32_t>(counter >> 32));
+    c2 = c3 = _mm256_setzero_si256();
   }
+  static Words high_product(Words x, Words m) {
+    const Words even = _mm256_mul_epu32(x, m), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), m);
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+  }
+  void round(Words m0, Words m1, Words k0, Words k1) {
+    const Words high0 = high_product(c0, m0), high1 = high_product(c2, m1);
+    const Words low0 = _mm256_mullo_epi32(c0, m0), low1 = _mm256_mullo_epi32(c2, m1);
+    c0 = _mm256_xor_si256(_mm256_xor_si256(high1, c1), k0);
+    c2 = _mm256_xor_si256(_mm256_xor_si256(high0, c3), k1);
+    c1 = low1;
+    c3 = low0;
+  }
+  static void put(std::uint32_t* to, Words x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), x); }
 };
 #endif
 
-// Words of counters [counter, counter + count) into w[0..3][count]. Rows are `stride` apart and may be written up to the next multiple
-// of kPhiloxStep past count.
-constexpr std::int32_t kPhiloxStep = 32;
+// Words of counters [counter, counter + count) into w[0..3][count], on to the next multiple of kPhiloxStep past count. Rows are `stride`
+// apart.
+constexpr std::int32_t kPhiloxStep = 64;
 
 SEMDIFF_INLINE void philox_block(std::uint32_t* __restrict w, std::int64_t stride, std::uint64_t seed, std::uint64_t counter,
                                  std::int32_t count) {
+  count = (count + kPhiloxStep - 1) / kPhiloxStep * kPhiloxStep;
   auto k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+  std::int32_t i = 0;
 #if defined(__AVX2__)
-  using W = WideWords;
-  constexpr int unroll = 4;  // independent chains that hide the multiplier's latency
-  const W m0 = W::set(kPhiloxM0), m1 = W::set(kPhiloxM1);
-  W key0[10], key1[10];
-  for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
-    key0[round] = W::set(k0);
-    key1[round] = W::set(k1);
+  using Vector = PhiloxVector;
+  constexpr int chains = 4;  // independent ones, which hide the multiplier's latency
+  const auto m0 = Vector::repeat(kPhiloxM0), m1 = Vector::repeat(kPhiloxM1);
+  Vector::Words key0[10], key1[10];
+  for (std::uint32_t round = 0; round < 10; ++round) {
+    key0[round] = Vector::repeat(k0 + round * kPhiloxW0);
+    key1[round] = Vector::repeat(k1 + round * kPhiloxW1);
   }
-  for (std::int32_t i = 0; i < count; i += unroll * W::lanes) {
-    W c0[unroll], c1[unroll], c2[unroll], c3[unroll];
-    for (int n = 0; n < unroll; ++n) {
-      c0[n] = W::count(counter + static_cast<std::uint64_t>(i + n * W::lanes));
-      c1[n] = W::high(c0[n]);
-      c2[n] = W::set(0);
-      c3[n] = W::set(0);
-    }
+  const bool wraps = static_cast<std::uint32_t>(counter) > 0xffffffffu - static_cast<std::uint32_t>(count);
+  for (; !wraps && i < count; i += chains * Vector::lanes) {
+    Vector c[chains];
+    for (int n = 0; n < chains; ++n) c[n].set(counter + static_cast<std::uint64_t>(i + n * Vector::lanes));
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
-      for (int n = 0; n < unroll; ++n) {
-        const W p0 = W::multiply(m0, c0[n]), p1 = W::multiply(m1, c2[n]);
-        c0[n] = W::exclusive_or(W::high(p1), c1[n], key0[round]);
-        c2[n] = W::exclusive_or(W::high(p0), c3[n], key1[round]);
-        c1[n] = p1;
-        c3[n] = p0;
-      }
+      for (int n = 0; n < chains; ++n) c[n].round(m0, m1, key0[round], key1[round]);
     }
-    for (int n = 0; n < unroll; ++n) {
-      std::uint32_t* to = w + i + n * W::lanes;
-      c0[n].store(to);
-      c1[n].store(to + stride);
-      c2[n].store(to + 2 * stride);
-      c3[n].store(to + 3 * stride);
+    for (int n = 0; n < chains; ++n) {
+      std::uint32_t* to = w + i + n * Vector::lanes;
+      Vector::put(to, c[n].c0);
+      Vector::put(to + stride, c[n].c1);
+      Vector::put(to + 2 * stride, c[n].c2);
+      Vector::put(to + 3 * stride, c[n].c3);
     }
   }
-#else
-  for (std::int32_t i = 0; i < count; ++i) {
+#endif
+  for (; i < count; ++i) {
     const std::uint64_t c = counter + static_cast<std::uint64_t>(i);
     const PhiloxWords words = philox({static_cast<std::uint32_t>(c), static_cast<std::uint32_t>(c >> 32), 0u, 0u}, k0, k1);
     w[i] = words.w0;
@@ -110,7 +128,6 @@ SEMDIFF_INLINE void philox_block(std::uint32_t* __restrict w, std::int64_t strid
     w[i + 2 * stride] = words.w2;
     w[i + 3 * stride] = words.w3;
   }
-#endif
 }
 
 SEMDIFF_ISA_END

@@ -8,29 +8,42 @@
 
 SEMDIFF_ISA_BEGIN
 
-// Two words to two normals. u1 = (w + 1/2) / 2^32 lies in (0, 1]; its smallest value caps |z| at 6.76.
-template <typename Real>
-SEMDIFF_INLINE void box_muller(std::uint32_t w_radius, std::uint32_t w_angle, Real& z0, Real& z1) {
+// Words to the Box-Muller radius' logarithm. u = (w + 1/2) / 2^32 lies in (0, 1]; its smallest value caps |z| at 6.76.
+template <typename X>
+SEMDIFF_INLINE X log_uniform(Alike<X, std::uint32_t> word) {
+  using Real = ElementOf<X>;
   constexpr Real inv = Real(1.0 / 4294967296.0);
-  const Real u = static_cast<Real>(w_radius) * inv + Real(0.5) * inv;
-  const Real radius = square_root(Real(-2) * logarithm(u));
-  Real s, c;
-  sincos_turn(w_angle, s, c);
-  z0 = radius * c;
-  z1 = radius * s;
+  return logarithm(convert<Real>(word) * inv + Real(0.5) * inv);
 }
 
-// Whole counters [counter, counter + groups) to 4*groups normals, groups <= kBlock/4. Three plain loops, because compilers vectorise
-// each of them whole: integers, then floats, then the interleave that puts lane l of counter c at 4c + l.
+// Pairs of words to pairs of normals, `count` of each, rounded up to whole packs. In three loops: each holds one chain of instructions.
+template <typename Real>
+SEMDIFF_INLINE void box_muller(Real* __restrict z0, Real* __restrict z1, const std::uint32_t* __restrict w_radius,
+                               const std::uint32_t* __restrict w_angle, std::int32_t count) {
+  using X = PackOf<Real>;
+  using Words = Alike<X, std::uint32_t>;
+  for (std::int32_t i = 0; i < count; i += Shape<X>::size) store(z0 + i, log_uniform<X>(load<Words>(w_radius + i)));
+  for (std::int32_t i = 0; i < count; ++i) z0[i] = square_root(Real(-2) * z0[i]);
+  for (std::int32_t i = 0; i < count; i += Shape<X>::size) {
+    X sine, cosine;
+    sincos_turn(load<Words>(w_angle + i), sine, cosine);
+    const X radius = load<X>(z0 + i);
+    store(z0 + i, radius * cosine);
+    store(z1 + i, radius * sine);
+  }
+}
+
+// Whole counters [counter, counter + groups) to 4*groups normals, groups <= kBlock/4: integers, then floats, then the interleave that
+// puts lane l of counter c at 4c + l.
 template <typename Real>
 SEMDIFF_INLINE void normal_groups(Real* __restrict out, std::uint64_t seed, std::uint64_t counter, std::int32_t groups) {
   constexpr std::int32_t most = kBlock / 4;
-  static_assert(most % kPhiloxStep == 0);
+  static_assert(most % kPhiloxStep == 0 && kPhiloxStep % Shape<PackOf<Real>>::size == 0);
   alignas(64) std::uint32_t w[4][most];
   alignas(64) Real z[4][most];
   philox_block(w[0], most, seed, counter, groups);
-  for (std::int32_t i = 0; i < groups; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
-  for (std::int32_t i = 0; i < groups; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
+  box_muller(z[0], z[1], w[0], w[1], groups);
+  box_muller(z[2], z[3], w[2], w[3], groups);
   for (std::int32_t i = 0; i < groups; ++i) {
     out[4 * i] = z[0][i];
     out[4 * i + 1] = z[1][i];

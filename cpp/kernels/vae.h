@@ -16,7 +16,10 @@ void reparameterize(Real* __restrict out, const Real* __restrict mu, const Real*
     const Real* __restrict m = mu + done;
     const Real* __restrict l = logvar + done;
     Real* __restrict o = out + done;
-    for (std::int64_t i = 0; i < size; ++i) o[i] = m[i] + exponential(Real(0.5) * l[i]) * n[i];
+    by_packs<Real>(size, [&](auto like, std::int64_t i) {
+      using X = decltype(like);
+      store(o + i, load<X>(m + i) + exponential(Real(0.5) * load<X>(l + i)) * load<X>(n + i));
+    });
   }
 }
 
@@ -38,11 +41,13 @@ void bounded_draw(Real* __restrict sample, Real* __restrict logvar, const Real* 
     const Real* __restrict m = mean + done;
     Real* __restrict l = logvar + done;
     Real* __restrict o = sample + done;
-    for (std::int64_t i = 0; i < size; ++i) {
+    by_packs<Real>(size, [&](auto like, std::int64_t i) {
+      using X = decltype(like);
       // tanh(y) = 1 - 2 / (e^(2y) + 1)
-      l[i] = bound - Real(2) * bound / (exponential(l[i] * (Real(2) / bound)) + Real(1));
-      o[i] = m[i] + exponential(Real(0.5) * l[i]) * n[i];
-    }
+      const X bounded = bound - Real(2) * bound / (exponential(load<X>(l + i) * (Real(2) / bound)) + Real(1));
+      store(l + i, bounded);
+      store(o + i, load<X>(m + i) + exponential(Real(0.5) * bounded) * load<X>(n + i));
+    });
   }
 }
 

@@ -67,6 +67,17 @@ TEMPLATE_TEST_CASE("equal bits: normal", "", float, double) {
   }
 }
 
+TEMPLATE_TEST_CASE("equal bits: normal, where the counter's low word wraps", "", float, double) {
+  using Real = TestType;
+  for (const std::uint64_t before : {std::uint64_t{1}, std::uint64_t{17}, std::uint64_t{255}, std::uint64_t{256}, std::uint64_t{300}}) {
+    const PhiloxKey late{42, (std::uint64_t{7} << 32) - before};
+    check_equal<Real>(kMost, [&](const Table<Real>& t, std::int64_t n, std::vector<Real>& out) {
+      out = filled<Real>(n);
+      t.normal(out.data(), 0, n, late);
+    });
+  }
+}
+
 TEMPLATE_TEST_CASE("equal bits: diffuse", "", float, double) {
   using Real = TestType;
   const auto x = normals<Real>(kMost, 1), signal = normals<Real>(kMost + 1, 2);

@@ -3,6 +3,7 @@
 #define SEMDIFF_ISA test_of_math
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -29,6 +30,11 @@ long double worst(Real low, Real high, int n, Error error) {
     if (!(e <= most)) most = e;
   }
   return most;
+}
+
+template <typename Real>
+bool same(Real a, Real b) {
+  return std::memcmp(&a, &b, sizeof(Real)) == 0;
 }
 
 }  // namespace
@@ -96,13 +102,44 @@ TEMPLATE_TEST_CASE("sincos_turn: exact quarter turns, error below 1 epsilon else
 }
 
 TEMPLATE_TEST_CASE("box_muller: the smallest and the largest words", "", float, double) {
-  TestType a = 0, b = 0;
-  m::box_muller(0u, 0u, a, b);
-  CHECK(a == Approx(6.764).epsilon(1e-3));
-  CHECK(b == TestType(0));
-  for (const std::uint32_t angle : {0u, 1u, 0x20000000u, 0x7fffffffu, 0xffffffffu}) {
-    m::box_muller(0xffffffffu, angle, a, b);  // u rounds to 1 in float: a radius of zero, not the root of a negative number
-    CHECK(std::abs(a) < TestType(1e-4));
-    CHECK(std::abs(b) < TestType(1e-4));
+  constexpr std::int32_t size = m::Shape<m::PackOf<TestType>>::size;
+  std::uint32_t radius[size] = {0u, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu};
+  std::uint32_t angle[size] = {0u, 0u, 1u, 0x20000000u, 0x7fffffffu, 0xffffffffu};
+  TestType a[size], b[size];
+  m::box_muller(a, b, radius, angle, 6);
+  CHECK(a[0] == Approx(6.764).epsilon(1e-3));
+  CHECK(b[0] == TestType(0));
+  for (int i = 1; i < 6; ++i) {  // u rounds to 1 in float: a radius of zero, not the root of a negative number
+    CHECK(std::abs(a[i]) < TestType(1e-4));
+    CHECK(std::abs(b[i]) < TestType(1e-4));
   }
+}
+
+TEMPLATE_TEST_CASE("packs: the bits of single numbers, ends of the range and NaN included", "", float, double) {
+  using X = m::PackOf<TestType>;
+  using Words = m::Alike<X, std::uint32_t>;
+  constexpr int size = m::Shape<X>::size;
+  constexpr auto infinity = std::numeric_limits<TestType>::infinity();
+  std::uint32_t words[size];
+  TestType x[size], exponential[size], log_uniform[size], sine[size], cosine[size], s, c;
+  for (std::uint32_t round = 0; round < 10000; ++round) {
+    for (int i = 0; i < size; ++i) {
+      words[i] = 2654435769u * (round * std::uint32_t{size} + static_cast<std::uint32_t>(i));
+      x[i] = TestType(200) * (static_cast<TestType>(words[i]) / TestType(4294967296.0) - TestType(0.5));
+    }
+    x[0] = round % 3 == 0 ? infinity : round % 3 == 1 ? -infinity : std::numeric_limits<TestType>::quiet_NaN();
+    m::store(exponential, m::exponential(m::load<X>(x)));
+    m::store(log_uniform, m::log_uniform<X>(m::load<Words>(words)));
+    X packed_sine, packed_cosine;
+    m::sincos_turn(m::load<Words>(words), packed_sine, packed_cosine);
+    m::store(sine, packed_sine);
+    m::store(cosine, packed_cosine);
+    for (int i = 0; i < size; ++i) {
+      m::sincos_turn(words[i], s, c);
+      const bool equal = same(exponential[i], m::exponential(x[i])) && same(log_uniform[i], m::log_uniform<TestType>(words[i])) &&
+                         same(sine[i], s) && same(cosine[i], c);
+      if (!equal) FAIL("at " << x[i] << " and " << words[i]);
+    }
+  }
+  SUCCEED();
 }
