@@ -11,9 +11,9 @@ from torch import Tensor
 
 from semdiff.baselines.inputs import check_pictures, check_unused, choose_formats, choose_uses
 from semdiff.baselines.packet import read, write
-from semdiff.channel import AWGN, Channel, measured_snr_db, normalize_power, pack, without_noise
+from semdiff.channel import AWGN, Channel, normalize_power, pack
 from semdiff.link.inputs import per_sample
-from semdiff.link.transmission import Ledger, Transmission
+from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 
 
@@ -62,7 +62,4 @@ class Capacity:
             picture = read(write(source[i], budget, self.formats), shape, self.formats)
             if picture is not None:
                 pictures[i] = picture
-        ledger = Ledger(source_values=values, **channel.uses(uses)._asdict())
-        nothing = torch.full((batch,), torch.nan, dtype=torch.float64)
-        measured = measured_snr_db(without_noise(symbols, received.h), received.y)
-        return Transmission(pictures.to(images), ledger, measured, nothing, 0, time.perf_counter() - begun)
+        return conclude(pictures.to(images), symbols, received, channel, begun)

@@ -12,11 +12,11 @@ from semdiff.baselines.inputs import check_pictures, check_unused, choose_format
 from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
-from semdiff.channel import AWGN, Channel, Received, measured_snr_db, without_noise
+from semdiff.channel import AWGN, Channel, Received
 from semdiff.equalizer import equalize
 from semdiff.interop.phy import sionna_phy
 from semdiff.link.inputs import per_sample
-from semdiff.link.transmission import Ledger, Transmission
+from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
 
 
@@ -83,10 +83,7 @@ class Digital:
                 picture = read(packet, shape, self.formats) if ok else None
                 if picture is not None:
                     pictures[i] = picture
-        ledger = Ledger(source_values=values, **channel.uses(uses)._asdict())
-        nothing = torch.full((len(schemes),), torch.nan, dtype=torch.float64)
-        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
-        return Transmission(pictures.to(images), ledger, snr, nothing, 0, time.perf_counter() - begun)
+        return conclude(pictures.to(images), symbols, received, channel, begun)
 
 
 def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:

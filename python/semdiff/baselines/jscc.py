@@ -22,11 +22,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.channel import AWGN, Channel, measured_snr_db, without_noise
+from semdiff.channel import AWGN, Channel
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.symbols import arrive, features_to_symbols
-from semdiff.link.transmission import Ledger, Transmission
+from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
 
 Self = TypeVar("Self", bound="DeepJSCC")
@@ -172,10 +172,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         arrived = arrive(received, channels, self.symbol_shape)
         heard_db = (-10 * arrived.noise_var.log10()).float()
         out = self.decode(arrived.features, heard_db, rate, (height, width)).clamp(0, 1)
-        ledger = Ledger(source_values=c * height * width, **channel.uses(symbols.shape[1])._asdict())
-        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
-        nothing = torch.full((images.shape[0],), torch.nan, dtype=torch.float64)
-        return Transmission(out, ledger, snr, nothing, 0, time.perf_counter() - begun)
+        return conclude(out, symbols, received, channel, begun)
 
     # Files
 

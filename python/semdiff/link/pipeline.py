@@ -15,14 +15,14 @@ from diffusers import AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2D
 from safetensors import SafetensorError
 from torch import Tensor
 
-from semdiff.channel import AWGN, Channel, Received, measured_snr_db, without_noise
+from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.reception import estimate, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
-from semdiff.link.transmission import Ledger, Transmission
+from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import MatchMode
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.sampler import Prediction, Solver, posterior_mean, sample
@@ -217,10 +217,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         received = channel(symbols, wanted, base.fold_in(0))
         heard = self.understand(received, self._channels_of(symbols), base)
         pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base)
-        c, height, width = self.image_shape
-        ledger = Ledger(source_values=c * height * width, **channel.uses(symbols.shape[1])._asdict())
-        snr = measured_snr_db(without_noise(symbols, received.h), received.y)
-        return Transmission(pictures, ledger, snr, t, evaluations, time.perf_counter() - begun)
+        return conclude(pictures, symbols, received, channel, begun, t, evaluations)
 
     __call__ = transmit
 

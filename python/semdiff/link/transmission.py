@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from semdiff.channel import Channel, Received, measured_snr_db, without_noise
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,14 @@ class Transmission:
     t: Tensor  # (B,), float64: the time at which denoising began; NaN without diffusion
     evaluations: int  # denoiser evaluations for each image
     seconds: float  # wall-clock time of the whole batch
+
+
+def conclude(
+    pictures: Tensor, symbols: Tensor, received: Received, channel: Channel, begun: float, t: Tensor | None = None, evaluations: int = 0
+) -> Transmission:
+    """Pictures (B, C, H, W), sent as symbols (B, uses) that came back as `received`. begun: what time.perf_counter() said at the start."""
+    ledger = Ledger(source_values=pictures[0].numel(), **channel.uses(symbols.shape[1])._asdict())
+    snr = measured_snr_db(without_noise(symbols, received.h), received.y)
+    if t is None:
+        t = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+    return Transmission(pictures, ledger, snr, t, evaluations, time.perf_counter() - begun)
