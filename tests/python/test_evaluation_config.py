@@ -102,7 +102,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(ValueError, match=r"systems: unknown system 'lnk', did you mean 'link'\? known: adjscc, capacity, deepjscc, "):
+    with pytest.raises(ValueError, match=r"systems: unknown system 'lnk', did you mean 'link'\? known: adjscc, adjscc-lpips, capacity, "):
         sweep(systems=["lnk"], snr_db=0)
     with pytest.raises(ValueError, match=r"channels: unknown channel 'awgm', did you mean 'awgn'\? known: .*awgn"):
         run(None, channels="awgm")

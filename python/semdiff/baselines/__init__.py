@@ -6,7 +6,7 @@ Pictures need the extra semdiff-torch[models], the channel code semdiff-torch[ev
 
 from semdiff.baselines.capacity import Capacity
 from semdiff.baselines.digital import Digital
-from semdiff.baselines.jscc import ADJSCC, DeepJSCC
+from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 
-__all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "capacity_bits", "opta_psnr_db"]
+__all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "PerceptualADJSCC", "capacity_bits", "opta_psnr_db"]

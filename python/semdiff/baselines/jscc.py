@@ -205,3 +205,9 @@ class ADJSCC(DeepJSCC):
 
     attention = True
     weights = "fashion-mnist-adjscc"
+
+
+class PerceptualADJSCC(ADJSCC):
+    """ADJSCC trained on squared error and LPIPS (AlexNet): what a baseline gains by aiming at how pictures look."""
+
+    weights = "fashion-mnist-adjscc-lpips"

@@ -50,6 +50,7 @@ SYSTEMS: dict[str, Entry] = {
     "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
     "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}),
     "adjscc": Entry("semdiff.baselines", "ADJSCC", "models"),
+    "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models"),
     "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models"),
     "digital": Entry("semdiff.baselines", "Digital", "eval"),
     "capacity": Entry("semdiff.baselines", "Capacity", "models"),

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepJSCC and ADJSCC: the layers against their formulas, transmit's promises, files, and a training that learns and resumes."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import semdiff
+from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
+from semdiff.baselines.jscc import GDN, AttentionFeature
+from semdiff.data import sample_images
+from semdiff.metrics import lpips
+from semdiff.training import jscc
+
+KEY = semdiff.Key(5)
+IMAGES = sample_images()
+SMALL = {"width": 16, "outer_width": 8, "depth": 1}
+
+
+def model(kind=ADJSCC, **config):
+    torch.manual_seed(3)
+    return kind(**(SMALL | config)).eval()
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_gdn_is_its_formula(inverse):
+    torch.manual_seed(0)
+    layer, x = GDN(3, inverse), torch.randn(2, 3, 4, 5)
+    with torch.no_grad():
+        layer.gamma.copy_(torch.rand(3, 3))
+        layer.beta.copy_(torch.rand(3) + 0.5)
+    want = torch.empty_like(x)
+    for i in range(3):
+        root = (layer.beta[i] ** 2 + 1e-6 + sum(layer.gamma[i, j] ** 2 * x[:, j] ** 2 for j in range(3))).sqrt()
+        want[:, i] = x[:, i] * root if inverse else x[:, i] / root
+    torch.testing.assert_close(layer(x), want)
+
+
+def test_attention_scales_channels_by_snr():
+    torch.manual_seed(0)
+    layer, x = AttentionFeature(6), torch.randn(1, 6, 3, 3)
+    low, high = (layer(x, torch.tensor([[snr_db / 20, 1.0]])) / x for snr_db in (-5.0, 15.0))
+    for scale in (low, high):
+        torch.testing.assert_close(scale, scale.mean((2, 3), keepdim=True).expand_as(scale))
+        assert ((scale > 0) & (scale < 1)).all()
+    assert not torch.allclose(low, high)
+
+
+def test_deepjscc_is_not_told_the_snr_and_adjscc_is():
+    snr_db, rate = torch.full((10,), 3.0), torch.ones(10)
+    for kind, told in ((DeepJSCC, False), (ADJSCC, True)):
+        net = model(kind)
+        same = torch.equal(net.encode(IMAGES, snr_db, rate), net.encode(IMAGES, snr_db + 10, rate))
+        assert same != told
+
+
+@pytest.mark.parametrize("kind", [DeepJSCC, ADJSCC])
+@pytest.mark.parametrize(("cbr", "uses"), [(1 / 12, 64), (1 / 24, 32)])
+def test_transmit_keeps_its_promises(kind, cbr, uses):
+    net = model(kind)
+    snr_db = torch.linspace(-5, 15, 10)
+    sent = net.transmit(IMAGES, snr_db, cbr, key=KEY)
+    assert sent.images.shape == IMAGES.shape
+    assert ((sent.images >= 0) & (sent.images <= 1)).all()
+    assert (sent.ledger.total, sent.ledger.cbr, sent.evaluations) == (uses, uses / 784, 0)
+    assert sent.t.isnan().all()
+    assert (sent.snr_db - snr_db).abs().max() < 3  # 64 or 32 symbols: 0.8 to 1.1 dB of standard deviation
+    again = net.transmit(IMAGES, snr_db, cbr, key=KEY)
+    assert torch.equal(sent.images, again.images)
+    assert not torch.equal(sent.images, net.transmit(IMAGES, snr_db, cbr, key=semdiff.Key(6)).images)
+
+
+def test_symbols_have_unit_power_whatever_the_rate():
+    class Heard(semdiff.AWGN):
+        def forward(self, s, snr_db, key=None):
+            self.power = s.abs().square().mean(1)
+            return super().forward(s, snr_db, key)
+
+    for cbr in (1 / 12, 1 / 24):
+        channel = Heard()
+        model().transmit(IMAGES, 5.0, cbr, channel, key=KEY)
+        torch.testing.assert_close(channel.power, torch.ones(10))
+
+
+def test_a_clean_channel_is_the_autoencoder():
+    net, rate = model(), torch.ones(10)
+    sent = net.transmit(IMAGES, 90.0, 1 / 12, key=KEY)
+    features = net.encode(IMAGES, torch.full((10,), 90.0), rate)
+    features = features / features.square().mean((1, 2, 3), keepdim=True).sqrt()
+    want = net.decode(features, torch.full((10,), 90.0), rate, (28, 28)).clamp(0, 1)
+    torch.testing.assert_close(sent.images, want, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (1, 29, 35)])
+def test_any_size_comes_back_in_its_size(shape):
+    net = model(image_shape=shape, rates=(2,))
+    images = torch.rand(2, *shape)
+    cbr = next(iter(net.cbrs.values()))
+    assert net.transmit(images, 5.0, cbr, key=KEY).images.shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "name"),
+    [
+        ({"snr_db": float("nan")}, ValueError, "snr_db"),
+        ({"snr_db": torch.zeros(3)}, ValueError, "snr_db"),
+        ({"cbr": 1 / 7}, ValueError, "cbr"),
+        ({"images": torch.rand(2, 1, 20, 20)}, ValueError, "images"),
+        ({"images": torch.zeros(2, 1, 28, 28, dtype=torch.int64)}, TypeError, "images"),
+    ],
+)
+def test_bad_input_is_named(change, error, name):
+    with pytest.raises(error, match=f"^{name}: "):
+        model().transmit(**({"images": IMAGES, "snr_db": 5.0} | change))
+
+
+def test_files_come_back_and_damage_is_seen(tmp_path):
+    net = model()
+    net.save(tmp_path / "net")
+    back = ADJSCC.load(tmp_path / "net")
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), back.state_dict().values(), strict=True))
+    weights = next((tmp_path / "net").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=weights.name):
+        ADJSCC.load(tmp_path / "net")
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        ADJSCC.load(tmp_path / "nothing")
+
+
+def test_the_loss_is_the_squared_error_of_what_arrives():
+    """At a high SNR the stage's loss is that of the autoencoder at both rates: the error of transmit's pictures."""
+    net = model()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jscc, "SNR_DB", (60.0, 60.001))
+        patch.setattr(jscc, "TRANSMITTER_ERROR_DB", 0.0)
+        loss = jscc.JSCCStage(net)(KEY, IMAGES)["loss"]
+    parts = [(IMAGES[:5], 1 / 12), (IMAGES[5:], 1 / 24)]
+    rates, snr_db = (1.0, 0.5), torch.full((5,), 60.0)
+    error = 0.0
+    for (images, cbr), rate in zip(parts, rates, strict=True):
+        features = net.encode(images, snr_db, torch.full((5,), rate))[:, : int(2 * rate)]
+        features = features / features.square().mean((1, 2, 3), keepdim=True).sqrt()
+        features = F.pad(features, (0, 0, 0, 0, 0, 2 - features.shape[1]))
+        error += float((net.decode(features, snr_db, torch.full((5,), rate), (28, 28)) - images).detach().square().mean()) / 2
+        assert abs(net.cbrs[int(2 * rate)] - cbr) < 0.01
+    assert float(loss.detach()) == pytest.approx(error, rel=2e-3)
+
+
+def test_the_perceptual_stage_adds_lpips(lpips_weights):
+    net = model(PerceptualADJSCC)
+    terms = jscc.JSCCStage(net)(KEY, IMAGES)
+    plain = model()
+    plain.load_state_dict(net.state_dict())
+    assert float(terms["mse"].detach()) == float(jscc.JSCCStage(plain)(KEY, IMAGES)["loss"].detach())
+    torch.testing.assert_close(terms["loss"], terms["mse"] + jscc.LPIPS_WEIGHT * terms["lpips"])
+    assert 0 < float(terms["lpips"].detach()) < 2
+    terms["lpips"].backward()
+    assert net.to_image.weight.grad.abs().sum() > 0
+
+
+@pytest.fixture
+def lpips_weights():
+    try:
+        lpips(IMAGES[:1], IMAGES[:1])
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_training_learns_resumes_and_goes_on_with_lpips(tmp_path, monkeypatch, lpips_weights):
+    for kind in (ADJSCC, PerceptualADJSCC):
+        monkeypatch.setitem(jscc.MODELS, kind.weights.removeprefix("fashion-mnist-"), lambda kind=kind: kind(**SMALL))
+    images = IMAGES.repeat(13, 1, 1, 1)
+    folder = jscc.train("adjscc", tmp_path / "a", budget=0.012, images=images, progress=False)  # 64 steps
+    trained = ADJSCC.load(folder)
+    torch.manual_seed(0)
+    fresh = ADJSCC(**SMALL).eval()
+    errors = [float((net.transmit(IMAGES, 10.0, key=KEY).images - IMAGES).square().mean()) for net in (trained, fresh)]
+    assert errors[0] < 0.8 * errors[1]
+    again = jscc.train("adjscc", tmp_path / "a", budget=0.012, images=images, progress=False)  # its checkpoint is finished
+    assert (again / "diffusion_pytorch_model.safetensors").read_bytes() == (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    further = jscc.train("adjscc-lpips", tmp_path / "b", budget=0.01, images=images, start=folder, progress=False)
+    assert not torch.equal(PerceptualADJSCC.load(further).to_image.weight, trained.to_image.weight)
+
+
+def test_training_names_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="name: expected one of adjscc"):
+        jscc.train("ajscc", tmp_path)
+    with pytest.raises(ValueError, match="start: expected None for deepjscc"):
+        jscc.train("deepjscc", tmp_path, images=IMAGES, start=tmp_path)
