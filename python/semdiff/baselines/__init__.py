@@ -6,7 +6,8 @@ Pictures need the extra semdiff-torch[models], the channel code semdiff-torch[ev
 
 from semdiff.baselines.capacity import Capacity
 from semdiff.baselines.digital import Digital
+from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 
-__all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "PerceptualADJSCC", "capacity_bits", "opta_psnr_db"]
+__all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "FFDNet", "FFDNetReceiver", "PerceptualADJSCC", "capacity_bits", "opta_psnr_db"]

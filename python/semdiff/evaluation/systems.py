@@ -52,6 +52,7 @@ SYSTEMS: dict[str, Entry] = {
     "adjscc": Entry("semdiff.baselines", "ADJSCC", "models"),
     "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models"),
     "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models"),
+    "ffdnet": Entry("semdiff.baselines", "FFDNetReceiver", "models"),
     "digital": Entry("semdiff.baselines", "Digital", "eval"),
     "capacity": Entry("semdiff.baselines", "Capacity", "models"),
 }

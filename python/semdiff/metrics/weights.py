@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the pretrained networks of the metrics lie on this machine, and that they are the known ones. Nothing is downloaded.
+"""Where pretrained networks of others, for metrics and baselines, lie on this machine. Nothing is downloaded.
 
 Every file is checked by its sha256 before it is read, so it does not matter which place it comes from.
 """
@@ -73,7 +73,7 @@ def locate(source: Source, place: str | os.PathLike[str] | None = None) -> Path:
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f"{source.name}: this metric's pretrained network is not installed. Get it with\n    {source.command}\n"
+        f"{source.name}: this pretrained network is not installed. Get it with\n    {source.command}\n"
         f"or name a folder that holds the file in ${FOLDER_VARIABLE}."
     )
 
