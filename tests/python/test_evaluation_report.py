@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("PIL")
 pytest.importorskip("scipy")
 
-from semdiff.evaluation import Results, plots, sweep
+from semdiff.evaluation import Results, plots, report, sweep
 from semdiff.evaluation.report import write_report
 from tests.python.evaluation_systems import Dialled, Uncoded, images, lpips, psnr
 
@@ -188,3 +188,16 @@ def test_a_page_without_pictures_or_perception(tmp_path: Path) -> None:
     assert "largest CBR" in text
     with pytest.raises(ValueError, match="results: expected at least one row"):
         write_report(Results(found.header, []), tmp_path / "r.html")
+
+
+def test_metrics_that_were_trained_on_are_marked(results: Results) -> None:
+    """adjscc-lpips was trained on both, digital on neither."""
+    systems = {"dial": {"name": "adjscc-lpips"}, "plain <b>": {"name": "digital"}}
+    rows = [{**r, "lpips_alex": r["lpips"], "lpips_alex_se": r["lpips_se"]} for r in results.rows]
+    known = Results(results.header | {"systems": systems, "metrics": ["psnr", "lpips_alex"]}, rows)
+    tables = re.findall(r"<table>.*?</table>", report._summary(known))
+    assert len(tables) == 2
+    for table in tables:
+        assert re.search(r"<td>dial, posterior mean[^<]* &dagger;</td>", table)
+        assert "<td>plain &lt;b&gt;</td>" in table
+    assert "&dagger;" not in report._summary(results)

@@ -17,6 +17,7 @@ from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.results import Results, Row
+from semdiff.evaluation.systems import minimised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,16 +75,23 @@ def _summary(results: Results) -> str:
     """A table for each channel, bandwidth and metric: receivers down, SNRs across."""
     rows, parts = results.summary(), []
     spread = "95 % confidence interval over the seeds" if len(results.header["seeds"]) > 1 else "1.96 standard errors over the images"
-    parts.append(f"<p>Means over the images; &plusmn; {spread}. The best of each column is bold. All receivers had the same noise.</p>")
+    trained = {
+        metric: {label for label, system in results.header["systems"].items() if metric in minimised(system["name"])}
+        for metric in results.metrics
+    }
+    note = " &dagger;: trained to make this metric good, which then proves less." if any(trained.values()) else ""
+    parts.append(
+        f"<p>Means over the images; &plusmn; {spread}. The best of each column is bold. All receivers had the same noise.{note}</p>"
+    )
     for metric in results.metrics:
         for place in plots.places(rows):
             here = [r for r in rows if (r["channel"], r["cbr"]) == place]
             heading = f"{plots.title(metric)}: {place[0]}, {plots.ratio(place[1])}"
-            parts.append(f"<h3>{escape(heading)}</h3>{_pivot(here, metric)}")
+            parts.append(f"<h3>{escape(heading)}</h3>{_pivot(here, metric, trained[metric])}")
     return "".join(parts)
 
 
-def _pivot(rows: list[Row], metric: str) -> str:
+def _pivot(rows: list[Row], metric: str, trained: set[str]) -> str:
     snrs = sorted({r["snr_db"] for r in rows})
     side = plots.better(metric)
     best: dict[float, float] = {}
@@ -95,7 +103,7 @@ def _pivot(rows: list[Row], metric: str) -> str:
     lines = []
     for name in dict.fromkeys(map(plots.receiver, rows)):
         mine = {r["snr_db"]: r for r in rows if plots.receiver(r) == name}
-        cells = [f"<td>{escape(name)}</td>"]
+        cells = [f"<td>{escape(name)}{' &dagger;' if next(iter(mine.values()))['system'] in trained else ''}</td>"]
         for snr_db in snrs:
             row = mine.get(snr_db)
             if row is None or row[metric] is None:
@@ -195,7 +203,7 @@ def _reproduce(results: Results) -> str:
     return (
         f"<p>Save this as <code>evaluation.toml</code>; seeds {seeds}.</p><pre><code>{escape(toml)}</code></pre>"
         "<pre><code>semdiff evaluate evaluation.toml --out RESULTS\nsemdiff report RESULTS --out report.html</code></pre>"
-        f"{by_hand}<h3>Weights</h3><div class=\"wide\"><table>{_head(['label', 'system', 'sha256 of the weights'])}{systems}</table></div>"
+        f'{by_hand}<h3>Weights</h3><div class="wide"><table>{_head(["label", "system", "sha256 of the weights"])}{systems}</table></div>'
         f"<h3>Data</h3><p>{escape(header['data']['name'])}, sha256 of the images as float32: <code>{header['data']['sha256']}</code></p>"
         f"<h3>Versions and machines</h3><pre><code>{escape(json.dumps(header['environments'], indent=1))}</code></pre>"
     )

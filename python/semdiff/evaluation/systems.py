@@ -44,14 +44,15 @@ class Entry(NamedTuple):
     extra: str
     axes: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}  # passed to every transmit
+    trained_on: tuple[str, ...] = ()  # metrics that its training minimised, or the like of them: they prove less
 
 
 SYSTEMS: dict[str, Entry] = {
-    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
-    "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}),
-    "adjscc": Entry("semdiff.baselines", "ADJSCC", "models"),
-    "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models"),
-    "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models"),
+    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES, trained_on=("psnr",)),
+    "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
+    "adjscc": Entry("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
+    "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
+    "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
     "ffdnet": Entry("semdiff.baselines", "FFDNetReceiver", "models"),
     "digital": Entry("semdiff.baselines", "Digital", "eval"),
     "capacity": Entry("semdiff.baselines", "Capacity", "models"),
@@ -89,6 +90,11 @@ class System:
     def identity(self) -> dict[str, Any]:
         """What its results depend on, besides the cell."""
         return {"name": self.name, "weights_sha256": self.weights, "options": {**self.options, **self.arguments}}
+
+
+def minimised(name: str) -> tuple[str, ...]:
+    """The metrics that training the system of this name minimised; none where it is not a registered one."""
+    return SYSTEMS[name].trained_on if name in SYSTEMS else ()
 
 
 def check_systems(specs: tuple[SystemSpec, ...]) -> None:

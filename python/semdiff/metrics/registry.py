@@ -27,7 +27,6 @@ class Metric:
     unit: str  # "" for a pure number
     per: Literal["image", "set"]  # a tensor (B,) or one Score
     against: Literal["originals", "labels"] = "originals"
-    trained_on: bool = False  # set it (dataclasses.replace) for a model whose training minimised this metric: it then proves nothing
 
 
 METRICS: Mapping[str, Metric] = {
