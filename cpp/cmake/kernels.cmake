@@ -2,6 +2,11 @@
 # differ between CPUs. The two -fno flags only let sqrt and selects vectorise; no result depends on errno or on floating-point traps.
 set(SEMDIFF_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
 
+# Line numbers are all that a sanitizer's report needs; GCC is slow to track the variables of such long functions, and gives up.
+if(SEMDIFF_SANITIZE)
+  list(APPEND SEMDIFF_KERNEL_FLAGS -g1)
+endif()
+
 add_library(semdiff_kernels STATIC cpp/kernels/dispatch.cpp)
 target_include_directories(semdiff_kernels PUBLIC cpp/kernels)
 target_link_libraries(semdiff_kernels PRIVATE semdiff_warnings)
