@@ -34,7 +34,7 @@ ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
 	cmake --build --preset release
 	ctest --preset release
 
-pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.metrics
+pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics
 	$(PY) -m pytest -q --durations=10
 
 sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and undefined-behaviour sanitizers
@@ -89,4 +89,10 @@ $(VENV)/.catch2: | $(VENV)/.torch
 
 $(VENV)/.data: | $(VENV)/.torch
 	@test -d /usr/share/datasets/fashion-mnist || test -n "$${SEMDIFF_FASHION_MNIST:-}" || tools/debian.sh dataset-fashion-mnist
+	@touch $@
+
+# 250 MB of photographs. Their tests are skipped without them.
+$(VENV)/.photos: | $(VENV)/.torch
+	@test -d /usr/share/libjxl-testdata -o -n "$${SEMDIFF_PHOTOS:-}" \
+	  || tools/debian.sh gcompris-qt-data mate-backgrounds plasma-workspace-wallpapers libjxl-testdata || true
 	@touch $@

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from semdiff.data.cache import cache_folder
 from semdiff.metrics import LPIPS, lpips, psnr
-from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, cache_folder, locate, read, read_arrays
+from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read, read_arrays
 from tests.python.photographs import noisy, photograph, photographs
 
 NETS = ("alex", "vgg")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from semdiff import Key, normal
+from semdiff.data.cache import cache_folder
 from semdiff.metrics import fid, frechet_classifier, inception, kid
 from semdiff.metrics.distribution import frechet_distance, kernel_distance
 from semdiff.metrics.inception import SIZE, inception_features, normalized
-from semdiff.metrics.weights import INCEPTION, cache_folder, locate
+from semdiff.metrics.weights import INCEPTION, locate
 from tests.python.photographs import crops, noisy
 
 

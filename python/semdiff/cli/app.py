@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from semdiff import __version__
+from semdiff.cli.data import data
 from semdiff.cli.demo import demo
 from semdiff.cli.diagnose import diagnose
 from semdiff.cli.evaluate import evaluate
@@ -80,5 +81,5 @@ def semdiff(
     """Images over noisy wireless channels, with diffusion models."""
 
 
-for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, info):
+for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, data, info):
     app.command()(_command)

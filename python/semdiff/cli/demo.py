@@ -14,9 +14,10 @@ from torch import Tensor
 
 from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
 from semdiff.cli.output import print_json, psnr_db, ratio
-from semdiff.cli.pictures import require_pillow, save_png
+from semdiff.cli.pictures import save_png
 from semdiff.cli.sheet import Band, draw
 from semdiff.data import sample_images
+from semdiff.data.pictures import require_pillow
 from semdiff.rng import Key
 
 if TYPE_CHECKING:

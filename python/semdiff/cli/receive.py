@@ -13,7 +13,8 @@ from rich.table import Table
 
 from semdiff.cli.options import Json, Model, Steps, load_link
 from semdiff.cli.output import channel_uses, print_json, uses_line
-from semdiff.cli.pictures import require_pillow, save_png, to_picture
+from semdiff.cli.pictures import save_png
+from semdiff.data.pictures import require_pillow, to_picture
 from semdiff.recording import read_metadata, read_recording
 from semdiff.rng import Key
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from semdiff.cli.pictures import to_picture
+from semdiff.data.pictures import to_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image

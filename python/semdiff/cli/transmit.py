@@ -13,7 +13,8 @@ from rich.table import Table
 
 from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, psnr_db, ratio
-from semdiff.cli.pictures import load_grey, save_png, to_picture
+from semdiff.cli.pictures import load_grey, save_png
+from semdiff.data.pictures import to_picture
 from semdiff.rng import Key
 
 BATCH = 64  # images at a time: many fit into little memory

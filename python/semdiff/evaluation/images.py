@@ -7,12 +7,12 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from semdiff.data.folders import read_folder
+
 FASHION_MNIST = "fashion-mnist"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 class ImageSet(NamedTuple):
@@ -44,32 +44,19 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:
     if not folder.is_dir():
         raise FileNotFoundError(f"data: expected {FASHION_MNIST} or a folder of pictures, got {str(folder)!r}")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(f"data: expected pictures ({', '.join(sorted(SUFFIXES))}) in {folder}, got an empty folder")
-    pictures = [_read(path, grey) for path in paths[:limit]]
-    for path, picture in zip(paths, pictures, strict=False):
-        if picture.shape != pictures[0].shape:
+    try:
+        pictures = read_folder(folder, limit, grey or None)
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from error
+    names, pixels = list(pictures), list(pictures.values())
+    for name, picture in pictures.items():
+        if picture.shape != pixels[0].shape:
             raise ValueError(
-                f"data: expected pictures of one size and colour in {folder}, got {_size(pictures[0])} in {paths[0].name} "
-                f"and {_size(picture)} in {path.name}"
+                f"data: expected pictures of one size and colour in {folder}, got {_size(pixels[0])} in {names[0]} "
+                f"and {_size(picture)} in {name}"
             )
-    return torch.stack(pictures)
+    return torch.stack(pixels).float() / 255
 
 
 def _size(picture: Tensor) -> str:
     return f"{picture.shape[2]}x{picture.shape[1]} {'grey' if picture.shape[0] == 1 else 'colour'}"
-
-
-def _read(path: Path, grey: bool) -> Tensor:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("pictures are read with pillow: pip install 'semdiff-torch[models]'") from error
-    try:
-        with Image.open(path) as opened:
-            mode = "L" if grey or opened.mode in ("L", "1") else "RGB"
-            pixels = np.asarray(opened.convert(mode), np.float32) / 255
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"data: {path}: expected a picture, but it does not decode ({error})") from error
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()

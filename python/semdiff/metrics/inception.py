@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semdiff.metrics.check import in_colour, need
-from semdiff.metrics.weights import INCEPTION, cache_folder, load_cached, read, store_cached
+from semdiff.metrics.weights import INCEPTION, read
 
 SIZE = 299
 FEATURES = 2048
@@ -37,17 +37,17 @@ def inception_features(
     cached: keep them in the user's cache folder under a digest of the pixels, and take them from there the next time. A bar shows the
     progress on a terminal. weights: the network's file, or a folder that holds it. FileNotFoundError where there is none.
     """
-    bar = need("tqdm").tqdm
+    bar, cache = need("tqdm").tqdm, need("semdiff.data.cache")
     pixels = (in_colour(images, "images").detach() * 255).round().to(torch.uint8)
     network: Callable[[Tensor], Tensor] | None = None
     parts = []
     with bar(total=len(pixels), desc=label, unit="image", disable=None, leave=False) as progress:
         for part in pixels.split(STORED_TOGETHER):
             digest = _digest(part)
-            file = cache_folder() / "inception" / f"{digest}.safetensors"
+            file = cache.cache_folder() / "inception" / f"{digest}.safetensors"
             features = _RECENT.pop(digest, None)
             if features is None and cached:
-                features = (load_cached(file) or {}).get("features")
+                features = (cache.load_cached(file) or {}).get("features")
             if features is None:
                 network = network or _network(None if weights is None else os.fspath(weights), images.device)
                 found = []
@@ -58,7 +58,7 @@ def inception_features(
             else:
                 progress.update(len(part))
             if cached and not file.exists():
-                store_cached(file, {"features": features})
+                cache.store_cached(file, {"features": features})
             _RECENT[digest] = features
             if len(_RECENT) > _RECENT_MOST:
                 _RECENT.popitem(last=False)

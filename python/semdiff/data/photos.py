@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff-photos: 234 photographs that lie in Debian packages, for training (210) and, others, for tests (24, "Kodak-like").
+
+Split by photograph. All that train are in the public domain or under CC0, so that weights trained on them are clean; photos.csv beside this
+file names licence, author, source and sha256 of each. Most are lossy files, so they are scaled down by area, which takes the artefacts
+away: training photographs to 1/2, 1/3 and 1/4 of their size, test photographs to at most 768 pixels of width.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from semdiff.data.pictures import read_picture, require_pillow, shrink
+from semdiff.data.rcc import read_rcc
+
+DEBIAN_FOLDER = Path("/usr/share")
+FOLDER_VARIABLE = "SEMDIFF_PHOTOS"
+TRAIN_FACTORS = (2, 3, 4)
+TEST_WIDTH = 768
+LEAST_SIDE = 64  # smaller copies are left out
+
+
+class Photo(NamedTuple):
+    """One photograph, and where it is from. `file` is relative to /usr/share; `inside` is a path in it where it is an archive."""
+
+    name: str
+    split: str
+    package: str
+    file: str
+    inside: str
+    width: int
+    height: int
+    licence: str
+    author: str
+    source: str
+    sha256: str
+
+
+@cache
+def photo_list() -> tuple[Photo, ...]:
+    """Every photograph of the set, with its licence and author: the files need not be there."""
+    lines = (files("semdiff.data") / "photos.csv").read_text("utf-8").splitlines()
+    return tuple(Photo(**row | {"width": int(row["width"]), "height": int(row["height"])}) for row in csv.DictReader(lines))  # type: ignore[arg-type]
+
+
+def photos(
+    split: Literal["train", "test"] = "test", folder: str | os.PathLike[str] | None = None, progress: bool = False
+) -> dict[str, Tensor]:
+    """One split by name, uint8 (3, H, W) each; training photographs in three sizes ("animals/bison@2" is half as wide and high).
+
+    Read from `folder`, else $SEMDIFF_PHOTOS, else /usr/share, where Debian's packages gcompris-qt-data, mate-backgrounds,
+    plasma-workspace-wallpapers and libjxl-testdata put them, checked by sha256, scaled, and kept in the user's cache folder (about 100 MB).
+    progress: a bar while that is done. FileNotFoundError naming the packages where files are missing; ValueError for another split or
+    an altered file.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split: expected train or test, got {split!r}")
+    from semdiff.data.cache import cached_tensors  # safetensors, of the extra [models]
+
+    chosen = [photo for photo in photo_list() if photo.split == split]
+    recipe = f"{split} {TRAIN_FACTORS} {TEST_WIDTH} {LEAST_SIDE} " + " ".join(photo.sha256 for photo in chosen)
+    name = f"photos-{split}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    return cached_tensors(name, lambda: _build(chosen, place(folder), progress))
+
+
+def place(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Where the packages' files are looked for."""
+    return Path(folder if folder is not None else os.environ.get(FOLDER_VARIABLE) or DEBIAN_FOLDER)
+
+
+def missing_packages(folder: str | os.PathLike[str] | None = None) -> list[str]:
+    """The Debian packages whose photographs are not there."""
+    return sorted({photo.package for photo in photo_list() if not (place(folder) / photo.file).is_file()})
+
+
+def _build(chosen: Sequence[Photo], folder: Path, progress: bool) -> dict[str, Tensor]:
+    require_pillow()
+    absent = sorted({photo.package for photo in chosen if not (folder / photo.file).is_file()})
+    if absent:
+        raise FileNotFoundError(
+            f"{folder}: photographs are missing. Install Debian's packages\n    "
+            f"apt-get install --no-install-recommends {' '.join(absent)}\n"
+            f"or name a folder that holds what they put into /usr/share in ${FOLDER_VARIABLE}."
+        )
+    from tqdm import tqdm
+
+    archives: dict[str, dict[str, memoryview]] = {}
+    found: dict[str, Tensor] = {}
+    for photo in tqdm(chosen, desc="photos", unit="photo", disable=not progress):
+        if photo.inside and photo.file not in archives:
+            archives = {photo.file: read_rcc(folder / photo.file)}  # one at a time: the list is sorted by it
+        content = bytes(archives[photo.file].get(photo.inside, b"")) if photo.inside else (folder / photo.file).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != photo.sha256:
+            raise ValueError(f"{folder / photo.file} {photo.inside}: expected {photo.name} of sha256 {photo.sha256}, got {digest}")
+        pixels = read_picture(content, name=photo.name)
+        if photo.split == "test":
+            found[photo.name] = shrink(pixels, max(1.0, photo.width / TEST_WIDTH))
+        else:
+            found |= {f"{photo.name}@{f}": shrink(pixels, f) for f in TRAIN_FACTORS if min(pixels.shape[1:]) // f >= LEAST_SIDE}
+    return found

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any picture file as a tensor. Needs pillow, of the extra semdiff-torch[models]."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"})
+
+
+def require_pillow() -> None:
+    """ImportError naming the extra where pillow is absent."""
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise ImportError("pictures are read and written with pillow: pip install 'semdiff-torch[models]'") from error
+
+
+def read_picture(source: str | os.PathLike[str] | bytes, grey: bool | None = False, background: str = "white", name: str = "") -> Tensor:
+    """A picture file, or its content, as uint8 (3, H, W), or (1, H, W) with grey: luma as of ITU-R 601. grey=None: as the file is.
+
+    Turned as its EXIF says; 16 bits rounded to 8; CMYK and palettes to RGB; transparency over `background`. Colour profiles are not
+    applied: values are taken for sRGB. name: what messages call it, the path if left out. ValueError, naming the file, where it is no
+    picture, is damaged, is an animation, or is so large that pillow takes it for an attack (179 megapixels); FileNotFoundError.
+    """
+    require_pillow()
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    name = name or ("picture" if isinstance(source, bytes) else os.fspath(source))
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as opened:
+            frames = getattr(opened, "n_frames", 1)
+            if frames > 1 and opened.format != "MPO":  # a camera's JPEG with previews behind it
+                raise ValueError(f"{name}: expected a single picture, got an animation of {frames} frames")
+            if grey is None:
+                grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
+            picture = to_eight_bits(ImageOps.exif_transpose(opened), "L" if grey else "RGB", background, name)
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: expected a picture (PNG, JPEG, WebP, ...), got something that pillow does not know") from None
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name}: expected a picture, but it does not decode ({error})") from None
+    return to_pixels(picture)
+
+
+def to_eight_bits(picture: Image, mode: str, background: str, name: str) -> Image:
+    """A decoded picture in mode RGB or L."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):  # pillow would cut all above 255
+        deep = np.asarray(picture).astype(np.float64) / 257
+        picture = Image.fromarray(deep.round().astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{name}: expected 8 or 16 bits a channel, got pillow's mode {picture.mode}, whose range is not known")
+    if picture.has_transparency_data:
+        colour = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", colour.size, background), colour)
+    return picture.convert(mode)
+
+
+def to_pixels(picture: Image) -> Tensor:
+    """A picture in mode RGB or L as uint8 (3 or 1, H, W)."""
+    pixels = np.array(picture)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def to_picture(image: Tensor) -> Image:
+    """(3 or 1, H, W) or (H, W), float in [0, 1] or uint8, as an 8-bit picture, rounded."""
+    from PIL import Image
+
+    if image.is_floating_point():
+        image = (image * 255).round().clamp(0, 255).to(torch.uint8)
+    planes = image.reshape(-1, *image.shape[-2:]).cpu()
+    return Image.fromarray((planes[0] if len(planes) == 1 else planes.permute(1, 2, 0)).contiguous().numpy())
+
+
+def shrink(pixels: Tensor, factor: float) -> Tensor:
+    """uint8 (C, H, W) scaled down by area averaging: each side divided by `factor` >= 1 and rounded."""
+    from PIL import Image
+
+    height, width = pixels.shape[-2:]
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    return to_pixels(to_picture(pixels).resize(size, Image.Resampling.BOX))

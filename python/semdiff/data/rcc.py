@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qt's resource files (.rcc): a tree of named files in one. https://doc.qt.io/qt-6/resources.html; the layout is that of its rcc tool."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_DIRECTORY, _COMPRESSED = 2, 5  # flags; compressed: zlib (1) or zstd (4)
+
+
+def read_rcc(path: Path) -> dict[str, memoryview]:
+    """The files that are stored as they are, by their path inside; compressed ones (texts, mostly) are left out.
+
+    ValueError, naming the file, where it is not such a file or is cut off.
+    """
+    content = memoryview(path.read_bytes())
+    if bytes(content[:4]) != b"qres":
+        raise ValueError(f"{path}: expected a Qt resource file, which begins with qres, got {bytes(content[:4])!r}")
+    try:
+        version, tree, data, names = struct.unpack_from(">4I", content, 4)
+        if version not in (1, 2, 3):
+            raise ValueError(f"{path}: expected version 1, 2 or 3 of Qt's resource files, got {version}")
+        return dict(_walk(content, tree, data, names, 14 if version == 1 else 22, 0, ""))
+    except (struct.error, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a Qt resource file, but it is cut off or damaged ({error})") from None
+
+
+def _walk(content: memoryview, tree: int, data: int, names: int, size: int, node: int, folder: str) -> Iterator[tuple[str, memoryview]]:
+    at = tree + node * size
+    name_at, flags = struct.unpack_from(">IH", content, at)
+    name = ""
+    if node:  # the root's name is empty
+        (length,) = struct.unpack_from(">H", content, names + name_at)
+        begin = names + name_at + 6  # after the length and a hash
+        name = bytes(content[begin : begin + 2 * length]).decode("utf-16-be")
+    if flags & _DIRECTORY:
+        count, first = struct.unpack_from(">II", content, at + 6)
+        for child in range(first, first + count):
+            yield from _walk(content, tree, data, names, size, child, f"{folder}{name}/" if name else folder)
+    elif not flags & _COMPRESSED:
+        (begin,) = struct.unpack_from(">I", content, at + 10)
+        (length,) = struct.unpack_from(">I", content, data + begin)
+        found = content[data + begin + 4 : data + begin + 4 + length]
+        if len(found) != length:
+            raise struct.error(f"{name} of {length} bytes ends after {len(found)}")
+        yield folder + name, found
