@@ -15,6 +15,7 @@ from semdiff.cli.data import data
 from semdiff.cli.demo import demo
 from semdiff.cli.diagnose import diagnose
 from semdiff.cli.evaluate import evaluate
+from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
 from semdiff.cli.receive import receive
@@ -81,5 +82,5 @@ def semdiff(
     """Images over noisy wireless channels, with diffusion models."""
 
 
-for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, data, info):
+for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, export, data, info):
     app.command()(_command)

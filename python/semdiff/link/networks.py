@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from semdiff.rng import KeyLike
 from semdiff.vae import GaussianSample, gaussian_upsample
 
+UPSCALE = 2  # a latent's side over its features'
+
 
 class ConditionEmbedding(nn.Module):
     """snr_db (B,) and rate (B,), the share of the symbol channels in use, to a vector (B, width) for FiLM."""
@@ -95,15 +97,19 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.embedding = ConditionEmbedding(condition)
         self.conv_in = nn.Conv2d(2 * symbol_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
-        self.conv_out = nn.Conv2d(width, 2 * latent_channels * 4, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, 2 * latent_channels * UPSCALE**2, 3, padding=1)
 
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
     ) -> GaussianSample:
         """features as above, snr_db and rate (B,), float; noise_map like features, see `semdiff.link.symbols.Arrived`, None for equal
         noise everywhere; key draws the sample."""
+        return gaussian_upsample(self.coarse(features, snr_db, rate, noise_map), UPSCALE, key)
+
+    def coarse(self, features: Tensor, snr_db: Tensor, rate: Tensor, noise_map: Tensor | None = None) -> Tensor:
+        """What `gaussian_upsample` takes: everything before the last operation, (B, 2 * latent_channels * UPSCALE^2, h, w)."""
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.blocks:
             x = block(x, c)
-        return gaussian_upsample(self.conv_out(F.silu(x)), 2, key)
+        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiver's networks as AOTInductor packages: machine code that a C++ program runs without Python (cpp/examples/receive.cpp).
+
+What lies between the networks (equaliser, match, sampler) is semdiff's C++ API already, `gaussian_upsample` too, so the up-sampler's package
+ends just before it. The batch is fixed, because diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semdiff import __version__
+from semdiff.arguments import to_count
+from semdiff.atomic import write_atomically
+from semdiff.link.codec import from_blocks
+from semdiff.link.networks import UPSCALE
+
+if TYPE_CHECKING:
+    from semdiff.link.pipeline import SemanticLink
+
+DESCRIPTION = "receiver.json"
+# Not -march=native: so a package runs on every CPU of the level that the description names.
+ARCHITECTURES = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+
+
+class Part(nn.Module):
+    """run(network, *inputs) as a module, which is what torch.export takes."""
+
+    def __init__(self, network: nn.Module, run: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.run = run
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.run(self.network, *inputs)
+
+
+def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
+    """What the receiver runs, by name, with inputs of the right shapes."""
+    channels, height, width = link.symbol_shape
+    features, numbers = torch.zeros(batch, channels, height, width), torch.ones(batch)
+    latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width)
+    size = link.image_shape[1:]
+    return {
+        "upsampler": (
+            Part(link.upsampler, lambda net, x, snr_db, rate, noise_map: net.coarse(x, snr_db, rate, noise_map)),
+            (features, numbers, numbers.clone(), features.clone()),
+        ),
+        "denoiser": (Part(link.unet, lambda net, x, t: net(x, t).sample), (latent, numbers)),
+        "decoder": (Part(link.vae, lambda net, z: from_blocks(net.decode(z).sample, *size).clamp(0, 1)), (latent,)),
+    }
+
+
+def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, Any]:
+    """Writes upsampler.pt2, denoiser.pt2, decoder.pt2 and, last, receiver.json, which says how they are used; returns what that holds.
+
+    batch: pictures that the networks take at a time. Takes a minute or two, and a C++ compiler; the files are for CPUs of this one's kind.
+
+    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU, RuntimeError where there is no C++ compiler.
+    """
+    batch = to_count(batch, "batch", 1)
+    if link.device.type != "cpu" or link.dtype != torch.float32:
+        raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
+    _require_compiler()
+    cpu = torch.backends.cpu.get_cpu_capability()
+    digests = {}
+    for name, (part, inputs) in parts(link, batch).items():
+        content = _compile(part, inputs, name, {"cpp.march": ARCHITECTURES.get(cpu)})
+        write_atomically(folder / f"{name}.pt2", content)
+        digests[f"{name}.pt2"] = hashlib.sha256(content).hexdigest()
+    description = {
+        "semdiff": __version__,
+        "torch": torch.__version__,
+        "cpu": cpu,
+        "batch": batch,
+        "image_shape": list(link.image_shape),
+        "symbol_shape": list(link.symbol_shape),
+        "rates": list(link.config.rates),
+        "prediction": link.prediction,
+        "renoise": link.config.renoise,
+        "sha256": digests,
+        "alphas_cumprod": link.schedule.alphas_cumprod.tolist(),
+    }
+    write_atomically(folder / DESCRIPTION, (json.dumps(description) + "\n").encode())
+    return description
+
+
+def _compile(part: Part, inputs: tuple[Tensor, ...], name: str, configs: dict[str, Any]) -> bytes:
+    """One package's bytes. The file's name goes into the archive, so it is made under its own."""
+    with tempfile.TemporaryDirectory() as scratch, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's remarks on torch
+        program = torch.export.export(part.eval(), inputs)
+        path = torch._inductor.aoti_compile_and_package(program, package_path=f"{scratch}/{name}.pt2", inductor_configs=configs)
+        return Path(path).read_bytes()
+
+
+def _require_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise RuntimeError("exporting needs a C++ compiler: install g++, or name one in the variable CXX") from error
