@@ -24,3 +24,14 @@ target_link_libraries(semdiff_torch INTERFACE "${SEMDIFF_TORCH_CPU}" "${SEMDIFF_
 # at::parallel_for is a serial loop unless the caller is compiled with OpenMP. Compiled with it but not linked: the symbols then come from
 # the one OpenMP runtime that torch brings, and a second one never enters the process.
 target_compile_options(semdiff_torch INTERFACE -fopenmp)
+
+# A program, unlike the extension, must resolve OpenMP's symbols when it is linked: with the runtime that torch brings, and no other.
+function(semdiff_link_runtime target)
+  file(GLOB found "${SEMDIFF_TORCH_DIR}/lib/libgomp*.so*" "${SEMDIFF_TORCH_DIR}/../torch.libs/libgomp*.so*")
+  if(NOT found)
+    message(FATAL_ERROR "${SEMDIFF_TORCH_DIR}/lib has no libgomp, which the program ${target} links. Build without: -DSEMDIFF_BUILD_TESTS=OFF -DSEMDIFF_BUILD_EXAMPLES=OFF")
+  endif()
+  list(GET found 0 runtime)
+  target_link_libraries(${target} PRIVATE "${runtime}")
+  set_target_properties(${target} PROPERTIES BUILD_RPATH "${SEMDIFF_TORCH_DIR}/lib")
+endfunction()
