@@ -16,7 +16,7 @@ from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
 from semdiff.training.diffusion import denoising_times, uniform, velocity
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.fashion_mnist import RATES, build, train
-from semdiff.training.receiver import ReceiverStage
+from semdiff.training.receiver import ReceiverStage, path_point
 from semdiff.training.resampling import ResamplingStage, cross_channel
 from semdiff.vae import GaussianSample
 
@@ -208,7 +208,7 @@ def test_path_runs_from_the_received_state_to_the_latent(receiver):
     z = torch.randn(512, 4, 8, 8)
     noise_var = torch.full((512,), 0.2, dtype=torch.float64)
     gaussian = GaussianSample(*(torch.randn(512, 4, 8, 8) for _ in range(2)), torch.full((512, 4, 8, 8), -1.0))
-    x, t = receiver.path_point(gaussian, noise_var, z, KEY)
+    x, t = path_point(gaussian, noise_var, z, SCHEDULE, receiver.renoise, KEY)
     a = SCHEDULE.alpha_bar(t).float()[:, None, None, None]
     share = ((x / a.sqrt() - z) / ((1 - a) / a).sqrt()).square().mean((1, 2, 3)).sqrt()
     start = SCHEDULE.noise_var(t).max()

@@ -7,7 +7,6 @@ Stages 1 to 3 are the paper's (autoencoder; latent diffusion; down- and up-sampl
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from semdiff.data import fashion_mnist
 from semdiff.link import Downsampler, SemanticLink, Upsampler
-from semdiff.link.files import quiet
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, encode, fold_statistics
@@ -27,6 +25,7 @@ from semdiff.training.diffusion import DiffusionStage
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.receiver import ReceiverStage
 from semdiff.training.resampling import ResamplingStage
+from semdiff.training.saving import save_link
 
 PLANS = {
     "autoencoder": Plan(steps=3000, batch_size=64, learning_rate=1.5e-3),
@@ -138,16 +137,6 @@ def train(
     receiver = ReceiverStage(networks.vae, networks.unet, networks.downsampler, networks.upsampler, schedule, RATES)
     run(4, "receiver", receiver, latents, images)
     if accelerator.is_main_process:
-        _save(networks.link(), folder / "model")
+        save_link(networks.link(), folder / "model")
     accelerator.wait_for_everyone()
     return folder / "model"
-
-
-def _save(link: SemanticLink, place: Path) -> None:
-    """Half precision halves the file; it is widened again on loading. Written beside its place, then renamed."""
-    beside = place.with_name(f".{place.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    with quiet():
-        link.to(torch.float16).save_pretrained(beside)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(beside, place)
