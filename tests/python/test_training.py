@@ -249,7 +249,7 @@ def test_whole_recipe_is_deterministic_and_resumes_to_the_bit(tmp_path):
     finally:
         torch.set_num_threads(threads)
     files = [p.relative_to(whole) for p in whole.rglob("*.safetensors")]
-    assert len(files) == 4
+    assert len(files) == 5
     assert all((whole / f).read_bytes() == (cut / f).read_bytes() for f in files)
     link = SemanticLink.from_pretrained(cut)
     assert link.transmit(images[:2], 5.0, key=KEY).images.isfinite().all()

@@ -139,7 +139,9 @@ def test_a_batch_of_unit_power_as_a_whole_keeps_its_parts_apart():
 def test_fidelity_learns_and_leaves_the_encoder_alone():
     recipe = read_recipe()
     networks = build(recipe, 0)
-    stage = FidelityStage(networks.vae, networks.downsampler, networks.upsampler, networks.mean_decoder, (128, 64, 32), Conditions())
+    stage = FidelityStage(
+        networks.vae, networks.downsampler, networks.upsampler, (128, 64, 32), networks.mean_decoder, block=8, border="replicate"
+    )
     stage.freeze()
     x = photographs(64)
     losses = stage(semdiff.Key(0), x)

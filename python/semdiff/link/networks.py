@@ -12,6 +12,7 @@ import math
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderTiny
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -178,3 +179,16 @@ class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             x = block(x, torch.cat([level, level.exp()], 1))
         return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+
+
+class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Sampled latents (B, latent_channels, h, w) to blocks of pixels in [-1, 1], of the autoencoder's decoder's shape: a copy of it that
+    goes on learning how samples should look, while that of the mean keeps its squared error."""
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, latent_channels: int = 4, out_channels: int = 16, width: int = 56, depth: int = 3) -> None:
+        super().__init__()
+        self.decoder = DecoderTiny(latent_channels, out_channels, (depth,), (width,), 2, "silu", "nearest")
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.decoder(z)  # type: ignore[no-any-return]

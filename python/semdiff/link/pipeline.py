@@ -20,7 +20,7 @@ from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.layout import Layout
-from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
+from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, SampleDecoder, Upsampler
 from semdiff.link.reception import estimate, log_error, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
@@ -52,9 +52,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
     mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
+    sample_decoder: decodes samples, in place of the autoencoder's decoder.
     """
 
-    _optional_components = ["mean_decoder"]  # noqa: RUF012, diffusers' own name and type
+    _optional_components = ["mean_decoder", "sample_decoder"]  # noqa: RUF012, diffusers' own name and type
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         upsampler: Upsampler,
         scheduler: SchedulerMixin,
         mean_decoder: MeanDecoder | None = None,
+        sample_decoder: SampleDecoder | None = None,
         image_shape: Sequence[int | None] = (1, 28, 28),
         rates: Sequence[int] = (8, 4),
         renoise: float = 1.0,
@@ -72,7 +74,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         header: bool = False,
     ) -> None:
         super().__init__()
-        modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler, "mean_decoder": mean_decoder}
+        modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
+        modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder}
         self.register_modules(scheduler=scheduler, **modules)
         self.register_to_config(
             image_shape=list(image_shape), rates=list(rates), renoise=renoise, block=block, border=border, header=header
@@ -206,9 +209,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         z = sample(denoiser, state, self.schedule, steps, solver, prediction=self.prediction, key=base.fold_in(1))
         evaluations = 2 * steps - 1 if solver == "heun" else steps
         if share == 1.0:
-            return self._decode(z, pixels), state.t, evaluations
+            return self._decode_sample(z, pixels), state.t, evaluations
         mean, _, more = self._mean(heard, match, base, pixels)
-        return (1 - share) * mean + share * self._decode(z, pixels), state.t, evaluations + more
+        return (1 - share) * mean + share * self._decode_sample(z, pixels), state.t, evaluations + more
 
     # Both ends and the channel between them
 
@@ -294,6 +297,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         return self._to_images(self.vae.decode(z).sample, size)
+
+    def _decode_sample(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
         return from_blocks(blocks, *size, self.config.block).clamp(0, 1)

@@ -21,9 +21,10 @@ from semdiff.rng import Key, normal
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.diffusion import velocity
 from semdiff.training.engine import Stage
-from semdiff.training.fidelity import BLOCK
 from semdiff.training.receiver import path_point
 from semdiff.training.resampling import Conditions, cross_channel
+
+BLOCK = 8  # pixels on the side of a latent's square
 
 
 class GenerationStage(Stage):

@@ -26,8 +26,8 @@ from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import steps_within
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.fidelity import BLOCK, FidelityStage
-from semdiff.training.generation import GenerationStage
+from semdiff.training.fidelity import FidelityStage
+from semdiff.training.generation import BLOCK, GenerationStage
 from semdiff.training.resampling import Conditions
 from semdiff.training.saving import save_link
 
@@ -169,7 +169,7 @@ def train(
     crops = RandomCrops(pictures, recipe["crop"], 64, key.fold_in(10))
     fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, "replicate")
     ends = networks.downsampler, networks.upsampler
-    run(2, "fidelity", FidelityStage(networks.vae, *ends, networks.mean_decoder, rates, conditions))
+    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, conditions, BLOCK, "replicate"))
     run(
         3,
         "generation",
