@@ -11,6 +11,7 @@ pytest.importorskip("accelerate")
 
 from semdiff.atomic import write_atomically
 from semdiff.link import Downsampler, SemanticLink, Upsampler
+from semdiff.metrics.weights import ALEXNET, locate
 from semdiff.training.autoencoder import encode, fold_statistics
 from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
 from semdiff.training.diffusion import denoising_times, uniform, velocity
@@ -231,6 +232,10 @@ def test_receiver_stage_reaches_every_network_but_the_encoder(receiver):
 
 
 def test_whole_recipe_is_deterministic_and_resumes_to_the_bit(tmp_path):
+    try:
+        locate(ALEXNET)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
     images = torch.rand(80, 1, 28, 28, generator=torch.Generator().manual_seed(4))
     options = {"budget": 0.001, "images": images, "progress": False}
     threads = torch.get_num_threads()

@@ -12,13 +12,15 @@ from semdiff.link.header import USES as HEADER_USES
 
 
 class Layout(NamedTuple):
-    """image: (C, H, W), padded to whole cells of `cell` x `cell` pixels, each of which has `channels` real features at the full rate.
+    """image: (C, H, W), padded to multiples of `multiple` pixels. Each cell of `cell` x `cell` pixels has `channels` real features at the
+    full rate.
 
     rates: how many of them each offer sends. header: whether a header goes ahead. nominal: the offers are called by their ratio on whole
     cells, for models of any size; else by what an image really costs.
     """
 
     image: tuple[int, int, int]
+    multiple: int
     cell: int
     channels: int
     rates: tuple[int, ...]
@@ -28,8 +30,8 @@ class Layout(NamedTuple):
     @property
     def symbols(self) -> tuple[int, int, int]:
         """(channels, h, w) of the features at the full rate."""
-        _, height, width = self.image
-        return self.channels, -(-height // self.cell), -(-width // self.cell)
+        _, height, width = (-(-n // self.multiple) * self.multiple for n in self.image)
+        return self.channels, height // self.cell, width // self.cell
 
     def uses(self, channels: int) -> int:
         """Complex channel uses for one image, the header among them."""

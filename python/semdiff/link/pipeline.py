@@ -100,7 +100,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         cell = 2 * self.config.block
         h, w = size or (height or cell, width or cell)
         channels = self.downsampler.config.symbol_channels
-        return Layout((c, h, w), cell, channels, tuple(self.config.rates), self.config.header, height is None)
+        return Layout((c, h, w), cell, cell, channels, tuple(self.config.rates), self.config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from semdiff.data import fashion_mnist
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.networks import SampleDecoder
+from semdiff.metrics import LPIPS
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, encode, fold_statistics
@@ -110,11 +111,13 @@ def train(
 
     budget: factor on the number of steps of every stage. Checkpoints lie in out/checkpoints; with resume=True an interrupted run goes on
     from them and, in one process, ends with the same bits. images: training images (N, 1, 28, 28) in [0, 1] instead of Fashion-MNIST's.
-    on_step(stage, step) is called after every step. ValueError for a budget that is not above zero.
+    on_step(stage, step) is called after every step. ValueError for a budget that is not above zero; FileNotFoundError where LPIPS's network
+    is not installed.
     """
     if not budget > 0:
         raise ValueError(f"budget: expected a number above zero, got {budget}")
     folder = Path(out)
+    LPIPS("alex")  # the last stage's: if its weights are not there, say so now
     if images is None:
         images = fashion_mnist("train", data_folder).images
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())

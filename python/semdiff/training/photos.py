@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -16,15 +15,15 @@ from accelerate import Accelerator
 from diffusers import AutoencoderTiny, DDIMScheduler
 from torch import Tensor
 
-from semdiff.atomic import write_atomically
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
+from semdiff.metrics import LPIPS
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
 from semdiff.training.batches import RandomCrops
-from semdiff.training.budget import steps_within
+from semdiff.training.budget import Plans, steps_within
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.generation import BLOCK, GenerationStage
@@ -84,6 +83,14 @@ def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any
             _same_fields(place, given[name], value, f"{where}{name}.")
 
 
+def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
+    """Those that hold a crop. ValueError where there is none."""
+    found = {name: p for name, p in pictures.items() if min(p.shape[1:]) >= crop}
+    if not found:
+        raise ValueError(f"pictures: expected some of at least {crop}x{crop} pixels, got {len(pictures)} smaller ones")
+    return found
+
+
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
@@ -134,9 +141,10 @@ def train(
     The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
     so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. pictures: uint8
     (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step. ValueError for a recipe that does not
-    fit.
+    fit; FileNotFoundError where the photographs or LPIPS's network are not installed.
     """
     recipe = read_recipe(config)
+    LPIPS("alex")  # if its weights are not there, say so now
     folder = Path(out)
     pictures = photos("train", progress=progress) if pictures is None else pictures
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
@@ -144,8 +152,8 @@ def train(
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     conditions = Conditions((recipe["snr_db"][0], recipe["snr_db"][1]), recipe["transmitter_error_db"], together=True)
     rates = tuple(recipe["rates"])
-    plans = _Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
-    pictures = {name: p for name, p in pictures.items() if min(p.shape[1:]) >= recipe["crop"]}
+    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
+    pictures = usable(pictures, recipe["crop"])
 
     def run(number: int, name: str, stage: Stage) -> None:
         how = recipe["stages"][name]
@@ -179,25 +187,3 @@ def train(
         save_link(networks.link(recipe), folder / "model")
     accelerator.wait_for_everyone()
     return folder / "model"
-
-
-class _Plans:
-    """The numbers of steps, in a file beside the checkpoints."""
-
-    def __init__(self, path: Path, made_for: dict[str, Any], resume: bool) -> None:
-        self.path, self.made_for = path, json.loads(json.dumps(made_for))
-        self.found: dict[str, int] = {}
-        if resume and path.exists():
-            try:
-                document = json.loads(path.read_text("utf-8"))
-                self.found, before = dict(document["steps"]), document["made_for"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
-            if before != self.made_for:
-                raise ValueError(f"{path}: expected the plan of this recipe, seed and budget, got one of others; remove it or give --fresh")
-
-    def steps(self, name: str, measure: Callable[[], int]) -> int:
-        if name not in self.found:
-            self.found[name] = measure()
-            write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
-        return self.found[name]
