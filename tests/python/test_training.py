@@ -16,7 +16,7 @@ from semdiff.training.autoencoder import encode, fold_statistics
 from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
 from semdiff.training.diffusion import denoising_times, uniform, velocity
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.fashion_mnist import RATES, build, train
+from semdiff.training.fashion_mnist import LATENT_CHANNELS, RATES, build, train
 from semdiff.training.receiver import ReceiverStage, path_point
 from semdiff.training.resampling import ResamplingStage, cross_channel
 from semdiff.vae import GaussianSample
@@ -170,8 +170,8 @@ def test_folded_statistics_normalise_the_latents():
     vae = build(1).vae
     fold_statistics(vae, images)
     z = encode(vae, images, 10)
-    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(LATENT_CHANNELS), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(LATENT_CHANNELS), atol=1e-3, rtol=0)
 
 
 def test_crossing_serves_every_rate_and_passes_gradients():
@@ -224,7 +224,7 @@ def test_path_runs_from_the_received_state_to_the_latent(receiver):
 
 
 def test_receiver_stage_reaches_every_network_but_the_encoder(receiver):
-    terms = receiver(KEY, torch.randn(8, 4, 8, 8), torch.rand(8, 1, 28, 28))
+    terms = receiver(KEY, torch.randn(8, LATENT_CHANNELS, 8, 8), torch.rand(8, 1, 28, 28))
     terms["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in receiver.parameters())
     assert not any("encoder" in n for n in receiver.state_dict())
