@@ -79,7 +79,8 @@ class Receiver {
       : about_(folder),
         upsampler_(folder + "/upsampler.pt2", about_.batch),
         denoiser_(folder + "/denoiser.pt2", about_.batch),
-        decoder_(folder + "/decoder.pt2", about_.batch) {}
+        decoder_(folder + "/decoder.pt2", about_.batch),
+        sample_decoder_(folder + "/sample_decoder.pt2", about_.batch) {}
 
   const Description& about() const { return about_; }
 
@@ -117,7 +118,7 @@ class Receiver {
     const Tensor top_up = semdiff::key_split(base, 2)[0], fresh = semdiff::key_split(base, 2)[1];
     const State state = estimate_and_match(mean, logvar, arrived.noise_var, top_up);
     if (realism == 0) return decoder_({posterior_mean(state)});
-    const Tensor crisp = decoder_({sample(about_.renoise > 0 ? later(state, fresh) : state, steps)});
+    const Tensor crisp = sample_decoder_({sample(about_.renoise > 0 ? later(state, fresh) : state, steps)});
     if (realism == 1) return crisp;
     return (1 - realism) * decoder_({posterior_mean(state)}) + realism * crisp;
   }
@@ -187,7 +188,7 @@ class Receiver {
   static Tensor column(const Tensor& numbers) { return numbers.to(at::kFloat).view({-1, 1, 1, 1}); }
 
   Description about_;
-  Network upsampler_, denoiser_, decoder_;
+  Network upsampler_, denoiser_, decoder_, sample_decoder_;
 };
 
 }  // namespace example

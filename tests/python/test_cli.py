@@ -19,7 +19,7 @@ import semdiff
 from semdiff.atomic import write_atomically
 from semdiff.cli import main
 from semdiff.cli.output import psnr_db
-from semdiff.cli.pictures import load_grey
+from semdiff.cli.pictures import load_picture
 from semdiff.data import sample_images
 
 pytest.importorskip("diffusers")
@@ -159,7 +159,7 @@ def test_transmit(model: Path, tmp_path: Path) -> None:
         with Image.open(i["output"]) as picture:
             assert (picture.size, picture.mode) == ((28, 28), "L")
             received = torch.from_numpy(np.array(picture, np.float32) / 255)[None, None]
-        sent = load_grey(Path(i["input"]), 28, 28)[None]
+        sent = load_picture(Path(i["input"]), (1, 28, 28))[None]
         assert i["psnr_db"] == pytest.approx(float(psnr_db(received, sent)), abs=0.2)  # the file is rounded to bytes
         assert abs(i["measured_snr_db"] - 3) < 3
         assert i["t"] > 0
@@ -200,7 +200,8 @@ def test_transmit_over_a_named_channel(model: Path, tmp_path: Path, name: str, c
     assert (uses["payload"], uses["cyclic_prefix"], uses["pilots"], uses["total"]) == (payload, prefix, 0, payload + prefix)
     assert report["cbr"] == (payload + prefix) / 784
     link = semdiff.link.SemanticLink.from_pretrained(model)
-    expected = link.transmit(load_grey(shirt, 28, 28)[None], 8.0, channel=channel, steps=1, realism=0.0, key=semdiff.Key(0).fold_in(0))
+    picture = load_picture(shirt, (1, 28, 28))[None]
+    expected = link.transmit(picture, 8.0, channel=channel, steps=1, realism=0.0, key=semdiff.Key(0).fold_in(0))
     assert report["images"][0]["measured_snr_db"] == pytest.approx(float(expected.snr_db))
 
 
@@ -311,7 +312,7 @@ def test_a_failure_is_1(model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_every_mode_becomes_grey(tmp_path: Path, mode: str, colour: Any, expected: float) -> None:
-    grey = load_grey(write_image(tmp_path / "x.png", mode=mode, colour=colour), 28, 28)
+    grey = load_picture(write_image(tmp_path / "x.png", mode=mode, colour=colour), (1, 28, 28))
     assert grey.dtype == torch.float32
     assert grey.shape == (1, 28, 28)
     torch.testing.assert_close(grey, torch.full_like(grey, expected), rtol=0, atol=1e-6)

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("export") / "new" / "receiver"
     done = call("export", "--out", place, "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["files"] == ["upsampler.pt2", "denoiser.pt2", "decoder.pt2", "receiver.json"]
+    assert json.loads(done.stdout)["files"] == ["upsampler.pt2", "denoiser.pt2", "decoder.pt2", "sample_decoder.pt2", "receiver.json"]
     return place
 
 
@@ -163,8 +163,9 @@ def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
         for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
             assert torch.equal(got, wanted)
         z, t = expected.mean, torch.tensor([3.0, 700.0])
-        assert torch.equal(made["denoiser"][0](z, t), link._denoise(z, t))
-        assert torch.equal(made["decoder"][0](z), link._decode(z))
+        assert torch.equal(made["denoiser"][0](z, t), link.unet(z, t).sample)
+        assert torch.equal(made["decoder"][0](z), link._decode(z, (28, 28)))
+        assert torch.equal(made["sample_decoder"][0](z), link._decode_sample(z, (28, 28)))
     for part, inputs in made.values():
         assert all(x.shape[0] == 2 for x in inputs)
         assert not part.training

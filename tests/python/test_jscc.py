@@ -9,8 +9,11 @@ import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.baselines.jscc import GDN, AttentionFeature
 from semdiff.data import sample_images
+from semdiff.link.header import USES
 from semdiff.metrics import lpips
 from semdiff.training import jscc
+from semdiff.training.resampling import Conditions
+from tests.python.photographs import photographs
 
 KEY = semdiff.Key(5)
 IMAGES = sample_images()
@@ -130,10 +133,7 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
 def test_the_loss_is_the_squared_error_of_what_arrives():
     """At a high SNR the stage's loss is that of the autoencoder at both rates: the error of transmit's pictures."""
     net = model()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jscc, "SNR_DB", (60.0, 60.001))
-        patch.setattr(jscc, "TRANSMITTER_ERROR_DB", 0.0)
-        loss = jscc.JSCCStage(net)(KEY, IMAGES)["loss"]
+    loss = jscc.JSCCStage(net, Conditions((60.0, 60.001), 0.0, fading=False))(KEY, IMAGES)["loss"]
     parts = [(IMAGES[:5], 1 / 12), (IMAGES[5:], 1 / 24)]
     rates, snr_db = (1.0, 0.5), torch.full((5,), 60.0)
     error = 0.0
@@ -188,3 +188,39 @@ def test_training_names_bad_arguments(tmp_path):
         jscc.train("ajscc", tmp_path)
     with pytest.raises(ValueError, match="start: expected None for deepjscc"):
         jscc.train("deepjscc", tmp_path, images=IMAGES, start=tmp_path)
+
+
+PHOTO = {"width": 8, "outer_width": 4, "depth": 1}
+
+
+@pytest.mark.parametrize("size", [(32, 48), (50, 33)])
+def test_pictures_of_any_size_cost_what_the_link_charges(size):
+    net = model(**(jscc.PHOTOS | PHOTO))
+    images = photographs(64)[..., : size[0], : size[1]]
+    cells = -(-size[0] // 16) * -(-size[1] // 16)
+    assert net.cbrs == pytest.approx({32: 1 / 12, 16: 1 / 24, 8: 1 / 48})
+    for cbr, channels in ((1 / 12, 128), (1 / 24, 64), (1 / 48, 32)):
+        sent = net.transmit(images, 5.0, cbr, key=KEY)
+        assert sent.images.shape == images.shape
+        assert sent.ledger.total == cells * channels // 2 + USES
+    together = net.transmit(images, 5.0, 1 / 24, key=KEY).images
+    torch.testing.assert_close(net.transmit(images[:1], 5.0, 1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatch, lpips_weights):
+    monkeypatch.setattr(jscc, "steps_within", lambda *_: 3)
+    pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(112), strict=True)}
+    options = {"pictures": pictures, "progress": False} | PHOTO
+    folder = jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)
+    net = ADJSCC.load(folder)
+    assert net.transmit(photographs(64), 5.0, 1 / 48).images.isfinite().all()
+    seen = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)
+    assert (folder / "diffusion_pytorch_model.safetensors").read_bytes() == seen
+    jscc.train_photos("adjscc-lpips", tmp_path / "b", 60.0, start=folder, **options)
+    with pytest.raises(ValueError, match="start: expected a folder for adjscc-lpips and None for others, got None for adjscc-lpips"):
+        jscc.train_photos("adjscc-lpips", tmp_path / "b", 60.0, **options)
+    with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe"):
+        jscc.train_photos("adjscc", tmp_path / "a", 61.0, **options)
+    with pytest.raises(ValueError, match="pictures: expected some of at least 96x96 pixels, got 1 smaller ones"):
+        jscc.train_photos("adjscc", tmp_path / "c", 60.0, **(options | {"pictures": {"a": pictures["a"][:, :90]}}))

@@ -28,9 +28,9 @@ def db(ratio: float) -> float:
     return 10 * math.log10(ratio)
 
 
-# The channel, what it makes of 64 symbols, and where theory has the measured SNR on average: dB above the one asked for. None where ten
-# draws are too few to tell, or symbols of unequal power meet unequal gains. A receive antenna hears nt times as much; an estimate from m
-# pilots adds N0 / m to the noise.
+# The channel, what it makes of 64 symbols, and where theory has the measured SNR on average: dB above the one asked for. None where the
+# receiver's estimate is in the way, or symbols of unequal power meet unequal gains. A receive antenna hears nt times as much; an estimate
+# from m pilots adds N0 / m to the noise.
 CASES: dict[str, tuple[Channel, Uses, float | None]] = {
     "awgn": (AWGN, Uses(64), 0.0),
     "rayleigh": (semdiff.Rayleigh(), Uses(64), None),
@@ -73,12 +73,23 @@ def test_images_arrive_over_every_channel(link: SemanticLink, name: str) -> None
     assert got.images.shape == images.shape
     assert bool(got.images.isfinite().all() & got.snr_db.isfinite().all() & got.t.isfinite().all())
     assert got.ledger == Ledger(source_values=784, **uses._asdict())
-    if above is not None:  # a ratio of 64 symbols' powers: 0.5 dB of deviation and more, of ten images a third of it
-        assert float((got.snr_db - SNR_DB).mean()) == pytest.approx(above, abs=0.6)
+    if above is not None:
+        assert average_gain_db(link, channel) == pytest.approx(above, abs=0.3)
     # Networks round differently in another batch.
     alone = link.transmit(images[:3], SNR_DB[:3], channel=channel, steps=1, realism=0.0, key=KEY)
     torch.testing.assert_close(alone.images, got.images[:3], rtol=0, atol=1e-4)
     torch.testing.assert_close(alone.snr_db, got.snr_db[:3], rtol=0, atol=1e-4)
+
+
+def average_gain_db(link: SemanticLink, channel: semdiff.Channel) -> float:
+    """Measured over stated SNR, averaged as a ratio over 200 blocks; 0.3 dB is a fade's own size over sqrt(200)."""
+    symbols = link.send(sample_images(), snr_db=SNR_DB)
+    ratios = []
+    for seed in range(20):
+        received = channel(symbols, SNR_DB, semdiff.Key(seed))
+        measured = measured_snr_db(without_noise(symbols, received.h), received.y)
+        ratios.append(10 ** ((measured - SNR_DB) / 10))
+    return float(10 * torch.cat(ratios).mean().log10())
 
 
 @pytest.mark.parametrize("name", CASES)

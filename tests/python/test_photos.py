@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+import semdiff
 from semdiff.data import cifar10, kodak, photo_list, photos, read_folder
 from semdiff.data.photos import FOLDER_VARIABLE, TEST_WIDTH, missing_packages
 from semdiff.data.pictures import to_picture
 from semdiff.data.rcc import read_rcc
+from semdiff.evaluation import sweep
+from semdiff.evaluation.images import load_images
+from semdiff.link.transmission import Ledger, Transmission
 
 needs_photos = pytest.mark.skipif(bool(missing_packages()), reason=f"needs Debian's packages {', '.join(missing_packages())}")
 
@@ -150,3 +154,27 @@ def test_the_command_builds_the_set_and_writes_pictures(monkeypatch, tmp_path, c
         expected = {f"{name.replace('/', '-')}.png": pixels for name, pixels in photos(split).items()}
         assert written.keys() == expected.keys()
         assert all(torch.equal(written[name], expected[name]) for name in written)
+
+
+@needs_photos
+def test_held_out_photographs_are_evaluated_at_their_middle():
+    pytest.importorskip("torchmetrics")
+    found = load_images("photos", 3)
+    assert found.images.shape == (3, 3, 432, 480)
+    whole = photos("test")["erase/bee"].float() / 255
+    assert whole.shape == (3, 432, 768)
+    torch.testing.assert_close(found.images[0], whole[:, :, 144:624])
+    table = sweep(systems={"any size": AnySize()}, data="photos", images=2, snr_db=40.0, metrics=["psnr", "ms_ssim"])
+    assert 39.9 < table.rows[0]["psnr"] < 40.6
+
+
+class AnySize:
+    """Pixels over the air, one complex number each: PSNR is the SNR of a picture in [0, 1], before the cut."""
+
+    image_shape = (3, None, None)
+
+    def transmit(self, images, snr_db, cbr=None, channel=None, key=None):
+        noisy = (images + 10 ** (-snr_db / 20) * semdiff.normal(images.shape, key)).clamp(0, 1)
+        ledger = Ledger(payload=images[0].numel(), source_values=images[0].numel())
+        each = torch.full((len(images),), snr_db, dtype=torch.float64)
+        return Transmission(noisy, ledger, each, each, 0, 0.0)

@@ -88,7 +88,7 @@ class FFDNetReceiver:
         self.link = import_module("semdiff.link").SemanticLink.default() if link is None else link
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int | None, int | None]:
         return self.link.image_shape
 
     @torch.no_grad()

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from semdiff.channel import AWGN, Channel
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
+from semdiff.link.layout import Layout
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -74,7 +75,8 @@ class _Layer(nn.Module):
 class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `SemanticLink`.
 
-    symbol_channels: real features at the full rate; rates: how many of them each offered rate sends.
+    image_shape: (C, H, W); H and W are None for any size. symbol_channels: real features at the full rate; rates: how many of them each
+    offered rate sends. strides: halvings of the resolution, 2 or 3. header: see `semdiff.link.header`; models for any size need one.
     """
 
     attention = False
@@ -83,19 +85,22 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        image_shape: Sequence[int] = (1, 28, 28),
+        image_shape: Sequence[int | None] = (1, 28, 28),
         symbol_channels: int = 2,
         rates: Sequence[int] = (2, 1),
         width: int = 160,
         outer_width: int = 64,
         depth: int = 2,
+        strides: int = 2,
+        header: bool = False,
     ) -> None:
         super().__init__()
-        c, a = image_shape[0], self.attention
+        c, a = image_shape[0] or 1, self.attention
         self.encoder = nn.ModuleList(
             [
                 _Layer(nn.Conv2d(c, outer_width, 5, 2, 2), outer_width, False, a),
                 _Layer(nn.Conv2d(outer_width, width, 5, 2, 2), width, False, a),
+                *(_Layer(nn.Conv2d(width, width, 5, 2, 2), width, False, a) for _ in range(strides - 2)),
                 *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, False, a) for _ in range(depth)),
             ]
         )
@@ -104,6 +109,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
             [
                 _Layer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, a),
                 *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, True, a) for _ in range(depth + 1)),
+                *(_Layer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, a) for _ in range(strides - 2)),
                 _Layer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, a),
             ]
         )
@@ -114,7 +120,8 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Features (B, symbol_channels, h, w), not of unit power. snr_db and rate (share of the symbol channels sent): (B,)."""
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x = F.pad(images * 2 - 1, self._padding(images.shape[-2:]), value=-1.0)
+        x, sides = images * 2 - 1, self._padding(images.shape[-2:])
+        x = F.pad(x, sides, mode="replicate") if self.config.image_shape[1] is None else F.pad(x, sides, value=-1.0)
         for layer in self.encoder:
             x = layer(x, condition)
         return self.to_symbols(x)  # type: ignore[no-any-return]
@@ -128,25 +135,30 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         left, _, top, _ = self._padding(size)
         return ((self.to_image(x) + 1) / 2)[..., top : top + size[0], left : left + size[1]]  # type: ignore[no-any-return]
 
-    @staticmethod
-    def _padding(size: Sequence[int]) -> tuple[int, int, int, int]:
+    def _padding(self, size: Sequence[int]) -> tuple[int, int, int, int]:
         height, width = size
-        top, left = (-height % 8) // 2, (-width % 8) // 2
-        return left, -width % 8 - left, top, -height % 8 - top
+        multiple = 2 ** (self.config.strides + 1)
+        top, left = (-height % multiple) // 2, (-width % multiple) // 2
+        return left, -width % multiple - left, top, -height % multiple - top
 
     # What it offers
 
     @property
-    def symbol_shape(self) -> tuple[int, int, int]:
-        """(channels, h, w) of the features at the full rate."""
-        _, height, width = self.config.image_shape
-        return self.config.symbol_channels, -(-height // 8) * 2, -(-width // 8) * 2
+    def image_shape(self) -> tuple[int, int | None, int | None]:
+        c, h, w = self.config.image_shape
+        return c, h, w
+
+    def layout(self, size: tuple[int, int] | None = None) -> Layout:
+        """How images of this height and width lie on the air. None: of the size that the model is for, or the least if it takes any."""
+        config, (c, height, width) = self.config, self.image_shape
+        cell = 2**config.strides
+        h, w = size or (height or 2 * cell, width or 2 * cell)
+        return Layout((c, h, w), 2 * cell, cell, config.symbol_channels, tuple(config.rates), config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be."""
-        (c, h, w), (_, sh, sw) = self.config.image_shape, self.symbol_shape
-        return {channels: -(-channels * sh * sw // 2) / (c * h * w) for channels in self.config.rates}
+        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. As `SemanticLink.cbrs`."""
+        return self.layout().cbrs
 
     @torch.no_grad()
     def transmit(
@@ -161,17 +173,17 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> Transmission:
         """Sends images and receives them, as `SemanticLink.transmit`; steps and realism are there for the signature and change nothing."""
         begun = time.perf_counter()
-        c, height, width = self.config.image_shape
-        check_images(images, (c, height, width))
-        channels = choose_rate(cbr, self.cbrs)
+        check_images(images, self.image_shape)
+        size = (images.shape[2], images.shape[3])
+        channels, layout = choose_rate(cbr, self.cbrs), self.layout(size)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
         rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
-        symbols = features_to_symbols(self.encode(images, believed.float(), rate), channels)
+        symbols = features_to_symbols(self.encode(images, believed.float(), rate), channels, layout.header)
         received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
-        arrived = arrive(received, channels, self.symbol_shape)
+        arrived = arrive(received, channels, layout.symbols, layout.header)
         heard_db = (-10 * arrived.noise_var.log10()).float()
-        out = self.decode(arrived.features, heard_db, rate, (height, width)).clamp(0, 1)
+        out = self.decode(arrived.features, heard_db, rate, size).clamp(0, 1)
         return conclude(out, symbols, received, channel, begun)
 
     # Files

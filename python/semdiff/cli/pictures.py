@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def load_grey(path: Path, height: int, width: int, resize: bool = False) -> Tensor:
-    """A picture file as float32 (1, height, width) in [0, 1]: colour to luma (ITU-R 601), transparency over black.
+def load_picture(path: Path, shape: tuple[int, int | None, int | None], resize: bool = False) -> Tensor:
+    """A picture file as float32 (C, H, W) in [0, 1] for a model of that shape, where None is any size.
 
-    ValueError, naming the file, where it is no picture, is damaged, is an animation, or has another size and resize is False.
+    Grey is luma (ITU-R 601) and has transparency over black; colour has it over white. ValueError, naming the file, where it is no picture,
+    is damaged, is an animation, or has another size than the model's and resize is False.
     """
-    pixels = read_picture(path, grey=True, background="black")
-    if pixels.shape[1:] != (height, width):
+    channels, height, width = shape
+    grey = channels == 1
+    pixels = read_picture(path, grey=grey, background="black" if grey else "white")
+    if height is not None and width is not None and pixels.shape[1:] != (height, width):
         if not resize:
             raise ValueError(
                 f"{path}: expected {width}x{height} pixels, which is what this model takes, got {pixels.shape[2]}x{pixels.shape[1]}; "

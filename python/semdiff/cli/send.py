@@ -10,7 +10,7 @@ import typer
 
 from semdiff.cli.options import Cbr, Json, Model, load_link
 from semdiff.cli.output import channel_uses, print_json, uses_line
-from semdiff.cli.pictures import load_grey
+from semdiff.cli.pictures import load_picture
 from semdiff.recording import write_recording
 
 
@@ -33,10 +33,7 @@ def send(
     from semdiff.link.recorded import model_digest, send_samples
 
     link = load_link(model)
-    channels, height, width = link.image_shape
-    if channels != 1:
-        raise ValueError(f"model: expected one that takes grey images, got one for {channels} channels")
-    samples, description = send_samples(link, load_grey(image, height, width, resize), model_digest(model), cbr, snr)
+    samples, description = send_samples(link, load_picture(image, link.image_shape, resize), model_digest(model), cbr, snr)
     spec = description.frame
     first, length = spec.guard * spec.samples_per_symbol, spec.symbols * spec.samples_per_symbol
     note = {"core:sample_start": first, "core:sample_count": length, "core:label": "semdiff frame"}

@@ -13,47 +13,75 @@ from rich.console import Console
 
 from semdiff.cli.options import Json
 from semdiff.cli.output import print_json
+from semdiff.data import read_folder
 from semdiff.rng import Key
 
 
 class Recipe(StrEnum):
     fashion_mnist = "fashion-mnist"
+    photos = "photos"
 
 
 def train(
     recipe: Annotated[Recipe, typer.Argument(help="What to train.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints/ and, at the end, model/.", file_okay=False)] = Path(
-        "runs/fashion-mnist"
-    ),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for checkpoints/ and, at the end, model/; runs/WHAT if left out.", file_okay=False)
+    ] = None,
     budget: Annotated[
-        float, typer.Option("--budget", help="Factor on the number of steps: 0.01 to try it, 1 for the shipped model.")
-    ] = 1.0,
+        str,
+        typer.Option("--budget", help="photos: a time such as 3h or 20m. fashion-mnist: a factor on the steps, 1 for the shipped model."),
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Of the weights, the batches and all noise.")] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoints in --out, or begin anew over them.")] = True,
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Folder of the data set's files; Debian's dataset-fashion-mnist if not given.", exists=True, file_okay=False
+            "--data",
+            help="fashion-mnist: folder of its files, Debian's if not given. photos: folder of pictures in place of semdiff-photos.",
+            exists=True,
+            file_okay=False,
         ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="photos: a recipe in TOML in place of the package's.", exists=True, dir_okay=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a link from nothing. An interrupted training goes on where it stopped when the command is given again."""
-    try:
-        from semdiff.training.fashion_mnist import train as run
-    except ImportError as error:
-        raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
+    """Train a link from nothing. An interrupted training goes on where it stopped when the command is given again.
+
+    Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
+    """
     Key(seed)  # refuses a bad one before anything is written
+    out = out or Path("runs") / recipe.value
     begun = time.perf_counter()
     try:
-        model = run(out, budget=budget, seed=seed, resume=resume, data_folder=data)
+        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     seconds = time.perf_counter() - begun
+    try_it = "demo" if recipe is Recipe.fashion_mnist else "transmit PHOTO"
     if as_json:
         print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds})
     else:
         Console().print(
-            f"Trained in {seconds / 60:.1f} min: {model}\nTry it: semdiff demo --model {model}", highlight=False, soft_wrap=True
+            f"Trained in {seconds / 60:.1f} min: {model}\nTry it: semdiff {try_it} --model {model}", highlight=False, soft_wrap=True
         )
+
+
+def _run(recipe: Recipe, out: Path, budget: str, seed: int, resume: bool, data: Path | None, config: Path | None) -> Path:
+    try:
+        from semdiff.training import fashion_mnist, photos
+        from semdiff.training.budget import parse_seconds
+    except ImportError as error:
+        raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
+    if recipe is Recipe.photos:
+        pictures = None if data is None else read_folder(data)
+        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures)
+    if config is not None:
+        raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
+    try:
+        factor = float(budget)
+    except ValueError:
+        raise ValueError(f"budget: expected a factor such as 0.1 for {recipe.value}, got {budget!r}") from None
+    return fashion_mnist.train(out, budget=factor, seed=seed, resume=resume, data_folder=data)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, psnr_db, ratio
-from semdiff.cli.pictures import load_grey, save_png
+from semdiff.cli.pictures import load_picture, save_png
 from semdiff.data.pictures import to_picture
 from semdiff.rng import Key
 
@@ -43,10 +43,7 @@ def transmit(
     places = _places(images, out)
     air = parse_channel(channel)
     link = load_link(model)
-    channels, height, width = link.image_shape
-    if channels != 1:
-        raise ValueError(f"model: expected one that takes grey images, got one for {channels} channels")
-    originals = torch.stack([load_grey(path, height, width, resize) for path in images])
+    originals = torch.stack([load_picture(path, link.image_shape, resize) for path in images])
     rows: list[dict[str, Any]] = []
     seconds = 0.0
     for i, part in enumerate(originals.split(BATCH)):

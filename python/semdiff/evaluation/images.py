@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images that an evaluation sends: Fashion-MNIST's test split, or a folder of pictures of one size."""
+"""The images that an evaluation sends: Fashion-MNIST's test split, the held-out photographs, or a folder of pictures of one size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from semdiff.data.folders import read_folder
 
-FASHION_MNIST = "fashion-mnist"
+FASHION_MNIST, PHOTOS = "fashion-mnist", "photos"
+PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out photograph
 
 
 class ImageSet(NamedTuple):
@@ -34,6 +35,8 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
 
         images, labels = fashion_mnist("test")
         found = ImageSet(data, images[:limit], labels[:limit])
+    elif data == PHOTOS:
+        found = ImageSet(data, _photos()[:limit], None)
     else:
         found = ImageSet(data, _folder(Path(data), limit, grey), None)
     if limit is not None and len(found.images) < limit:
@@ -41,9 +44,21 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
     return found
 
 
+def _photos() -> Tensor:
+    """The middle of each held-out photograph."""
+    from semdiff.data import photos
+
+    height, width = PHOTO_SIZE
+    middles = []
+    for pixels in photos("test").values():
+        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        middles.append(pixels[:, top : top + height, left : left + width])
+    return torch.stack(middles).float() / 255
+
+
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:
     if not folder.is_dir():
-        raise FileNotFoundError(f"data: expected {FASHION_MNIST} or a folder of pictures, got {str(folder)!r}")
+        raise FileNotFoundError(f"data: expected {FASHION_MNIST}, {PHOTOS} or a folder of pictures, got {str(folder)!r}")
     try:
         pictures = read_folder(folder, limit, grey or None)
     except ValueError as error:

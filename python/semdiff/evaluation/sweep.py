@@ -130,7 +130,7 @@ def _images(config: Config, data: Any) -> ImageSet:
 def _check_shapes(systems: list[System], data: ImageSet) -> None:
     shape = tuple(data.images.shape[1:])
     for system in systems:
-        if system.image_shape not in (None, shape):
+        if system.image_shape is not None and any(n not in (m or n, m) for n, m in zip(shape, system.image_shape, strict=True)):
             raise ValueError(
                 f"systems.{system.label}: expected a system for images of shape {shape}, which {data.name} has, "
                 f"got one for {system.image_shape}"

@@ -46,30 +46,36 @@ class Part(nn.Module):
 
 def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
     """What the receiver runs, by name, with inputs of the right shapes."""
-    channels, height, width = link.symbol_shape
+    channels, height, width = link.layout().symbols
     features, numbers = torch.zeros(batch, channels, height, width), torch.ones(batch)
     latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width)
-    size = link.image_shape[1:]
+    size = link.layout().image[1:]
+    decoders = {"decoder": link.vae.decoder, "sample_decoder": link.sample_decoder or link.vae.decoder}
     return {
         "upsampler": (
             Part(link.upsampler, lambda net, x, snr_db, rate, noise_map: net.coarse(x, snr_db, rate, noise_map)),
             (features, numbers, numbers.clone(), features.clone()),
         ),
         "denoiser": (Part(link.unet, lambda net, x, t: net(x, t).sample), (latent, numbers)),
-        "decoder": (Part(link.vae, lambda net, z: from_blocks(net.decode(z).sample, *size).clamp(0, 1)), (latent,)),
+    } | {
+        name: (Part(net, lambda net, z: from_blocks(net(z), *size).clamp(0, 1)), (latent,)) for name, net in decoders.items()
     }
 
 
 def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, Any]:
-    """Writes upsampler.pt2, denoiser.pt2, decoder.pt2 and, last, receiver.json, which says how they are used; returns what that holds.
+    """Writes upsampler.pt2, denoiser.pt2, decoder.pt2 (of the posterior mean), sample_decoder.pt2 and, last, receiver.json, which says how
+    they are used; returns what that holds.
 
     batch: pictures that the networks take at a time. Takes a minute or two, and a C++ compiler; the files are for CPUs of this one's kind.
 
-    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU, RuntimeError where there is no C++ compiler.
+    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU or takes images of any size, RuntimeError where
+    there is no C++ compiler.
     """
     batch = to_count(batch, "batch", 1)
     if link.device.type != "cpu" or link.dtype != torch.float32:
         raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
+    if link.image_shape[1] is None:
+        raise ValueError(f"link: expected one for images of one size, got one for {link.image_shape}")
     _require_compiler()
     cpu = torch.backends.cpu.get_cpu_capability()
     digests = {}
@@ -83,7 +89,7 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
         "cpu": cpu,
         "batch": batch,
         "image_shape": list(link.image_shape),
-        "symbol_shape": list(link.symbol_shape),
+        "symbol_shape": list(link.layout().symbols),
         "rates": list(link.config.rates),
         "prediction": link.prediction,
         "renoise": link.config.renoise,

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 
-def check_images(images: Tensor, shape: tuple[int, int, int]) -> None:
-    """images: floating-point (B, *shape) in [0, 1], B >= 1. TypeError or ValueError otherwise."""
-    wanted = f"a float tensor of shape (B, {', '.join(map(str, shape))}) in [0, 1]"
+def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> None:
+    """images: floating-point (B, *shape) in [0, 1], B >= 1, where None is any number above 0. TypeError or ValueError otherwise."""
+    named = (n or letter for n, letter in zip(shape, "CHW", strict=True))
+    wanted = f"a float tensor of shape (B, {', '.join(map(str, named))}) in [0, 1]"
     if not isinstance(images, Tensor):
         raise TypeError(f"images: expected {wanted}, got {type(images).__name__}")
     if not images.is_floating_point():
         hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
         raise TypeError(f"images: expected {wanted}, got {images.dtype}{hint}")
-    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
+    if images.dim() != 4 or any(n not in (m or n or 1, m) for n, m in zip(images.shape[1:], shape, strict=True)):
         raise ValueError(f"images: expected {wanted}, which is what this model was trained on, got shape {tuple(images.shape)}")
     if images.shape[0] == 0:
         raise ValueError(f"images: expected {wanted} with B >= 1, got an empty batch")

@@ -12,6 +12,8 @@ import math
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderTiny
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +38,23 @@ class ConditionEmbedding(nn.Module):
         place = snr_db.unsqueeze(1) / 40
         angles = place * self.frequencies
         return self.net(torch.cat([place, angles.sin(), angles.cos(), rate.unsqueeze(1)], 1))  # type: ignore[no-any-return]
+
+
+class TimeEmbedding(nn.Module):
+    """Diffusion times t (B,) to a vector (B, width) for FiLM, by sinusoids of t / T as in Vaswani et al., 2017."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, frequencies: int = 8, T: float = 1000.0) -> None:
+        super().__init__()
+        self.T = T
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(-1, frequencies - 1), persistent=False)
+        self.net = nn.Sequential(nn.Linear(2 * frequencies + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, t: Tensor) -> Tensor:
+        place = t.unsqueeze(1) / self.T
+        angles = place * self.frequencies
+        return self.net(torch.cat([place, angles.sin(), angles.cos()], 1))  # type: ignore[no-any-return]
 
 
 class FiLMBlock(nn.Module):
@@ -113,3 +132,69 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             x = block(x, c)
         return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+
+
+class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """x_t (B, latent_channels, h, w), h and w even, to the network's output of that shape, at two resolutions and without any norm, so that
+    a part of a picture is denoised alike wherever it lies. hints: channels of what the receiver knows besides x_t; 0 for a plain prior."""
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self, latent_channels: int = 24, hints: int = 0, width: int = 128, deep_width: int = 160, depth: int = 2, deep_depth: int = 2
+    ) -> None:
+        super().__init__()
+        condition = 64
+        self.embedding = TimeEmbedding(condition)
+        self.conv_in = nn.Conv2d(latent_channels + hints, width, 3, padding=1)
+        self.blocks_in = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
+        self.shrink = nn.Conv2d(width, deep_width, 2, stride=2)
+        self.deep = nn.ModuleList(FiLMBlock(deep_width, condition) for _ in range(deep_depth))
+        self.grow = nn.Conv2d(deep_width, 4 * width, 1)
+        self.blocks_out = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
+        self.conv_out = nn.Conv2d(width, latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor, hints: Tensor | None = None) -> UNet2DOutput:
+        """t (B,), float; hints (B, hints, h, w)."""
+        c = self.embedding(t.to(x))
+        x = self.conv_in(x if hints is None else torch.cat([x, hints], 1))
+        for block in self.blocks_in:
+            x = block(x, c)
+        deep = self.shrink(x)
+        for block in self.deep:
+            deep = block(deep, c)
+        x = x + F.pixel_shuffle(self.grow(deep), 2)
+        for block in self.blocks_out:
+            x = block(x, c)
+        return UNet2DOutput(sample=self.conv_out(F.silu(x)))
+
+
+class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
+    picture of least squared error. A decoder trained for how pictures look cannot be that too."""
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 128, depth: int = 4) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(2 * latent_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
+        self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+
+    def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
+        level = log_error.flatten(1).mean(1, keepdim=True)
+        x = self.conv_in(torch.cat([z, log_error], 1))
+        for block in self.blocks:
+            x = block(x, torch.cat([level, level.exp()], 1))
+        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+
+
+class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Sampled latents (B, latent_channels, h, w) to blocks of pixels in [-1, 1], of the autoencoder's decoder's shape: a copy of it that
+    goes on learning how samples should look, while that of the mean keeps its squared error."""
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, latent_channels: int = 4, out_channels: int = 16, width: int = 56, depth: int = 3) -> None:
+        super().__init__()
+        self.decoder = DecoderTiny(latent_channels, out_channels, (depth,), (width,), 2, "silu", "nearest")
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.decoder(z)  # type: ignore[no-any-return]

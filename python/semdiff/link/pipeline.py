@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from semdiff.channel import AWGN, Channel, Received
-from semdiff.link.codec import from_blocks, to_blocks
+from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
-from semdiff.link.networks import Downsampler, Upsampler
-from semdiff.link.reception import estimate, starting_state
+from semdiff.link.layout import Layout
+from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, SampleDecoder, Upsampler
+from semdiff.link.reception import estimate, log_error, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import MatchMode
@@ -48,50 +49,64 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     `SemanticLink.default()` loads the Fashion-MNIST model that comes with the package; `from_pretrained(folder)` one that
     `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on the others in its batch.
 
-    image_shape: (C, H, W) of the images it takes. rates: numbers of symbol channels on offer. renoise: see `starting_state`.
+    image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
+    renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
+    mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
+    sample_decoder: decodes samples, in place of the autoencoder's decoder.
     """
+
+    _optional_components = ["mean_decoder", "sample_decoder"]  # noqa: RUF012, diffusers' own name and type
 
     def __init__(
         self,
         vae: AutoencoderTiny,
-        unet: UNet2DModel,
+        unet: UNet2DModel | Denoiser,
         downsampler: Downsampler,
         upsampler: Upsampler,
         scheduler: SchedulerMixin,
-        image_shape: Sequence[int] = (1, 28, 28),
+        mean_decoder: MeanDecoder | None = None,
+        sample_decoder: SampleDecoder | None = None,
+        image_shape: Sequence[int | None] = (1, 28, 28),
         rates: Sequence[int] = (8, 4),
         renoise: float = 1.0,
+        block: int = 4,
+        border: Border = "black",
+        header: bool = False,
     ) -> None:
         super().__init__()
-        self.register_modules(vae=vae, unet=unet, downsampler=downsampler, upsampler=upsampler, scheduler=scheduler)
-        self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise)
+        modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
+        modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder}
+        self.register_modules(scheduler=scheduler, **modules)
+        self.register_to_config(
+            image_shape=list(image_shape), rates=list(rates), renoise=renoise, block=block, border=border, header=header
+        )
         self.schedule = NoiseSchedule.from_diffusers(scheduler)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
-        for module in (vae, unet, downsampler, upsampler):
-            module.eval()
+        self.hinted = bool(unet.config.get("hints", 0))
+        for module in modules.values():
+            if module is not None:
+                module.eval()
 
     # What it offers
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int | None, int | None]:
         c, h, w = self.config.image_shape
         return c, h, w
 
-    @property
-    def symbol_shape(self) -> tuple[int, int, int]:
-        """(channels, h, w) of the features at the full rate."""
-        _, height, width = self.image_shape
-        return self.downsampler.config.symbol_channels, -(-height // 8), -(-width // 8)
+    def layout(self, size: tuple[int, int] | None = None) -> Layout:
+        """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
+        c, height, width = self.image_shape
+        cell = 2 * self.config.block
+        h, w = size or (height or cell, width or cell)
+        channels = self.downsampler.config.symbol_channels
+        return Layout((c, h, w), cell, cell, channels, tuple(self.config.rates), self.config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be."""
-        c, h, w = self.image_shape
-        return {channels: self.uses(channels) / (c * h * w) for channels in self.config.rates}
-
-    def uses(self, channels: int) -> int:
-        """Complex channel uses for one image."""
-        return -(-channels * self.symbol_shape[1] * self.symbol_shape[2] // 2)
+        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. For a model of any size what they
+        are without padding and header; `Ledger.cbr` counts both."""
+        return self.layout().cbrs
 
     # The transmitter
 
@@ -105,10 +120,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_images(images, self.image_shape)
         channels = choose_rate(cbr, self.cbrs)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
-        x = to_blocks(images.to(self.device, self.dtype))
+        x = to_blocks(images.to(self.device, self.dtype), self.config.block, self.config.border)
         z = self.vae.encode(x).latents
         features = self.downsampler(z, believed.to(x), self._rate(channels, x))
-        return features_to_symbols(features, channels)
+        return features_to_symbols(features, channels, self.config.header)
 
     # The receiver
 
@@ -124,21 +139,29 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         solver: Solver = "dpmpp_2m",
         diffusion: bool = True,
         key: KeyLike = None,
+        size: tuple[int, int] | None = None,
     ) -> Tensor:
         """Images (B, C, H, W) in [0, 1] from received symbols, complex (B, uses).
 
         noise_var: E|n|^2, a number, (B,) or broadcastable to the symbols. h: the channel's complex gain, (B,) or broadcastable to the
         symbols; None is 1. realism r: (1 - r) * posterior mean + r * sample, in image space. match: see `starting_state`.
-        diffusion=False decodes the up-sampler's mean as it is.
+        diffusion=False decodes the up-sampler's mean as it is. size: height and width of the images, for a model that takes any.
         """
-        heard = self.hear(symbols, noise_var, h, key)
-        return self.imagine(heard, steps, realism, match, solver, diffusion, key)[0]
+        heard = self.hear(symbols, noise_var, h, key, size)
+        return self.imagine(heard, steps, realism, match, solver, diffusion, key, size)[0]
 
     @torch.no_grad()
-    def hear(self, symbols: Tensor, noise_var: float | Tensor, h: Tensor | None = None, key: KeyLike = None) -> Heard:
+    def hear(
+        self,
+        symbols: Tensor,
+        noise_var: float | Tensor,
+        h: Tensor | None = None,
+        key: KeyLike = None,
+        size: tuple[int, int] | None = None,
+    ) -> Heard:
         """The first half of `receive`: equalises and up-samples."""
         batch = symbols.shape[0]
-        channels = self._channels_of(symbols)
+        channels = self._sized(size).channels_of(symbols)
         if isinstance(noise_var, Tensor) and noise_var.dim() > 1:
             per_symbol = noise_var.detach().double()
             if not bool((per_symbol > 0).all() & per_symbol.isfinite().all()):
@@ -146,13 +169,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
         gain = check_gains(torch.ones(batch) if h is None else h, symbols)
-        return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key)
+        return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
     @torch.no_grad()
-    def understand(self, received: Received, channels: int, key: KeyLike = None) -> Heard:
+    def understand(self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None) -> Heard:
         """`hear` for what a channel object returned, at the rate of `channels` symbol channels."""
         received = Received(*(v.to(self.device) for v in received))
-        arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, self.symbol_shape)
+        layout = self._sized(size)
+        arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
         features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
         snr_db = -10 * torch.log10(arrived.noise_var)
         draw = Key.from_tensor(key_tensor(key)).fold_in(1)
@@ -169,23 +193,25 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         solver: Solver = "dpmpp_2m",
         diffusion: bool = True,
         key: KeyLike = None,
+        size: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor, int]:
         """The second half of `receive`: (images, the time t at which denoising began (B,), evaluations for each image)."""
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
-        batch = heard.noise_var.shape[0]
+        batch, pixels = heard.noise_var.shape[0], self._sized(size).image[1:]
         if not diffusion:
-            return self._decode(estimate(*heard)[0]), torch.full((batch,), torch.nan, dtype=torch.float64), 0
+            return self._decode(estimate(*heard)[0], pixels), torch.full((batch,), torch.nan, dtype=torch.float64), 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
         if share == 0.0:
-            return *self._mean(heard, match, base), 1
+            return self._mean(heard, match, base, pixels)
         state = starting_state(*heard, self.schedule, match, self.config.renoise, base)
-        z = sample(self._denoise, state, self.schedule, steps, solver, prediction=self.prediction, key=base.fold_in(1))
+        denoiser = self._denoiser(heard)
+        z = sample(denoiser, state, self.schedule, steps, solver, prediction=self.prediction, key=base.fold_in(1))
         evaluations = 2 * steps - 1 if solver == "heun" else steps
         if share == 1.0:
-            return self._decode(z), state.t, evaluations
-        mean, _ = self._mean(heard, match, base)
-        return (1 - share) * mean + share * self._decode(z), state.t, evaluations + 1
+            return self._decode_sample(z, pixels), state.t, evaluations
+        mean, _, more = self._mean(heard, match, base, pixels)
+        return (1 - share) * mean + share * self._decode_sample(z, pixels), state.t, evaluations + more
 
     # Both ends and the channel between them
 
@@ -212,11 +238,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_steps(steps, self.schedule.T)
         base = Key.from_tensor(key_tensor(key))
         symbols = self.send(images, cbr, snr_db)
+        size = (images.shape[2], images.shape[3])
         wanted = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
         received = channel(symbols, wanted, base.fold_in(0))
-        heard = self.understand(received, self._channels_of(symbols), base)
-        pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base)
+        heard = self.understand(received, self.layout(size).channels_of(symbols), base, size)
+        pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base, size)
         return conclude(pictures, symbols, received, channel, begun, t, evaluations)
 
     __call__ = transmit
@@ -255,26 +282,37 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     # Parts
 
-    def _mean(self, heard: Heard, mode: MatchMode, key: Key) -> tuple[Tensor, Tensor]:
+    def _mean(self, heard: Heard, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+        """The posterior mean in pixels, the time of its one evaluation (NaN without one), and how many there were."""
+        if self.mean_decoder is not None:
+            blocks = self.mean_decoder(estimate(*heard)[0], log_error(*heard))
+            return self._to_images(blocks, size), torch.full_like(heard.noise_var, torch.nan), 0
         state = starting_state(*heard, self.schedule, mode, 0.0, key)
-        return self._decode(posterior_mean(self._denoise, state, self.schedule, self.prediction)), state.t
+        return self._decode(posterior_mean(self._denoiser(heard), state, self.schedule, self.prediction), size), state.t, 1
 
-    def _denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.unet(x, t).sample  # type: ignore[no-any-return]
+    def _denoiser(self, heard: Heard) -> Callable[[Tensor, Tensor], Tensor]:
+        """The denoiser (x, t) -> output, told what was heard if it was trained so."""
+        hints = (torch.cat([estimate(*heard)[0], log_error(*heard)], 1),) if self.hinted else ()
+        return lambda x, t: self.unet(x, t, *hints).sample
 
-    def _decode(self, z: Tensor) -> Tensor:
-        _, height, width = self.image_shape
-        return from_blocks(self.vae.decode(z).sample, height, width).clamp(0, 1)
+    def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        return self._to_images(self.vae.decode(z).sample, size)
+
+    def _decode_sample(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
+
+    def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
+        return from_blocks(blocks, *size, self.config.block).clamp(0, 1)
 
     def _rate(self, channels: int, like: Tensor) -> Tensor:
-        return torch.full((like.shape[0],), channels / self.symbol_shape[0], dtype=like.dtype, device=like.device)
+        share = channels / self.downsampler.config.symbol_channels
+        return torch.full((like.shape[0],), share, dtype=like.dtype, device=like.device)
 
-    def _channels_of(self, symbols: Tensor) -> int:
-        if not isinstance(symbols, Tensor) or not symbols.is_complex():
-            raise TypeError(f"symbols: expected a complex tensor (B, uses), got {getattr(symbols, 'dtype', type(symbols).__name__)}")
-        offers: dict[int, int] = {self.uses(channels): channels for channels in self.config.rates}
-        if symbols.dim() != 2 or symbols.shape[0] == 0 or symbols.shape[1] not in offers:
-            raise ValueError(f"symbols: expected shape (B, uses) with uses one of {sorted(offers)}, got {tuple(symbols.shape)}")
-        if not bool(torch.view_as_real(symbols).isfinite().all()):
-            raise ValueError("symbols: expected finite numbers, got NaN or infinity")
-        return offers[symbols.shape[1]]
+    def _sized(self, size: tuple[int, int] | None) -> Layout:
+        """ValueError where the model takes any size and none is given, or takes one and another is given."""
+        _, height, width = self.image_shape
+        if size is None and height is None:
+            raise ValueError("size: expected the height and width of the images, since this model takes any, got None")
+        if size is not None and height is not None and tuple(size) != (height, width):
+            raise ValueError(f"size: expected {height, width}, which this model was trained for, got {tuple(size)}")
+        return self.layout(size)

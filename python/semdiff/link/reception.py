@@ -32,6 +32,12 @@ def estimate(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tenso
     return z, error
 
 
+def log_error(gaussian: GaussianSample, noise_var: Tensor) -> Tensor:
+    """ln of the error variance of each element of the estimate of z, like `gaussian.mean`: what `estimate` takes the mean of."""
+    a = (1 / (1 + noise_var)).to(gaussian.logvar)[:, None, None, None]
+    return ((gaussian.logvar.exp() - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR).log()
+
+
 def starting_state(
     gaussian: GaussianSample, noise_var: Tensor, schedule: NoiseSchedule, mode: MatchMode, renoise: float, key: Key
 ) -> DiffusionState:

@@ -118,7 +118,8 @@ def send_samples(
     symbols = link.send(image[None], cbr, snr_db)
     spec = FrameSpec(payload=symbols.shape[1])
     samples = modulate(symbols, spec)
-    return samples * (PEAK / max(abs(samples.real).max(), abs(samples.imag).max())), Description(spec, link.image_shape, model)
+    description = Description(spec, (image.shape[0], image.shape[1], image.shape[2]), model)
+    return samples * (PEAK / max(abs(samples.real).max(), abs(samples.imag).max())), description
 
 
 @torch.no_grad()
@@ -141,13 +142,13 @@ def receive_samples(
     base = key_tensor(key)
     if description.model != model:
         raise ValueError(f"semdiff:model: expected {model[:12]}..., the model at hand, got {description.model[:12]}..., another one")
-    if description.image_shape != link.image_shape:
+    if any(n not in (m or n, m) for n, m in zip(description.image_shape, link.image_shape, strict=True)):
         raise ValueError(f"semdiff:image_shape: expected {link.image_shape}, the model's, got {description.image_shape}")
-    spec = description.frame
-    if spec.payload not in (offers := sorted(map(link.uses, link.config.rates))):
+    spec, size = description.frame, description.image_shape[1:]
+    if spec.payload not in (offers := sorted(map(link.layout(size).uses, link.config.rates))):
         raise ValueError(f"semdiff:frame: payload: expected one of {offers}, what the model sends, got {spec.payload}")
     received, found = synchronize(samples, spec)
-    heard = link.hear(received.y, received.noise_var, received.h, base)
-    images, t, evaluations = link.imagine(heard, steps, realism, key=base)
+    heard = link.hear(received.y, received.noise_var, received.h, base, size)
+    images, t, evaluations = link.imagine(heard, steps, realism, key=base, size=size)
     ledger, declared = description.ledger(len(offers)), description.declared(len(offers))
     return Reception(images[0], ledger, declared, found, float(t[0]), evaluations, time.perf_counter() - begun)

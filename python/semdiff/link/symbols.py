@@ -12,11 +12,16 @@ from torch.nn import functional as F
 
 from semdiff.channel import Received, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.equalizer import equalize
+from semdiff.link.header import USES, scale_to_symbols, symbols_to_scale
 
 
-def features_to_symbols(features: Tensor, channels: int) -> Tensor:
-    """The first `channels` of (B, C, h, w), as complex symbols (B, ceil(channels h w / 2)) of unit average power in each sample."""
-    return normalize_power(pack(features[:, :channels].contiguous()))[0]
+def features_to_symbols(features: Tensor, channels: int, header: bool = False) -> Tensor:
+    """The first `channels` of (B, C, h, w), as complex symbols (B, ceil(channels h w / 2)) of unit average power in each sample.
+
+    header: ahead of them what the features were divided by, see `semdiff.link.header`.
+    """
+    symbols, scale = normalize_power(pack(features[:, :channels].contiguous()))
+    return torch.cat([scale_to_symbols(scale).to(symbols), symbols], 1) if header else symbols
 
 
 class Arrived(NamedTuple):
@@ -32,21 +37,28 @@ LARGEST_LOG_RATIO = 6.0
 SMALLEST = 1e-30  # in place of a noise variance or a gain of zero
 
 
-def arrive(received: Received, channels: int, shape: tuple[int, int, int]) -> Arrived:
+def arrive(received: Received, channels: int, shape: tuple[int, int, int], header: bool = False) -> Arrived:
     """Received symbols to features of `shape` (C, h, w), all but the first `channels` of them zero, with the channel's gain undone.
 
     With one gain for a whole sample this is exact. With a gain for each symbol the MMSE equaliser's average gain 1 - m is undone and the
     rest counted as noise of variance m / (1 - m) (the second-order match); the map tells which elements are better and worse than that.
-    A symbol whose gain is zero says nothing and is zero; a sample of such symbols has noise of variance 1e30.
+    A symbol whose gain is zero says nothing and is zero; a sample of such symbols has noise of variance 1e30. header: the first symbols
+    tell what the features were divided by, which is undone; noise_var is then that of the features as they were.
     """
     kept = (received.y.shape[0], channels, *shape[1:])
-    uses = -(-math.prod(kept[1:]) // 2)
-    x, noise_var, gain = (v[:, :uses] if v.shape[1] > 1 else v for v in equalize(received, "mmse"))  # without a MIMO channel's padding
+    first = USES if header else 0
+    last = first - (-math.prod(kept[1:]) // 2)
+    equalized = equalize(received, "mmse")
+    x, noise_var, gain = (v[:, first:last] if v.shape[1] > 1 else v for v in equalized)  # without a MIMO channel's padding
     lost = torch.where(gain > 0, noise_var / gain, 1.0).clamp_min(SMALLEST)  # 1 - gain: of a gain near 1 that has no digits left
     average = gain.mean(1, dtype=torch.float64).clamp_min(SMALLEST)
     together = lost.mean(1, dtype=torch.float64) / average
     ratio = (lost / gain.clamp_min(SMALLEST) / together[:, None]).log().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     features = unpack(x / average.to(x.real.dtype)[:, None], kept)
+    if header:
+        told, told_noise, told_gain = (v[:, :first] if v.shape[1] > 1 else v for v in equalized)
+        scale = symbols_to_scale(told, torch.broadcast_to(told_gain / told_noise.clamp_min(SMALLEST), told.shape))
+        features, together = features * scale.to(features)[:, None, None, None], together * scale.square()
     noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
     rest = (0, 0, 0, 0, 0, shape[0] - channels)
     return Arrived(F.pad(features, rest), together, F.pad(noise_map, rest))

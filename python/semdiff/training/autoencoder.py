@@ -2,6 +2,7 @@
 """Stage 1: an autoencoder whose latents have zero mean and unit variance in each channel, and bear noise.
 
 Noise on the latents in training makes the decoder smooth in them: what a channel or a denoiser leaves behind changes the picture little.
+For photographs LPIPS (AlexNet) stands beside the squared error: this decoder is the one that samples go through.
 """
 
 from __future__ import annotations
@@ -11,25 +12,31 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.link.codec import to_blocks
+from semdiff.link.codec import Border, from_blocks, to_blocks
+from semdiff.metrics import lpips
 from semdiff.rng import Key, normal
 from semdiff.training.engine import Stage
 
 
 class AutoencoderStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): squared error of the blocks in [-1, 1]."""
+    """forward(key, images (B, C, H, W) in [0, 1]): squared error of the blocks in [-1, 1], plus `perceptual` times LPIPS.
+
+    block, border: see `semdiff.link.codec`.
+    """
 
     mean: Tensor
     var: Tensor
 
-    def __init__(self, vae: AutoencoderTiny, noise: float = 0.15) -> None:
+    def __init__(
+        self, vae: AutoencoderTiny, noise: float = 0.15, block: int = 4, border: Border = "black", perceptual: float = 0.0
+    ) -> None:
         super().__init__()
-        self.vae, self.noise = vae, noise
+        self.vae, self.noise, self.block, self.border, self.perceptual = vae, noise, block, border, perceptual
         self.register_buffer("mean", torch.zeros(vae.config.latent_channels))
         self.register_buffer("var", torch.ones(vae.config.latent_channels))
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        x = to_blocks(images)
+        x = to_blocks(images, self.block, self.border)
         z = self.vae.encode(x).latents
         mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
         with torch.no_grad():
@@ -37,20 +44,25 @@ class AutoencoderStage(Stage):
             self.var.lerp_(var, 0.05)
         z = (z - mean[:, None, None]) / (var[:, None, None] + 1e-6).sqrt()
         z = z + self.noise * normal(z.shape, key, device=z.device)
-        return {"loss": F.mse_loss(self.vae.decode(z).sample, x)}
+        decoded = self.vae.decode(z).sample
+        error = F.mse_loss(decoded, x)
+        if not self.perceptual:
+            return {"loss": error}
+        seen = lpips(from_blocks(decoded, images.shape[2], images.shape[3], self.block).clamp(0, 1), images).mean()
+        return {"loss": error + self.perceptual * seen, "mse": error, "lpips": seen}
 
 
 @torch.no_grad()
-def fold_statistics(vae: AutoencoderTiny, images: Tensor, batch: int = 1000) -> None:
+def fold_statistics(vae: AutoencoderTiny, images: Tensor, batch: int = 1000, block: int = 4, border: Border = "black") -> None:
     """Changes the encoder's last convolution so that latents of `images` have mean 0 and variance 1 in each channel."""
     last = vae.encoder.layers[-1]
-    z = encode(vae, images, batch)
+    z = encode(vae, images, batch, block, border)
     mean, std = z.double().mean((0, 2, 3)), z.double().std((0, 2, 3))
     last.weight.div_(std.to(last.weight)[:, None, None, None])
     last.bias.sub_(mean.to(last.bias)).div_(std.to(last.bias))
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderTiny, images: Tensor, batch: int = 1000) -> Tensor:
+def encode(vae: AutoencoderTiny, images: Tensor, batch: int = 1000, block: int = 4, border: Border = "black") -> Tensor:
     """Latents (N, C, h, w) of images (N, C, H, W) in [0, 1], a batch at a time."""
-    return torch.cat([vae.encode(to_blocks(part)).latents for part in images.split(batch)])
+    return torch.cat([vae.encode(to_blocks(part, block, border)).latents for part in images.split(batch)])

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from semdiff.rng import Key
+from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
 
@@ -64,7 +65,7 @@ class Plan:
 
 def fit(
     stage: Stage,
-    data: Sequence[Tensor],
+    data: Sequence[Tensor] | Batches,
     plan: Plan,
     *,
     name: str,
@@ -76,7 +77,7 @@ def fit(
     progress: bool = True,
     on_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
-    """Trains `stage` on rows of `data` (tensors with one length), and leaves it with the averaged weights, in eval mode.
+    """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
     up, and a finished one makes this return at once. Returns the last shown scalars. ValueError if that file belongs to another
@@ -88,7 +89,8 @@ def fit(
     trained = [p for p in stage.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
-    identity = _identity(stage, data, plan, name, key, accelerator.num_processes)
+    batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
+    identity = _identity(stage, batches, plan, name, key, accelerator.num_processes)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     step = 0
     shown: dict[str, float] = {}
@@ -97,14 +99,12 @@ def fit(
     model, optimizer = accelerator.prepare(stage, optimizer)
     model.train()
     stage.freeze()
-    order = _Order(len(data[0]), plan.batch_size, key, accelerator)
-    bar = tqdm(
-        total=plan.steps, initial=step, desc=name, unit="step", disable=not (progress and accelerator.is_main_process), mininterval=1.0
-    )
+    shown_here = progress and accelerator.is_main_process
+    size = batches.batch_size
+    bar = tqdm(total=plan.steps, initial=step, desc=name, unit="image", unit_scale=size, disable=not shown_here, mininterval=1.0)
     saved = time.monotonic()
     while step < plan.steps:
-        rows = order.rows(step)
-        batch = [d[rows].to(accelerator.device) for d in data]
+        batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
         terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
@@ -134,25 +134,6 @@ def fit(
     return shown
 
 
-class _Order:
-    """Which rows step n uses: a fresh permutation in every epoch, split among the processes."""
-
-    def __init__(self, rows: int, batch_size: int, key: Key, accelerator: Accelerator) -> None:
-        self.count, self.batch = rows, min(batch_size, rows)
-        self.per_epoch = rows // self.batch
-        self.key = key.fold_in(2**31)
-        self.rank, self.world = accelerator.process_index, accelerator.num_processes
-        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.int64)
-
-    def rows(self, step: int) -> Tensor:
-        epoch, place = divmod(step, self.per_epoch)
-        if epoch != self.epoch:
-            seed = int(self.key.fold_in(epoch).tensor[0].item()) % 2**63
-            self.permutation = torch.randperm(self.count, generator=torch.Generator().manual_seed(seed))
-            self.epoch = epoch
-        return self.permutation[place * self.batch : (place + 1) * self.batch][self.rank :: self.world]
-
-
 @torch.no_grad()
 def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
     for name, value in weights.items():
@@ -162,14 +143,14 @@ def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: floa
             average[name].copy_(value)
 
 
-def _identity(stage: Stage, data: Sequence[Tensor], plan: Plan, name: str, key: Key, processes: int) -> str:
+def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, processes: int) -> str:
     """A digest of what must be equal for a checkpoint to be continued."""
     content: dict[str, Any] = {
         "name": name,
         "plan": dataclasses.asdict(plan),
         "key": key.tensor.tolist(),
         "processes": processes,
-        "data": [[list(d.shape), str(d.dtype), round(float(d.double().mean()), 4)] for d in data],
+        "data": batches.identity(),
         "weights": {n: list(t.shape) for n, t in stage.weights().items()},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

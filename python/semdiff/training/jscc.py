@@ -3,32 +3,48 @@
 
 `python -m semdiff.training.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST. adjscc-lpips goes on from a trained adjscc with
 LPIPS beside the squared error, for a fifth of the images more: `... adjscc-lpips --start runs/adjscc/model --out runs/adjscc-lpips`.
+With `--photos 2h` it learns semdiff-photos for that time, at the rates and SNRs of the photograph link.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.channel import AWGN
-from semdiff.data import fashion_mnist
-from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.data import fashion_mnist, photos
 from semdiff.metrics import lpips
-from semdiff.rng import Key, normal
-from semdiff.training.diffusion import uniform
+from semdiff.rng import Key
+from semdiff.training.batches import RandomCrops
+from semdiff.training.budget import Plans, parse_seconds, steps_within
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.resampling import SNR_DB, TRANSMITTER_ERROR_DB
+from semdiff.training.photos import read_recipe, usable
+from semdiff.training.resampling import Conditions, over_the_air
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
 # As many images as the link's four stages see in all (685,000).
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
+# At 1/8 of the resolution, with as many symbols as the link has: complex CBR 1/12, 1/24, 1/48.
+PHOTOS: dict[str, Any] = {
+    "image_shape": (3, None, None),
+    "symbol_channels": 32,
+    "rates": (32, 16, 8),
+    "width": 128,
+    "outer_width": 64,
+    "depth": 2,
+    "strides": 3,
+    "header": True,
+}
+FASHION = Conditions(fading=False)  # AWGN alone, which favours the baseline there
 LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 0.2
 
 
@@ -36,24 +52,22 @@ class JSCCStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): mean squared error, every rate in each batch, an SNR for each sample. A
     `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet)."""
 
-    def __init__(self, model: DeepJSCC) -> None:
+    def __init__(self, model: DeepJSCC, conditions: Conditions = FASHION) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.conditions = model, conditions
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        snr_key, error_key, channel_key = key.split(3)
-        model, total = self.model, self.model.config.symbol_channels
-        snr_db = uniform(images.shape[0], snr_key, *SNR_DB).to(images.device)
-        believed = snr_db + TRANSMITTER_ERROR_DB * normal(snr_db.shape, error_key).to(images.device)
-        rates = model.config.rates
-        parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(images.shape[0]).chunk(len(rates)))]
-        rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(images.device)
-        features = model.encode(images, believed, rate)
-        arrived = []
-        for i, (part, channels) in enumerate(parts):
-            received = AWGN()(features_to_symbols(features[part], channels), snr_db[part].double(), channel_key.fold_in(i))
-            arrived.append(arrive(received, channels, model.symbol_shape).features)
-        out = model.decode(torch.cat(arrived), snr_db, rate, images.shape[-2:])
+        model = self.model
+        arrived, rate = over_the_air(
+            lambda believed, rate: model.encode(images, believed, rate),
+            images,
+            model.config.symbol_channels,
+            model.config.rates,
+            key.split(3),
+            self.conditions,
+        )
+        heard_db = (-10 * arrived.noise_var.log10()).to(images)
+        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:])
         error = F.mse_loss(out, images)
         if not isinstance(model, PerceptualADJSCC):
             return {"loss": error}
@@ -93,6 +107,41 @@ def train(
     return folder / "model"
 
 
+def train_photos(
+    name: str,
+    out: str | os.PathLike[str],
+    seconds: float,
+    seed: int = 0,
+    pictures: Mapping[str, Tensor] | None = None,
+    start: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **sizes: int,
+) -> Path:
+    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`.
+
+    start: for adjscc-lpips, the folder of the adjscc that it begins with, which it must have.
+    """
+    if (name == "adjscc-lpips") != (start is not None):
+        raise ValueError(f"start: expected a folder for adjscc-lpips and None for others, got {start!r} for {name}")
+    recipe, key = read_recipe(), Key(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS[name](**(PHOTOS | sizes))
+    if start is not None:
+        model.load_state_dict(ADJSCC.load(start).state_dict())
+    low, high = recipe["snr_db"]
+    conditions = Conditions((low, high), recipe["transmitter_error_db"], together=True, fading=False)
+    stage, folder = JSCCStage(model, conditions), Path(out)
+    batches = RandomCrops(usable(photos("train") if pictures is None else pictures, recipe["crop"]), recipe["crop"], 18, key)
+    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes})
+    steps = plans.steps(name, lambda: steps_within(seconds, stage, batches, Accelerator(cpu=True)))
+    rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
+    plan = Plan(steps, batches.batch_size, rate, warm_up=min(100, max(1, steps // 10)))
+    fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", progress=progress)
+    model.to(torch.float16).save(folder / "model")
+    return folder / "model"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.jscc", description=__doc__)
     parser.add_argument("name", choices=sorted(MODELS))
@@ -100,7 +149,11 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="for adjscc-lpips: the folder of the trained adjscc; the package's if left out")
+    parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     options = parser.parse_args()
+    if options.photos:
+        print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start))
+        return
     print(train(options.name, options.out, options.budget, options.seed, start=options.start))
 
 

@@ -62,7 +62,7 @@ class ReceiverStage(Stage):
 
         mean = starting_state(gaussian, noise_var, self.schedule, "calibrated", 0.0, keys[2])
         fixed = GaussianSample(*(g.detach() for g in gaussian))
-        path_x, path_t = self.path_point(fixed, noise_var, z, keys[3])
+        path_x, path_t = path_point(fixed, noise_var, z, self.schedule, self.renoise, keys[3])
         prior_z = z[: z.shape[0] // 4]
         prior_t = denoising_times(prior_z.shape[0], self.schedule, keys[4])
         prior_x = add_noise(prior_z, prior_t, self.schedule, keys[4].fold_in(1))
@@ -82,16 +82,19 @@ class ReceiverStage(Stage):
         loss = self.pixel_weight * (pixels + 0.25 * clean) + fused.total + path + 0.25 * prior
         return {"loss": loss, "pixels": pixels, "clean": clean, "fused": fused.total, "path": path, "prior": prior}
 
-    @torch.no_grad()
-    def path_point(self, gaussian: GaussianSample, noise_var: Tensor, z: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-        """A point (x, t) of the straight path from the sampler's start to z, uniform in ln SNR as the sampler's steps are."""
-        start_key, place_key = key.split(2)
-        start = starting_state(gaussian, noise_var, self.schedule, "calibrated", self.renoise, start_key)
-        first, last = self.schedule.noise_var(start.t), self.schedule.noise_var(0.0)
-        # A fifth of the points stand at the start itself, where most of the work is done.
-        place = (uniform(z.shape[0], place_key).double() * 1.25 - 0.25).clamp_min(0.0)
-        here = first * (last / first) ** place
-        t = self.schedule.timestep(here)
-        begun = start.x / self.schedule.alpha_bar(start.t).sqrt().to(z)[:, None, None, None]
-        x = z + (here / first).sqrt().to(z)[:, None, None, None] * (begun - z)
-        return self.schedule.alpha_bar(t).sqrt().to(z)[:, None, None, None] * x, t
+
+@torch.no_grad()
+def path_point(
+    gaussian: GaussianSample, noise_var: Tensor, z: Tensor, schedule: NoiseSchedule, renoise: float, key: Key
+) -> tuple[Tensor, Tensor]:
+    """A point (x, t) of the straight path from the sampler's start to z, uniform in ln SNR as the sampler's steps are."""
+    start_key, place_key = key.split(2)
+    start = starting_state(gaussian, noise_var, schedule, "calibrated", renoise, start_key)
+    first, last = schedule.noise_var(start.t), schedule.noise_var(0.0)
+    # A fifth of the points stand at the start itself, where most of the work is done.
+    place = (uniform(z.shape[0], place_key).double() * 1.25 - 0.25).clamp_min(0.0)
+    here = first * (last / first) ** place
+    t = schedule.timestep(here)
+    begun = start.x / schedule.alpha_bar(start.t).sqrt().to(z)[:, None, None, None]
+    x = z + (here / first).sqrt().to(z)[:, None, None, None] * (begun - z)
+    return schedule.alpha_bar(t).sqrt().to(z)[:, None, None, None] * x, t

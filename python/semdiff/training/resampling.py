@@ -7,12 +7,13 @@ A random SNR for each sample, and every rate in each batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from semdiff.channel import AWGN, Received
+from semdiff.channel import AWGN, Received, pack
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.symbols import Arrived, arrive, features_to_symbols
 from semdiff.loss import upsampler_loss
@@ -25,6 +26,19 @@ SNR_DB = (-7.0, 18.0)  # a little wider than what is measured, so that its ends 
 TRANSMITTER_ERROR_DB = 2.0  # standard deviation of what the transmitter believes about the SNR
 
 
+class Conditions(NamedTuple):
+    """What a training's channel is like. together: a batch is of unit power as a whole, as the parts of one large picture are; what its
+    samples hear is then their own noise and what all were divided by, as behind a header (`semdiff.link.header`)."""
+
+    snr_db: tuple[float, float] = SNR_DB
+    transmitter_error_db: float = TRANSMITTER_ERROR_DB
+    together: bool = False
+    fading: bool = True  # every other sample meets Rayleigh fading with a gain for each symbol, in place of AWGN
+
+
+USUAL = Conditions()
+
+
 class Crossing(NamedTuple):
     """What the up-sampler says after the channel, and the channel's noise variance, float64 (B,)."""
 
@@ -32,24 +46,41 @@ class Crossing(NamedTuple):
     noise_var: Tensor
 
 
-def cross_channel(downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key) -> Crossing:
-    """Latents (B, C, h, w) over a channel at random SNRs, the batch cut into equal parts, one for each number of symbol channels in
-    `rates`. Every other sample meets AWGN, and the rest Rayleigh fading with a gain for each symbol."""
-    snr_key, error_key, channel_key, draw_key = key.split(4)
+def cross_channel(
+    downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key, conditions: Conditions = USUAL
+) -> Crossing:
+    """Latents (B, C, h, w) over a channel under `conditions`, to what the up-sampler says."""
+    *keys, draw_key = key.split(4)
     total = downsampler.config.symbol_channels
-    snr_db = uniform(z.shape[0], snr_key, *SNR_DB).to(z.device)
-    believed = snr_db + TRANSMITTER_ERROR_DB * normal(snr_db.shape, error_key).to(z.device)
-    parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(z.shape[0]).chunk(len(rates)))]
-    rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(z.device)
-    features = downsampler(z, believed, rate)
+    arrived, rate = over_the_air(lambda believed, rate: downsampler(z, believed, rate), z, total, rates, keys, conditions)
+    heard_db = (-10 * arrived.noise_var.log10()).to(z)
+    return Crossing(upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z)), arrived.noise_var)
+
+
+def over_the_air(
+    encode: Callable[[Tensor, Tensor], Tensor], like: Tensor, total: int, rates: Sequence[int], keys: Sequence[Key], conditions: Conditions
+) -> tuple[Arrived, Tensor]:
+    """What arrives of encode(believed SNR, rate) -> features, and the rates (B,): each sample at an SNR of its own, the batch cut into
+    equal parts, one for each number of symbol channels in `rates`. like: a batch for size, dtype and device; keys: three."""
+    snr_key, error_key, channel_key = keys
+    snr_db = uniform(like.shape[0], snr_key, *conditions.snr_db).to(like.device)
+    believed = snr_db + conditions.transmitter_error_db * normal(snr_db.shape, error_key).to(like.device)
+    parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(like.shape[0]).chunk(len(rates)))]
+    rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(like.device)
+    features = encode(believed, rate)
+    _, channels_in_all, h, w = features.shape
     arrived = []
     for i, (part, channels) in enumerate(parts):
-        symbols = features_to_symbols(features[part], channels)
-        received = sometimes_fade(symbols, snr_db[part].double(), channel_key.fold_in(i))
-        arrived.append(arrive(received, channels, tuple(features.shape[1:])))
-    whole = Arrived(*(torch.cat(values) for values in zip(*arrived, strict=True)))
-    heard_db = (-10 * whole.noise_var.log10()).to(z)
-    return Crossing(upsampler(whole.features, heard_db, rate, draw_key, whole.noise_map.to(z)), whole.noise_var)
+        sent = features[part]
+        scale = sent[:, :channels].square().mean().sqrt() if conditions.together else None
+        symbols = features_to_symbols(sent, channels) if scale is None else pack(sent[:, :channels] / scale)
+        channel = sometimes_fade if conditions.fading else AWGN()
+        received = channel(symbols, snr_db[part].double(), channel_key.fold_in(i))
+        heard = arrive(received, channels, (channels_in_all, h, w))
+        if scale is not None:
+            heard = heard._replace(features=heard.features * scale, noise_var=heard.noise_var * scale.detach().double().square())
+        arrived.append(heard)
+    return Arrived(*(torch.cat(values) for values in zip(*arrived, strict=True))), rate
 
 
 def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key) -> Received:

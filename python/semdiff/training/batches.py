@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the batches of a training come from. What step n sees is a function of (key, n), so a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from semdiff.rng import Key
+
+
+class Batches(Protocol):
+    """What `fit` asks for."""
+
+    batch_size: int  # over all processes
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
+        """The part of batch `step` that process `rank` of `world` works on."""
+        ...
+
+    def identity(self) -> Any:
+        """What must be equal for a checkpoint to be continued, as JSON has it."""
+        ...
+
+
+class Rows:
+    """Rows of tensors of one length: a fresh permutation in every epoch."""
+
+    def __init__(self, data: Sequence[Tensor], batch_size: int, key: Key) -> None:
+        self.data, self.batch_size = data, min(batch_size, len(data[0]))
+        self.per_epoch = len(data[0]) // self.batch_size
+        self.key = key.fold_in(2**31)
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            self.permutation = torch.randperm(len(self.data[0]), generator=generator(self.key.fold_in(epoch)))
+            self.epoch = epoch
+        rows = self.permutation[place * self.batch_size : (place + 1) * self.batch_size][rank::world]
+        return tuple(d[rows] for d in self.data)
+
+    def identity(self) -> Any:
+        return [[list(d.shape), str(d.dtype), round(float(d.double().mean()), 4)] for d in self.data]
+
+
+class RandomCrops:
+    """Squares of `size` pixels from pictures, uint8 (C, H, W) of any sizes, at random places, every other one mirrored: float32 in [0, 1].
+
+    A picture is drawn in proportion to the square root of its area: a large one shows more, but a small one is another scene.
+    ValueError for a picture smaller than a crop.
+    """
+
+    def __init__(self, pictures: Mapping[str, Tensor], size: int, batch_size: int, key: Key) -> None:
+        for name, picture in pictures.items():
+            if min(picture.shape[1:]) < size:
+                raise ValueError(f"pictures: expected at least {size}x{size} pixels, got {tuple(picture.shape[1:])} in {name}")
+        self.pictures, self.size, self.batch_size, self.key = list(pictures.values()), size, batch_size, key.fold_in(2**31)
+        self.weights = torch.tensor([float(p.shape[1] * p.shape[2]) for p in self.pictures], dtype=torch.float64).sqrt()
+        self.names = list(pictures)
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
+        draws = generator(self.key.fold_in(step))
+        which = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=draws)
+        places = torch.rand(self.batch_size, 3, generator=draws, dtype=torch.float64)
+        crops = [self._crop(int(i), *p.tolist()) for i, p in zip(which[rank::world], places[rank::world], strict=True)]
+        return (torch.stack(crops).float() / 255,)
+
+    def _crop(self, which: int, down: float, right: float, mirror: float) -> Tensor:
+        picture = self.pictures[which]
+        top, left = (int(share * (n - self.size + 1)) for share, n in zip((down, right), picture.shape[1:], strict=True))
+        crop = picture[:, top : top + self.size, left : left + self.size]
+        return crop.flip(2) if mirror < 0.5 else crop
+
+    def identity(self) -> Any:
+        return {"crops": self.size, "pictures": [[name, list(p.shape)] for name, p in zip(self.names, self.pictures, strict=True)]}
+
+
+def generator(key: Key) -> torch.Generator:
+    """torch's own generator, seeded by a key: for draws of integers."""
+    return torch.Generator().manual_seed(int(key.tensor[0].item()) % 2**63)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a training takes: time as people write it, and the steps that go into it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from semdiff.atomic import write_atomically
+from semdiff.rng import Key
+from semdiff.training.batches import Batches
+from semdiff.training.engine import Stage
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+REHEARSALS = 3
+
+
+def parse_seconds(text: str) -> float:
+    """"3h", "90m", "1.5h" or "40s" in seconds. ValueError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
+    if not found or float(found[1]) == 0:
+        raise ValueError(f"budget: expected a time above zero such as 3h, 90m or 40s, got {text!r}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def steps_within(seconds: float, stage: Stage, batches: Batches, accelerator: Accelerator) -> int:
+    """How many training steps of `stage` take `seconds`, at least 1: from the fastest of a few that change nothing. All processes agree."""
+    stage.freeze()
+    stage.to(accelerator.device)
+    best = float("inf")
+    for i in range(REHEARSALS):
+        begun = time.perf_counter()
+        batch = [d.to(accelerator.device) for d in batches.batch(i, accelerator.process_index, accelerator.num_processes)]
+        stage(Key(i), *batch)["loss"].backward()
+        best = min(best, time.perf_counter() - begun)
+    stage.zero_grad(set_to_none=True)
+    agreed = [max(1, round(seconds / (1.1 * best)))]  # the optimiser and the average take a tenth more
+    broadcast_object_list(agreed)
+    return int(agreed[0])
+
+
+class Plans:
+    """The numbers of steps, in a file beside the checkpoints: a resumed run keeps to what the first one measured."""
+
+    def __init__(self, path: Path, made_for: dict[str, Any], resume: bool = True) -> None:
+        self.path, self.made_for = path, json.loads(json.dumps(made_for))
+        self.found: dict[str, int] = {}
+        if resume and path.exists():
+            try:
+                document = json.loads(path.read_text("utf-8"))
+                self.found, before = dict(document["steps"]), document["made_for"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
+            if before != self.made_for:
+                raise ValueError(f"{path}: expected the plan of this recipe, seed and budget, got one of others; remove it or give --fresh")
+
+    def steps(self, name: str, measure: Callable[[], int]) -> int:
+        if name not in self.found:
+            self.found[name] = measure()
+            write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
+        return self.found[name]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the photograph link: an autoencoder, then the path of least error, then the path of most detail. See photos.toml."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny, DDIMScheduler
+from torch import Tensor
+
+from semdiff.data.photos import photos
+from semdiff.link import SemanticLink
+from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
+from semdiff.metrics import LPIPS
+from semdiff.rng import Key
+from semdiff.schedule import NoiseSchedule
+from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
+from semdiff.training.batches import RandomCrops
+from semdiff.training.budget import Plans, steps_within
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.fidelity import FidelityStage
+from semdiff.training.generation import BLOCK, GenerationStage
+from semdiff.training.resampling import Conditions
+from semdiff.training.saving import save_link
+
+RECIPE = Path(__file__).with_name("photos.toml")
+STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
+
+
+@dataclass
+class Networks:
+    """Everything that is trained, and the clock that it is trained to."""
+
+    vae: AutoencoderTiny
+    unet: Denoiser
+    downsampler: Downsampler
+    upsampler: Upsampler
+    mean_decoder: MeanDecoder
+    scheduler: DDIMScheduler
+
+    def link(self, recipe: Mapping[str, Any]) -> SemanticLink:
+        return SemanticLink(
+            self.vae,
+            self.unet,
+            self.downsampler,
+            self.upsampler,
+            self.scheduler,
+            self.mean_decoder,
+            image_shape=(3, None, None),
+            rates=recipe["rates"],
+            renoise=recipe["renoise"],
+            block=BLOCK,
+            border="replicate",
+            header=True,
+        )
+
+
+def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """A recipe in TOML with the fields of photos.toml, the package's own if None. ValueError for a field that is missing or unknown."""
+    place = RECIPE if path is None else Path(path)
+    try:
+        recipe, own = tomllib.loads(place.read_text("utf-8")), tomllib.loads(RECIPE.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{place}: expected a TOML file, but it does not parse ({error})") from error
+    _same_fields(place, recipe, own, "")
+    return recipe
+
+
+def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
+    for name in given.keys() ^ wanted.keys():
+        raise ValueError(f"{place}: {where}{name}: {'unknown field' if name in given else 'missing field'}; known: {', '.join(wanted)}")
+    for name, value in wanted.items():
+        if isinstance(value, dict) != isinstance(given[name], dict):
+            raise ValueError(f"{place}: {where}{name}: expected {'a table' if isinstance(value, dict) else 'a value'}, got {given[name]!r}")
+        if isinstance(value, dict):
+            _same_fields(place, given[name], value, f"{where}{name}.")
+
+
+def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
+    """Those that hold a crop. ValueError where there is none."""
+    found = {name: p for name, p in pictures.items() if min(p.shape[1:]) >= crop}
+    if not found:
+        raise ValueError(f"pictures: expected some of at least {crop}x{crop} pixels, got {len(pictures)} smaller ones")
+    return found
+
+
+def build(recipe: Mapping[str, Any], seed: int) -> Networks:
+    """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
+    sizes, channels = recipe["networks"], max(recipe["rates"])
+    ae = sizes["autoencoder"]
+    latent = ae["latent_channels"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderTiny(
+            in_channels=3 * BLOCK**2,
+            out_channels=3 * BLOCK**2,
+            encoder_block_out_channels=(ae["width"],),
+            decoder_block_out_channels=(ae["width"],),
+            num_encoder_blocks=(ae["encoder_blocks"],),
+            num_decoder_blocks=(ae["decoder_blocks"],),
+            latent_channels=latent,
+            act_fn="silu",
+        )
+        return Networks(
+            vae,
+            Denoiser(latent, **sizes["denoiser"]),
+            Downsampler(latent, channels, **sizes["downsampler"]),
+            Upsampler(latent, channels, **sizes["upsampler"]),
+            MeanDecoder(latent, 3 * BLOCK**2, **sizes["mean_decoder"]),
+            DDIMScheduler(
+                num_train_timesteps=1000,
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                prediction_type="v_prediction",
+                clip_sample=False,
+            ),
+        )
+
+
+def train(
+    out: str | os.PathLike[str],
+    seconds: float = 3 * 3600.0,
+    seed: int = 0,
+    resume: bool = True,
+    config: str | os.PathLike[str] | None = None,
+    pictures: Mapping[str, Tensor] | None = None,
+    progress: bool = True,
+    accelerator: Accelerator | None = None,
+    on_step: Callable[[str, int], None] | None = None,
+) -> Path:
+    """Trains the model for about `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
+
+    The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
+    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. pictures: uint8
+    (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step. ValueError for a recipe that does not
+    fit; FileNotFoundError where the photographs or LPIPS's network are not installed.
+    """
+    recipe = read_recipe(config)
+    LPIPS("alex")  # if its weights are not there, say so now
+    folder = Path(out)
+    pictures = photos("train", progress=progress) if pictures is None else pictures
+    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    networks, key = build(recipe, seed), Key(seed)
+    schedule = NoiseSchedule.from_diffusers(networks.scheduler)
+    conditions = Conditions((recipe["snr_db"][0], recipe["snr_db"][1]), recipe["transmitter_error_db"], together=True)
+    rates = tuple(recipe["rates"])
+    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
+    pictures = usable(pictures, recipe["crop"])
+
+    def run(number: int, name: str, stage: Stage) -> None:
+        how = recipe["stages"][name]
+        batches = RandomCrops(pictures, recipe["crop"], how["batch"], key.fold_in(number))
+        steps = plans.steps(name, lambda: steps_within(how["share"] * seconds, stage, batches, accelerator))
+        fit(
+            stage,
+            batches,
+            Plan(steps, how["batch"], how["learning_rate"], warm_up=min(100, max(1, steps // 10))),
+            name=name,
+            key=key.fold_in(number),
+            folder=folder / "checkpoints",
+            resume=resume,
+            accelerator=accelerator,
+            progress=progress,
+            on_step=None if on_step is None else lambda step: on_step(name, step),
+        )
+        stage.to("cpu")
+
+    run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border="replicate", perceptual=recipe["perceptual"]))
+    crops = RandomCrops(pictures, recipe["crop"], 64, key.fold_in(10))
+    fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, "replicate")
+    ends = networks.downsampler, networks.upsampler
+    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, conditions, BLOCK, "replicate"))
+    run(
+        3,
+        "generation",
+        GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, conditions, recipe["renoise"], recipe["perceptual"]),
+    )
+    if accelerator.is_main_process:
+        save_link(networks.link(recipe), folder / "model")
+    accelerator.wait_for_everyone()
+    return folder / "model"

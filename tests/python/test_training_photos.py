@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The photograph link's training, in seconds: it learns, resumes to the bit, keeps to its plan, and refuses recipes that do not fit."""
+
+import json
+import math
+
+import pytest
+import torch
+
+pytest.importorskip("accelerate")
+
+import semdiff
+from semdiff.link import SemanticLink
+from semdiff.metrics.weights import ALEXNET, locate
+from semdiff.training import photos
+from semdiff.training.budget import parse_seconds
+from semdiff.training.fidelity import FidelityStage
+from semdiff.training.photos import RECIPE, build, read_recipe, train
+from semdiff.training.resampling import Conditions, cross_channel
+from tests.python.photographs import photographs
+
+TINY = {
+    "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
+    "downsampler": "{ width = 8, deep_width = 16, depth = 1 }",
+    "upsampler": "{ width = 16, depth = 1 }",
+    "mean_decoder": "{ width = 16, depth = 1 }",
+    "denoiser": "{ width = 16, deep_width = 16, depth = 1, deep_depth = 1, hints = 8 }",
+}
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A recipe of small networks and crops, by the package's own with other numbers."""
+    lines = []
+    for line in RECIPE.read_text("utf-8").splitlines():
+        name = line.split(" = ")[0]
+        lines.append(f"{name} = {TINY[name]}" if name in TINY and "width" in line else line)
+    text = "\n".join(lines).replace("crop = 96", "crop = 64").replace("batch = 16", "batch = 3").replace("batch = 18", "batch = 3")
+    path = tmp_path / "tiny.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def pictures():
+    return {n: (p * 255).to(torch.uint8) for n, p in zip(("a", "b", "c"), photographs(96), strict=True)}
+
+
+@pytest.fixture
+def four_steps(monkeypatch):
+    try:
+        locate(ALEXNET)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(photos, "steps_within", lambda *_: 4)
+
+
+class Stop(Exception):  # noqa: N818, it is no error
+    pass
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_steps, tmp_path):
+    whole = train(tmp_path / "whole", config=tiny, pictures=pictures, progress=False)
+    link = SemanticLink.from_pretrained(whole)
+    x = photographs(64)
+    sent = link.transmit(x, 5.0, 1 / 24, steps=1, key=semdiff.Key(0))
+    assert sent.images.shape == x.shape
+    for stage in ("autoencoder", "fidelity", "generation"):
+
+        def stop(name, step, stage=stage):
+            if (name, step) == (stage, 2):
+                raise Stop
+
+        out = tmp_path / stage
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("semdiff.training.engine.time.monotonic", iter(range(0, 10**6, 100)).__next__)  # a checkpoint every step
+            with pytest.raises(Stop):
+                train(out, config=tiny, pictures=pictures, progress=False, on_step=stop)
+        seen = []
+        train(out, config=tiny, pictures=pictures, progress=False, on_step=lambda name, step, seen=seen: seen.append((name, step)))
+        assert seen[0] == (stage, 3)
+        for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder"):
+            name = f"{part}/diffusion_pytorch_model.safetensors"
+            assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), (stage, part)
+
+
+def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):
+    train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == {"autoencoder": 4, "fidelity": 4, "generation": 4}
+    with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed and budget"):
+        train(tmp_path / "run", 61.0, config=tiny, pictures=pictures, progress=False)
+    (tmp_path / "run" / "plan.json").write_text("[")
+    with pytest.raises(ValueError, match=r"plan\.json: expected the plan of a training, but it is damaged"):
+        train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("crop = 96", "crops = 96"), "crop"),
+        (("hints = 48", "hint = 48"), "networks.denoiser.hint"),
+        (("renoise = 1.0", "renoise = {}"), "renoise: expected a value"),
+        (("[stages]", "[stages"), "does not parse"),
+    ],
+)
+def test_recipes_that_do_not_fit(change, words, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.read_text("utf-8").replace(*change))
+    with pytest.raises(ValueError, match=rf"recipe\.toml: .*{words}"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("3h", 10800), ("90m", 5400), ("1.5 h", 5400), ("40s", 40)])
+def test_time_as_people_write_it(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "3", "h", "-1h", "0m", "3 hours", "nan h"])
+def test_what_is_no_time(text):
+    with pytest.raises(ValueError, match="budget: expected a time above zero such as 3h, 90m or 40s, got"):
+        parse_seconds(text)
+
+
+def test_a_batch_of_unit_power_as_a_whole_keeps_its_parts_apart():
+    """Two pictures of which one is nine times as strong: alone each is of unit power, together only their mean is."""
+    networks = build(read_recipe(), 0)
+    z = semdiff.normal((6, 24, 4, 4), semdiff.Key(1)) * torch.tensor([1.0, 0.1, 1.0, 0.1, 1.0, 0.1]).view(6, 1, 1, 1)
+    heard = {}
+    networks.upsampler.register_forward_pre_hook(lambda _, inputs: heard.update(features=inputs[0], snr_db=inputs[1]))
+    sent = {}
+    networks.downsampler.register_forward_hook(lambda _, __, out: sent.update(features=out))
+    with torch.no_grad():
+        cross_channel(networks.downsampler, networks.upsampler, z, (128,), semdiff.Key(2), Conditions((60.0, 60.0), 0.0, together=True))
+        torch.testing.assert_close(heard["features"][::2], sent["features"][::2], rtol=0.02, atol=0.01)  # AWGN, 60 dB: as it was sent
+        power = sent["features"].square().mean()
+        torch.testing.assert_close(heard["snr_db"][::2], torch.full((3,), 60.0) - 10 * power.log10(), rtol=0, atol=1e-3)
+
+
+def test_fidelity_learns_and_leaves_the_encoder_alone():
+    recipe = read_recipe()
+    networks = build(recipe, 0)
+    stage = FidelityStage(
+        networks.vae, networks.downsampler, networks.upsampler, (128, 64, 32), networks.mean_decoder, block=8, border="replicate"
+    )
+    stage.freeze()
+    x = photographs(64)
+    losses = stage(semdiff.Key(0), x)
+    losses["loss"].backward()
+    assert all(p.grad is None for p in networks.vae.parameters())
+    for part in (networks.downsampler, networks.upsampler, networks.mean_decoder):
+        assert all(p.grad is not None for p in part.parameters())
+    pixels = (losses["loss"] - losses["fused"]).item() / 10
+    assert losses["psnr"].item() == pytest.approx(-10 * math.log10(pixels / 4), abs=1e-3)
