@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def build() -> Path:
-    """The program. In the folder of the release preset, where `make test` has compiled the kernels already. Skips without CMake or Ninja."""
+    """The program, in the folder of the release preset, where `make test` has compiled the kernels. Skips without CMake or Ninja."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
     if not (cmake and ninja):

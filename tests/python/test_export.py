@@ -19,7 +19,9 @@ from tests.python import receiver_program
 from tests.python.test_cli import call, refused
 
 pytest.importorskip("diffusers")
-Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("PIL")
+
+from PIL import Image
 
 from semdiff.link import SemanticLink
 from semdiff.link.export import export_link, parts
@@ -99,7 +101,7 @@ def test_the_description_tells_all(link: SemanticLink, folder: Path) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
     assert torch.equal(torch.tensor(said["alphas_cumprod"], dtype=torch.float64), link.schedule.alphas_cumprod)
     assert tuple(said["image_shape"]) == link.image_shape
-    assert tuple(said["symbol_shape"]) == link.symbol_shape
+    assert tuple(said["symbol_shape"]) == link.layout().symbols
     assert said["rates"] == list(link.cbrs)
     assert (said["prediction"], said["renoise"], said["batch"]) == (link.prediction, link.config.renoise, 1)
     assert (said["semdiff"], said["torch"]) == (semdiff.__version__, torch.__version__)

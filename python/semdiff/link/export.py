@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The receiver's networks as AOTInductor packages: machine code that a C++ program runs without Python (cpp/examples/receive.cpp).
 
-What lies between the networks (equaliser, match, sampler) is semdiff's C++ API already, `gaussian_upsample` too, so the up-sampler's package
-ends just before it. The batch is fixed, because diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
+What lies between the networks (equaliser, match, sampler) is semdiff's C++ API already, `gaussian_upsample` too, so the up-sampler's
+package ends just before it. The batch is fixed, because diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Part(nn.Module):
         super().__init__()
         self.network = network
         self.run = run
+        self.eval()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.run(self.network, *inputs)
@@ -103,8 +104,9 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
 def _compile(part: Part, inputs: tuple[Tensor, ...], name: str, configs: dict[str, Any]) -> bytes:
     """One package's bytes. The file's name goes into the archive, so it is made under its own."""
     with tempfile.TemporaryDirectory() as scratch, torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's remarks on torch
-        program = torch.export.export(part.eval(), inputs)
+        for remark in (FutureWarning, DeprecationWarning):  # torch's on torch
+            warnings.simplefilter("ignore", remark)
+        program = torch.export.export(part, inputs)
         path = torch._inductor.aoti_compile_and_package(program, package_path=f"{scratch}/{name}.pt2", inductor_configs=configs)
         return Path(path).read_bytes()
 
