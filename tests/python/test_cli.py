@@ -110,7 +110,7 @@ def test_demo(model: Path, tmp_path: Path) -> None:
 def test_demo_json(model: Path, tmp_path: Path) -> None:
     def report() -> Any:
         done = call(
-            "demo", "--model", model, "--steps", "2", "--seed", "5", "--cbr", "0.0408", "--out", tmp_path / "new" / "a.png", "--json"
+            "demo", "--model", model, "--steps", "2", "--seed", "5", "--cbr", "32/784", "--out", tmp_path / "new" / "a.png", "--json"
         )
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
@@ -234,6 +234,7 @@ def test_another_size_is_refused_or_resized(model: Path, tmp_path: Path) -> None
         (["--snr", "loud"], "Invalid value for '--snr'"),
         (["--cbr", "0.3"], "cbr: expected a ratio within 5 % of one that this model offers"),
         (["--cbr", "-1"], "cbr: expected a ratio"),
+        (["--cbr", "1/0"], "expected a ratio such as 1/24 or 0.0417, got '1/0'"),
         (["--steps", "0"], "steps: expected an integer in [1, 1000], got 0"),
         (["--steps", "1001"], "steps: expected an integer in [1, 1000]"),
         (["--realism", "1.5"], "realism: expected a number in [0, 1]"),

@@ -113,3 +113,25 @@ def test_bad_input(link):
     symbols = fashion.send(torch.zeros(1, 1, 28, 28))
     with pytest.raises(ValueError, match=r"size: expected \(28, 28\), which this model was trained for, got \(32, 48\)"):
         fashion.receive(symbols, 0.1, size=(32, 48))
+
+
+def test_the_command_sends_pictures_of_several_sizes(link, tmp_path):
+    pytest.importorskip("typer")
+    from semdiff.cli.app import app
+    from semdiff.data import read_picture
+    from semdiff.data.pictures import to_picture
+
+    link.save_pretrained(tmp_path / "model")
+    paths = []
+    for i, size in enumerate([(32, 48), (32, 48), (50, 33)]):
+        paths.append(tmp_path / f"{i}.png")
+        to_picture(pictures(*size)[i % 2]).save(paths[-1])
+    folders = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    words = ["transmit", *map(str, paths), *folders, "--cbr", "1/24", "--steps", "1"]
+    with pytest.raises(SystemExit, match="0"):
+        app(words)
+    for path in paths:
+        assert read_picture(tmp_path / "out" / path.name).shape == read_picture(path).shape
+    batch = torch.stack([read_picture(p).float() / 255 for p in paths[:2]])
+    sent = link.transmit(batch, 10.0, 1 / 24, steps=1, key=semdiff.Key(0).fold_in(0)).images
+    assert torch.equal(read_picture(tmp_path / "out" / "1.png"), (sent[1] * 255).round().to(torch.uint8))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -18,8 +19,19 @@ if TYPE_CHECKING:
 
 CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
 
+
+
+def parse_ratio(text: str) -> float:
+    """0.0417 or 1/24. ValueError, which typer turns into a message, for anything else."""
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"expected a ratio such as 1/24 or 0.0417, got {text!r}") from None
+
+
 Cbr = Annotated[
-    float | None, typer.Option("--cbr", help="Channel uses for each source value; the model's largest if not given. The demo names it.")
+    float | None,
+    typer.Option("--cbr", parser=parse_ratio, help="Channel uses for each source value, such as 1/24; the model's largest if not given."),
 ]
 ChannelName = Annotated[
     str,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, psnr_db, ratio
@@ -17,7 +19,8 @@ from semdiff.cli.pictures import load_picture, save_png
 from semdiff.data.pictures import to_picture
 from semdiff.rng import Key
 
-BATCH = 64  # images at a time: many fit into little memory
+BATCH = 64  # images at a time, and
+PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
 
 
 def transmit(
@@ -38,25 +41,25 @@ def transmit(
     """Send pictures over a noisy channel and write what arrives.
 
     The model in the package takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and was trained on nothing else.
-    Colour becomes grey.
+    Colour becomes grey. A model that `semdiff train photos` made takes any picture.
     """
     places = _places(images, out)
     air = parse_channel(channel)
     link = load_link(model)
-    originals = torch.stack([load_picture(path, link.image_shape, resize) for path in images])
+    originals = [load_picture(path, link.image_shape, resize) for path in images]
     rows: list[dict[str, Any]] = []
     seconds = 0.0
-    for i, part in enumerate(originals.split(BATCH)):
+    for i, part in enumerate(_batches(originals)):
         done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=Key(seed).fold_in(i))
         seconds += done.seconds
         quality = psnr_db(done.images, part)
+        uses = channel_uses(done.ledger)
         for n, image in enumerate(done.images):
-            source = images[i * BATCH + n]
+            source = images[len(rows)]
             save_png(to_picture(image), places[source])
             measured, t = float(done.snr_db[n]), float(done.t[n])
-            rows.append(
-                {"input": str(source), "output": str(places[source]), "psnr_db": float(quality[n]), "measured_snr_db": measured, "t": t}
-            )
+            row = {"input": str(source), "output": str(places[source]), "psnr_db": float(quality[n]), "measured_snr_db": measured, "t": t}
+            rows.append(row | {"cbr": done.ledger.cbr, "channel_uses": uses["total"]})
     report = {
         "snr_db": snr,
         "channel": channel,
@@ -75,6 +78,19 @@ def transmit(
         _print(report)
 
 
+def _batches(pictures: list[Tensor]) -> Iterator[Tensor]:
+    """Neighbours of one size together, no more of them than BATCH and PIXELS allow, and at least one."""
+    part: list[Tensor] = []
+    for picture in pictures:
+        most = max(1, min(BATCH, PIXELS // (picture.shape[1] * picture.shape[2])))
+        if part and (picture.shape != part[0].shape or len(part) >= most):
+            yield torch.stack(part)
+            part = []
+        part.append(picture)
+    if part:
+        yield torch.stack(part)
+
+
 def _places(images: list[Path], out: Path) -> dict[Path, Path]:
     """Where each received picture goes. ValueError where two would meet, or one would replace what is sent."""
     places: dict[Path, Path] = {}
@@ -90,14 +106,17 @@ def _places(images: list[Path], out: Path) -> dict[Path, Path]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    uses = report["channel_uses"]["total"]
+    rows = report["images"]
+    costs = {row["channel_uses"] for row in rows}
+    uses = f"{costs.pop()} channel uses an image (CBR {ratio(report['cbr'])})" if len(costs) == 1 else "channel uses as below"
     table = Table(
-        title=f"{report['channel']}, {report['snr_db']:g} dB, {uses} channel uses an image (CBR {ratio(report['cbr'])}), "
-        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / len(report['images']):.1f} ms an image"
+        title=f"{report['channel']}, {report['snr_db']:g} dB, {uses}, "
+        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / len(rows):.1f} ms an image"
     )
     table.add_column("received", overflow="fold")
-    for name in ("SNR\ndB", "t", "PSNR\ndB"):
+    for name in ("uses", "CBR", "SNR\ndB", "t", "PSNR\ndB"):
         table.add_column(name, justify="right")
-    for row in report["images"]:
-        table.add_row(row["output"], f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", f"{row['psnr_db']:.2f}")
+    for row in rows:
+        cost = str(row["channel_uses"]), ratio(row["cbr"])
+        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", f"{row['psnr_db']:.2f}")
     Console().print(table)

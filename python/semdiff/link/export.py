@@ -2,7 +2,7 @@
 """The receiver's networks as AOTInductor packages: machine code that a C++ program runs without Python (cpp/examples/receive.cpp).
 
 What lies between the networks (equaliser, match, sampler) is semdiff's C++ API already, `gaussian_upsample` too, so the up-sampler's
-package ends just before it. The batch is fixed, because diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
+package ends just before it. The batch is fixed: diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
 """
 
 from __future__ import annotations
