@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: deterministic, resumable to the bit, and each stage's loss is what its docstring says."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -11,12 +13,15 @@ pytest.importorskip("accelerate")
 
 from semdiff.atomic import write_atomically
 from semdiff.link import Downsampler, SemanticLink, Upsampler
+from semdiff.link.codec import from_blocks
 from semdiff.metrics.weights import ALEXNET, locate
 from semdiff.training.autoencoder import encode, fold_statistics
 from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
+from semdiff.training.detail import DetailStage
 from semdiff.training.diffusion import denoising_times, uniform, velocity
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.fashion_mnist import LATENT_CHANNELS, RATES, build, train
+from semdiff.training.fidelity import FidelityStage
 from semdiff.training.receiver import ReceiverStage, path_point
 from semdiff.training.resampling import ResamplingStage, cross_channel
 from semdiff.vae import GaussianSample
@@ -263,3 +268,60 @@ def test_whole_recipe_is_deterministic_and_resumes_to_the_bit(tmp_path):
 def test_bad_budget_is_named(tmp_path):
     with pytest.raises(ValueError, match="budget"):
         train(tmp_path, budget=0.0, images=torch.rand(8, 1, 28, 28))
+
+
+@pytest.fixture
+def lpips_weights():
+    try:
+        locate(ALEXNET)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def test_fidelity_stage_trains_what_the_link_receives_at_realism_0():
+    networks = build(0)
+    stage = FidelityStage(networks.vae, networks.downsampler, networks.upsampler, RATES, (networks.unet, SCHEDULE))
+    stage.freeze()
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    terms = stage(KEY, images)
+    terms["loss"].backward()
+    trained = (networks.downsampler, networks.upsampler, networks.vae.decoder)
+    assert all(p.grad is not None and p.grad.isfinite().all() for part in trained for p in part.parameters())
+    assert all(p.grad is None for part in (networks.unet, networks.vae.encoder) for p in part.parameters())
+    pixels = (terms["loss"] - terms["fused"]).item() / 10
+    assert terms["psnr"].item() == pytest.approx(-10 * math.log10(pixels / 4), abs=1e-3)
+    link = networks.link()
+    heard = link.hear(link.send(images), 0.1, key=KEY)
+    with torch.no_grad():
+        decoded = from_blocks(stage.decode(*heard, KEY), 28, 28).clamp(0, 1)
+    torch.testing.assert_close(link.imagine(heard, realism=0.0, key=KEY)[0], decoded)
+
+
+def test_detail_stage_trains_the_sample_decoder_alone(lpips_weights):
+    networks = build(0)
+    networks.sample_decoder.decoder.load_state_dict(networks.vae.decoder.state_dict())
+    stage = DetailStage(networks.unet, networks.downsampler, networks.upsampler, networks.sample_decoder, SCHEDULE, RATES, pixel_weight=2.0)
+    stage.freeze()
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    terms = stage(KEY, torch.randn(4, LATENT_CHANNELS, 8, 8), images)
+    torch.testing.assert_close(terms["loss"], terms["lpips"] + 2 * terms["mse"])
+    terms["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in networks.sample_decoder.parameters())
+    others = (networks.unet, networks.downsampler, networks.upsampler, networks.vae)
+    assert all(p.grad is None for part in others for p in part.parameters())
+
+
+def test_samples_go_through_their_own_decoder():
+    networks = build(0)
+    networks.sample_decoder.decoder.load_state_dict(networks.vae.decoder.state_dict())
+    images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+
+    def sent(realism):
+        return networks.link().transmit(images, 5.0, realism=realism, steps=2, key=KEY).images
+
+    before = {r: sent(r) for r in (0.0, 0.5, 1.0)}
+    with torch.no_grad():
+        networks.sample_decoder.decoder.layers[-1].bias.add_(0.1)
+    assert torch.equal(sent(0.0), before[0.0])
+    assert not torch.equal(sent(1.0), before[1.0])
+    torch.testing.assert_close(sent(0.5), (before[0.0] + sent(1.0)) / 2)
