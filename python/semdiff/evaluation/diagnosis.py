@@ -128,12 +128,11 @@ def diagnose_link(
     link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: int = 8, key: KeyLike = None
 ) -> Diagnosis:
     """`diagnose` with a link's own denoiser, on its latents of images (B, C, H, W) in [0, 1]: its diffusion without its bottleneck."""
-    from semdiff.link.codec import to_blocks
     from semdiff.link.inputs import check_images
 
     check_images(images, link.image_shape)
     with torch.no_grad():
-        parts = [link.vae.encode(to_blocks(part.to(link.device, link.dtype))).latents.cpu() for part in images.split(256)]
+        parts = [link.encode(part.to(link.device, link.dtype)).cpu() for part in images.split(256)]
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
         return link.unet(x.to(link.device), t.to(link.device)).sample.cpu()  # type: ignore[no-any-return]

@@ -16,22 +16,23 @@ from torch.nn import functional as F
 Border = Literal["black", "replicate"]
 
 
-def to_blocks(images: Tensor, block: int = 4, border: Border = "black") -> Tensor:
-    """(B, C, H, W) in [0, 1] to (B, block^2 C, h, w) in [-1, 1], with H and W padded evenly to multiples of two blocks."""
-    top, bottom, left, right = _padding(images.shape[-2], images.shape[-1], block)
+def to_blocks(images: Tensor, block: int = 4, border: Border = "black", multiple: int | None = None) -> Tensor:
+    """(B, C, H, W) in [0, 1] to (B, block^2 C, h, w) in [-1, 1], with H and W padded evenly to multiples of `multiple` pixels, which is two
+    blocks if None."""
+    top, bottom, left, right = _padding(images.shape[-2], images.shape[-1], multiple or 2 * block)
     x = images * 2 - 1
     sides = (left, right, top, bottom)
     padded = F.pad(x, sides, value=-1.0) if border == "black" else F.pad(x, sides, mode="replicate")
     return F.pixel_unshuffle(padded, block)
 
 
-def from_blocks(blocks: Tensor, height: int, width: int, block: int = 4) -> Tensor:
+def from_blocks(blocks: Tensor, height: int, width: int, block: int = 4, multiple: int | None = None) -> Tensor:
     """The inverse of `to_blocks` for images of the given size; not clamped to [0, 1]."""
     padded = F.pixel_shuffle(blocks, block)
-    top, _, left, _ = _padding(height, width, block)
+    top, _, left, _ = _padding(height, width, multiple or 2 * block)
     return (padded[..., top : top + height, left : left + width] + 1) / 2
 
 
-def _padding(height: int, width: int, block: int) -> tuple[int, int, int, int]:
-    top, left = (-height % (2 * block)) // 2, (-width % (2 * block)) // 2
-    return top, -height % (2 * block) - top, left, -width % (2 * block) - left
+def _padding(height: int, width: int, multiple: int) -> tuple[int, int, int, int]:
+    top, left = (-height % multiple) // 2, (-width % multiple) // 2
+    return top, -height % multiple - top, left, -width % multiple - left

@@ -198,3 +198,26 @@ class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(self, z: Tensor) -> Tensor:
         return self.decoder(z)  # type: ignore[no-any-return]
+
+
+class Prompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """One text embedding, (1, tokens, width), for every sample of a batch: what a conditional denoiser is told."""
+
+    embeds: Tensor
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, tokens: int = 77, width: int = 768) -> None:
+        super().__init__()
+        self.register_buffer("embeds", torch.zeros(1, tokens, width))
+
+    @classmethod
+    def of(cls, embeds: Tensor) -> Prompt:
+        """ValueError unless embeds is floating-point (1, tokens, width)."""
+        if embeds.dim() != 3 or embeds.shape[0] != 1 or not embeds.is_floating_point():
+            raise ValueError(f"prompt_embeds: expected a float tensor (1, tokens, width), got {embeds.dtype} {tuple(embeds.shape)}")
+        prompt: Prompt = cls(embeds.shape[1], embeds.shape[2])
+        prompt.embeds.copy_(embeds)
+        return prompt
+
+    def forward(self, batch: int) -> Tensor:
+        return self.embeds.expand(batch, -1, -1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from diffusers import AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.layout import Layout
-from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, SampleDecoder, Upsampler
+from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
 from semdiff.link.reception import estimate, log_error, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
@@ -52,20 +52,21 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
     mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
-    sample_decoder: decodes samples, in place of the autoencoder's decoder.
+    sample_decoder: decodes samples, in place of the autoencoder's decoder. prompt: what a text-conditioned denoiser is told.
     """
 
-    _optional_components = ["mean_decoder", "sample_decoder"]  # noqa: RUF012, diffusers' own name and type
+    _optional_components = ["mean_decoder", "sample_decoder", "prompt"]  # noqa: RUF012, diffusers' own name and type
 
     def __init__(
         self,
-        vae: AutoencoderTiny,
-        unet: UNet2DModel | Denoiser,
+        vae: AutoencoderTiny | AutoencoderKL,
+        unet: UNet2DModel | UNet2DConditionModel | Denoiser,
         downsampler: Downsampler,
         upsampler: Upsampler,
         scheduler: SchedulerMixin,
         mean_decoder: MeanDecoder | None = None,
         sample_decoder: SampleDecoder | None = None,
+        prompt: Prompt | None = None,
         image_shape: Sequence[int | None] = (1, 28, 28),
         rates: Sequence[int] = (8, 4),
         renoise: float = 1.0,
@@ -75,7 +76,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
-        modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder}
+        modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder, "prompt": prompt}
         self.register_modules(scheduler=scheduler, **modules)
         self.register_to_config(
             image_shape=list(image_shape), rates=list(rates), renoise=renoise, block=block, border=border, header=header
@@ -94,10 +95,17 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         c, h, w = self.config.image_shape
         return c, h, w
 
+    @property
+    def cell(self) -> int:
+        """Pixels on the side of the square that one set of symbols stands for: two latents."""
+        halvings: int = len(self.vae.config.block_out_channels) - 1
+        block: int = self.config.block
+        return 2 * block * (1 << halvings)
+
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
         c, height, width = self.image_shape
-        cell = 2 * self.config.block
+        cell = self.cell
         h, w = size or (height or cell, width or cell)
         channels = self.downsampler.config.symbol_channels
         return Layout((c, h, w), cell, cell, channels, tuple(self.config.rates), self.config.header, height is None)
@@ -120,10 +128,17 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_images(images, self.image_shape)
         channels = choose_rate(cbr, self.cbrs)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
-        x = to_blocks(images.to(self.device, self.dtype), self.config.block, self.config.border)
-        z = self.vae.encode(x).latents
-        features = self.downsampler(z, believed.to(x), self._rate(channels, x))
+        z = self.encode(images.to(self.device, self.dtype))
+        features = self.downsampler(z, believed.to(z), self._rate(channels, z))
         return features_to_symbols(features, channels, self.config.header)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, C, h, w) of about unit variance for images (B, C, H, W) in [0, 1]: of a variational encoder the scaled mode."""
+        found = self.vae.encode(to_blocks(images, self.config.block, self.config.border, self.cell))
+        if hasattr(found, "latents"):
+            return found.latents  # type: ignore[no-any-return]
+        scale, shift = self._latent_scale()
+        return (found.latent_dist.mode() - shift) * scale  # type: ignore[no-any-return]
 
     # The receiver
 
@@ -248,6 +263,42 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     __call__ = transmit
 
+    @classmethod
+    def from_diffusers(
+        cls: type[Self],
+        vae: AutoencoderTiny | AutoencoderKL,
+        unet: UNet2DModel | UNet2DConditionModel,
+        scheduler: SchedulerMixin,
+        downsampler: Downsampler | None = None,
+        upsampler: Upsampler | None = None,
+        prompt_embeds: Tensor | None = None,
+    ) -> Self:
+        """A link for pictures of any size around an autoencoder, a denoiser of its latents, and the scheduler that this was trained with.
+
+        downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which `semdiff.training.ends.train_ends`
+        trains. prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt
+        makes it. ValueError where the parts do not fit each other.
+        """
+        latents = vae.config.latent_channels
+        if unet.config.in_channels != latents or unet.config.out_channels != latents:
+            got = f"{unet.config.in_channels} and {unet.config.out_channels}"
+            raise ValueError(f"unet: expected {latents} channels in and out, as the vae's latents have, got {got}")
+        if (prompt_embeds is not None) != isinstance(unet, UNet2DConditionModel):
+            got = f"{'None' if prompt_embeds is None else 'a tensor'} for {type(unet).__name__}"
+            raise ValueError(f"prompt_embeds: expected a tensor for a conditional unet and None for others, got {got}")
+        prompt = None if prompt_embeds is None else Prompt.of(prompt_embeds)
+        whole = round(vae.config.in_channels * (2 * 2 ** (len(vae.config.block_out_channels) - 1)) ** 2 / 6)
+        downsampler = Downsampler(latents, whole) if downsampler is None else downsampler
+        upsampler = Upsampler(latents, whole) if upsampler is None else upsampler
+        for name, part in (("downsampler", downsampler), ("upsampler", upsampler)):
+            found = part.config.latent_channels, part.config.symbol_channels
+            if found != (latents, downsampler.config.symbol_channels):
+                raise ValueError(f"{name}: expected {latents} latent and {downsampler.config.symbol_channels} symbol channels, got {found}")
+        rates = [downsampler.config.symbol_channels // part for part in (1, 2, 4)]
+        parts = vae, unet, downsampler, upsampler, scheduler
+        shape = (vae.config.in_channels, None, None)
+        return cls(*parts, prompt=prompt, image_shape=shape, rates=rates, block=1, border="replicate", header=True)
+
     # Files
 
     @classmethod
@@ -292,17 +343,27 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     def _denoiser(self, heard: Heard) -> Callable[[Tensor, Tensor], Tensor]:
         """The denoiser (x, t) -> output, told what was heard if it was trained so."""
-        hints = (torch.cat([estimate(*heard)[0], log_error(*heard)], 1),) if self.hinted else ()
-        return lambda x, t: self.unet(x, t, *hints).sample
+        more: tuple[Tensor, ...] = ()
+        if self.hinted:
+            more = (torch.cat([estimate(*heard)[0], log_error(*heard)], 1),)
+        elif self.prompt is not None:
+            more = (self.prompt(len(heard.noise_var)),)
+        return lambda x, t: self.unet(x, t, *more).sample
 
     def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        return self._to_images(self.vae.decode(z).sample, size)
+        scale, shift = self._latent_scale()
+        return self._to_images(self.vae.decode(z / scale + shift).sample, size)
+
+    def _latent_scale(self) -> tuple[float, float]:
+        """What a variational autoencoder's latents are multiplied by, after the shift, to be of unit variance; 1 and 0 for others."""
+        config = self.vae.config
+        return config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
 
     def _decode_sample(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
-        return from_blocks(blocks, *size, self.config.block).clamp(0, 1)
+        return from_blocks(blocks, *size, self.config.block, self.cell).clamp(0, 1)
 
     def _rate(self, channels: int, like: Tensor) -> Tensor:
         share = channels / self.downsampler.config.symbol_channels

@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from semdiff.channel import AWGN
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
-from semdiff.link.codec import to_blocks
 from semdiff.link.reception import starting_state
 from semdiff.matching import match
 from semdiff.rng import Key, normal
@@ -102,7 +101,7 @@ def states(link: SemanticLink, images: Tensor, cbr: float, snr_db: float, key: K
 
     `latent` is the whole latent over AWGN without the down- and up-sampler, matched exactly: there it must hold.
     """
-    z = link.vae.encode(to_blocks(images)).latents
+    z = link.encode(images)
     variance = 10 ** (-0.1 * snr_db)
     noisy = z + variance**0.5 * normal(z.shape, key)
     received = AWGN()(link.send(images, cbr, snr_db), snr_db, key.fold_in(0))

@@ -97,15 +97,21 @@ class ResamplingStage(Stage):
     """forward(key, latents): the fused loss, and for reading the error of the estimate of z and the mean squared z-score (1 if honest)."""
 
     def __init__(
-        self, downsampler: Downsampler, upsampler: Upsampler, rates: tuple[int, ...], lambda_prior: float = 0.0, lambda_match: float = 0.1
+        self,
+        downsampler: Downsampler,
+        upsampler: Upsampler,
+        rates: tuple[int, ...],
+        lambda_prior: float = 0.0,
+        lambda_match: float = 0.1,
+        conditions: Conditions = USUAL,
     ) -> None:
         super().__init__()
-        self.downsampler, self.upsampler = downsampler, upsampler
+        self.downsampler, self.upsampler, self.conditions = downsampler, upsampler, conditions
         self.rates, self.lambda_prior, self.lambda_match = rates, lambda_prior, lambda_match
 
     def forward(self, key: Key, z: Tensor) -> dict[str, Tensor]:
         crossing_key, loss_key = key.split(2)
-        crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key)
+        crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         _, mean, logvar = crossing.gaussian
         a = 1 / (1 + crossing.noise_var)
         loss = upsampler_loss(mean, logvar, z, a, self.lambda_prior, self.lambda_match, loss_key)
