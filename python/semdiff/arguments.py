@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,6 +57,11 @@ def to_count(value: Any, name: str, least: int | None = None) -> int:
     if least is not None and count < least:
         raise ValueError(f"{name}: expected at least {least}, got {count}")
     return count
+
+
+def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape is the wanted one, where None is any number above 0."""
+    return len(shape) == len(wanted) and all(n > 0 if m is None else n == m for n, m in zip(shape, wanted, strict=True))
 
 
 def to_coherence(value: Any, unit: str, names: tuple[str, ...] = ("block", "fast")) -> str | int:

@@ -10,10 +10,10 @@ from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.baselines.jscc import GDN, AttentionFeature
 from semdiff.data import sample_images
 from semdiff.link.header import USES
-from semdiff.metrics import lpips
 from semdiff.training import jscc
 from semdiff.training.resampling import Conditions
 from tests.python.photographs import photographs
+from tests.python.pretrained import require_lpips
 
 KEY = semdiff.Key(5)
 IMAGES = sample_images()
@@ -160,10 +160,7 @@ def test_the_perceptual_stage_adds_lpips(lpips_weights):
 
 @pytest.fixture
 def lpips_weights():
-    try:
-        lpips(IMAGES[:1], IMAGES[:1])
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    require_lpips()
 
 
 @pytest.mark.slow
@@ -208,7 +205,7 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
 
 
 def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatch, lpips_weights):
-    monkeypatch.setattr(jscc, "steps_within", lambda *_: 3)
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 3)
     pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(112), strict=True)}
     options = {"pictures": pictures, "progress": False} | PHOTO
     folder = jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)

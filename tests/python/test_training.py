@@ -14,7 +14,6 @@ pytest.importorskip("accelerate")
 from semdiff.atomic import write_atomically
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.codec import from_blocks
-from semdiff.metrics.weights import ALEXNET, locate
 from semdiff.training.autoencoder import encode, fold_statistics
 from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
 from semdiff.training.detail import DetailStage
@@ -25,6 +24,7 @@ from semdiff.training.fidelity import FidelityStage
 from semdiff.training.receiver import ReceiverStage, path_point
 from semdiff.training.resampling import ResamplingStage, cross_channel
 from semdiff.vae import GaussianSample
+from tests.python.pretrained import require_lpips
 
 KEY = semdiff.Key(11)
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
@@ -237,10 +237,7 @@ def test_receiver_stage_reaches_every_network_but_the_encoder(receiver):
 
 
 def test_whole_recipe_is_deterministic_and_resumes_to_the_bit(tmp_path):
-    try:
-        locate(ALEXNET)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    require_lpips()
     images = torch.rand(80, 1, 28, 28, generator=torch.Generator().manual_seed(4))
     options = {"budget": 0.001, "images": images, "progress": False}
     threads = torch.get_num_threads()
@@ -272,10 +269,7 @@ def test_bad_budget_is_named(tmp_path):
 
 @pytest.fixture
 def lpips_weights():
-    try:
-        locate(ALEXNET)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    require_lpips()
 
 
 def test_fidelity_stage_trains_what_the_link_receives_at_realism_0():

@@ -11,13 +11,12 @@ pytest.importorskip("accelerate")
 
 import semdiff
 from semdiff.link import SemanticLink
-from semdiff.metrics.weights import ALEXNET, locate
-from semdiff.training import photos
 from semdiff.training.budget import parse_seconds
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.photos import RECIPE, build, read_recipe, train
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
+from tests.python.pretrained import require_lpips
 
 TINY = {
     "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
@@ -48,11 +47,8 @@ def pictures():
 
 @pytest.fixture
 def four_steps(monkeypatch):
-    try:
-        locate(ALEXNET)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    monkeypatch.setattr(photos, "steps_within", lambda *_: 4)
+    require_lpips()
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 4)
 
 
 class Stop(Exception):  # noqa: N818, it is no error

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.channel import AWGN, Channel
+from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.layout import Layout
@@ -120,8 +121,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Features (B, symbol_channels, h, w), not of unit power. snr_db and rate (share of the symbol channels sent): (B,)."""
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x, sides = images * 2 - 1, self._padding(images.shape[-2:])
-        x = F.pad(x, sides, mode="replicate") if self.config.image_shape[1] is None else F.pad(x, sides, value=-1.0)
+        x = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
         for layer in self.encoder:
             x = layer(x, condition)
         return self.to_symbols(x)  # type: ignore[no-any-return]
@@ -132,14 +132,13 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = features
         for layer in self.decoder:
             x = layer(x, condition)
-        left, _, top, _ = self._padding(size)
-        return ((self.to_image(x) + 1) / 2)[..., top : top + size[0], left : left + size[1]]  # type: ignore[no-any-return]
+        return from_blocks(self.to_image(x), size[0], size[1], 1, self._multiple)
 
-    def _padding(self, size: Sequence[int]) -> tuple[int, int, int, int]:
-        height, width = size
-        multiple = 2 ** (self.config.strides + 1)
-        top, left = (-height % multiple) // 2, (-width % multiple) // 2
-        return left, -width % multiple - left, top, -height % multiple - top
+    @property
+    def _multiple(self) -> int:
+        """Pixels: images are padded to whole multiples of two features."""
+        strides: int = self.config.strides
+        return 2 << strides
 
     # What it offers
 
@@ -150,10 +149,9 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or the least if it takes any."""
-        config, (c, height, width) = self.config, self.image_shape
-        cell = 2**config.strides
-        h, w = size or (height or 2 * cell, width or 2 * cell)
-        return Layout((c, h, w), 2 * cell, cell, config.symbol_channels, tuple(config.rates), config.header, height is None)
+        config, (c, height, width), multiple = self.config, self.image_shape, self._multiple
+        h, w = size or (height or multiple, width or multiple)
+        return Layout((c, h, w), multiple, multiple // 2, config.symbol_channels, tuple(config.rates), config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
 
 
-
 def parse_ratio(text: str) -> float:
-    """0.0417 or 1/24. ValueError, which typer turns into a message, for anything else."""
+    """0.0417 or 1/24. typer.BadParameter, which becomes a message, for anything else."""
     try:
         return float(Fraction(text.strip()))
     except (ValueError, ZeroDivisionError):

@@ -19,10 +19,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semdiff"
 
 
-def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `make` returns, from the cache if it was made before. The name must tell all that the result depends on."""
+def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]], again: bool = False) -> dict[str, Tensor]:
+    """What `make` returns, from the cache if it was made before. The name must tell all that the result depends on. again: make it anew."""
     path = cache_folder() / f"{name}.safetensors"
-    found = load_cached(path)
+    found = None if again else load_cached(path)
     if found is None:
         found = make()
         store_cached(path, found)

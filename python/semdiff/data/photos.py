@@ -79,13 +79,16 @@ def place(folder: str | os.PathLike[str] | None = None) -> Path:
 
 def missing_packages(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """The Debian packages whose photographs are not there."""
-    return sorted({photo.package for photo in photo_list() if not (place(folder) / photo.file).is_file()})
+    return _absent(photo_list(), place(folder))
+
+
+def _absent(chosen: Sequence[Photo], folder: Path) -> list[str]:
+    return sorted({photo.package for photo in chosen if not (folder / photo.file).is_file()})
 
 
 def _build(chosen: Sequence[Photo], folder: Path, progress: bool) -> dict[str, Tensor]:
     require_pillow()
-    absent = sorted({photo.package for photo in chosen if not (folder / photo.file).is_file()})
-    if absent:
+    if absent := _absent(chosen, folder):
         raise FileNotFoundError(
             f"{folder}: photographs are missing. Install Debian's packages\n    "
             f"apt-get install --no-install-recommends {' '.join(absent)}\n"

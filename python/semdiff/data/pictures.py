@@ -44,7 +44,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, grey: bool | None = Fal
                 raise ValueError(f"{name}: expected a single picture, got an animation of {frames} frames")
             if grey is None:
                 grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
-            picture = to_eight_bits(ImageOps.exif_transpose(opened), "L" if grey else "RGB", background, name)
+            picture = _to_eight_bits(ImageOps.exif_transpose(opened), "L" if grey else "RGB", background, name)
     except UnidentifiedImageError:
         raise ValueError(f"{name}: expected a picture (PNG, JPEG, WebP, ...), got something that pillow does not know") from None
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, grey: bool | None = Fal
     return to_pixels(picture)
 
 
-def to_eight_bits(picture: Image, mode: str, background: str, name: str) -> Image:
+def _to_eight_bits(picture: Image, mode: str, background: str, name: str) -> Image:
     """A decoded picture in mode RGB or L."""
     from PIL import Image
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semdiff.arguments import fits
 from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.images import ImageSet, load_images
@@ -130,7 +131,7 @@ def _images(config: Config, data: Any) -> ImageSet:
 def _check_shapes(systems: list[System], data: ImageSet) -> None:
     shape = tuple(data.images.shape[1:])
     for system in systems:
-        if system.image_shape is not None and any(n not in (m or n, m) for n, m in zip(shape, system.image_shape, strict=True)):
+        if system.image_shape is not None and not fits(shape, system.image_shape):
             raise ValueError(
                 f"systems.{system.label}: expected a system for images of shape {shape}, which {data.name} has, "
                 f"got one for {system.image_shape}"

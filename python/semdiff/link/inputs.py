@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from semdiff.arguments import fits
+
 
 def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> None:
     """images: floating-point (B, *shape) in [0, 1], B >= 1, where None is any number above 0. TypeError or ValueError otherwise."""
@@ -18,7 +20,7 @@ def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> N
     if not images.is_floating_point():
         hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
         raise TypeError(f"images: expected {wanted}, got {images.dtype}{hint}")
-    if images.dim() != 4 or any(n not in (m or n or 1, m) for n, m in zip(images.shape[1:], shape, strict=True)):
+    if images.dim() != 4 or not fits(images.shape[1:], shape):
         raise ValueError(f"images: expected {wanted}, which is what this model was trained on, got shape {tuple(images.shape)}")
     if images.shape[0] == 0:
         raise ValueError(f"images: expected {wanted} with B >= 1, got an empty batch")

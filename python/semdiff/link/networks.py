@@ -23,38 +23,42 @@ from semdiff.vae import GaussianSample, gaussian_upsample
 UPSCALE = 2  # a latent's side over its features'
 
 
-class ConditionEmbedding(nn.Module):
-    """snr_db (B,) and rate (B,), the share of the symbol channels in use, to a vector (B, width) for FiLM."""
+class _Embedding(nn.Module):
+    """A number (B,) through sinusoids (Vaswani et al., 2017), and `others` as they are, to a vector (B, width) for FiLM."""
 
     frequencies: Tensor
 
-    def __init__(self, width: int, frequencies: int = 4) -> None:
+    def __init__(self, width: int, frequencies: int, others: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(-1, frequencies - 1), persistent=False)
-        self.net = nn.Sequential(nn.Linear(2 * frequencies + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.net = nn.Sequential(nn.Linear(2 * frequencies + 1 + others, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def embed(self, place: Tensor, *others: Tensor) -> Tensor:
+        place = place.unsqueeze(1)
+        angles = place * self.frequencies
+        return self.net(torch.cat([place, angles.sin(), angles.cos(), *(o.unsqueeze(1) for o in others)], 1))  # type: ignore[no-any-return]
+
+
+class ConditionEmbedding(_Embedding):
+    """snr_db (B,) and rate (B,), the share of the symbol channels in use, to a vector (B, width) for FiLM."""
+
+    def __init__(self, width: int, frequencies: int = 4) -> None:
+        super().__init__(width, frequencies, 1)
 
     def forward(self, snr_db: Tensor, rate: Tensor) -> Tensor:
         # 40 dB is half a turn of the slowest sinusoid: one value, one code, over every SNR that a link meets.
-        place = snr_db.unsqueeze(1) / 40
-        angles = place * self.frequencies
-        return self.net(torch.cat([place, angles.sin(), angles.cos(), rate.unsqueeze(1)], 1))  # type: ignore[no-any-return]
+        return self.embed(snr_db / 40, rate)
 
 
-class TimeEmbedding(nn.Module):
-    """Diffusion times t (B,) to a vector (B, width) for FiLM, by sinusoids of t / T as in Vaswani et al., 2017."""
-
-    frequencies: Tensor
+class TimeEmbedding(_Embedding):
+    """Diffusion times t (B,) of T to a vector (B, width) for FiLM."""
 
     def __init__(self, width: int, frequencies: int = 8, T: float = 1000.0) -> None:
-        super().__init__()
+        super().__init__(width, frequencies, 0)
         self.T = T
-        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(-1, frequencies - 1), persistent=False)
-        self.net = nn.Sequential(nn.Linear(2 * frequencies + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, t: Tensor) -> Tensor:
-        place = t.unsqueeze(1) / self.T
-        angles = place * self.frequencies
-        return self.net(torch.cat([place, angles.sin(), angles.cos()], 1))  # type: ignore[no-any-return]
+        return self.embed(t / self.T)
 
 
 class FiLMBlock(nn.Module):

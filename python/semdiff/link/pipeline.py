@@ -21,7 +21,7 @@ from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
-from semdiff.link.reception import estimate, log_error, starting_state
+from semdiff.link.reception import estimate, estimate_elements, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import MatchMode
@@ -98,9 +98,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     @property
     def cell(self) -> int:
         """Pixels on the side of the square that one set of symbols stands for: two latents."""
-        halvings: int = len(self.vae.config.block_out_channels) - 1
-        block: int = self.config.block
-        return 2 * block * (1 << halvings)
+        return _cell(self.vae, self.config.block)
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
@@ -287,7 +285,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
             got = f"{'None' if prompt_embeds is None else 'a tensor'} for {type(unet).__name__}"
             raise ValueError(f"prompt_embeds: expected a tensor for a conditional unet and None for others, got {got}")
         prompt = None if prompt_embeds is None else Prompt.of(prompt_embeds)
-        whole = round(vae.config.in_channels * (2 * 2 ** (len(vae.config.block_out_channels) - 1)) ** 2 / 6)
+        whole = round(vae.config.in_channels * _cell(vae, 1) ** 2 / 6)
         downsampler = Downsampler(latents, whole) if downsampler is None else downsampler
         upsampler = Upsampler(latents, whole) if upsampler is None else upsampler
         for name, part in (("downsampler", downsampler), ("upsampler", upsampler)):
@@ -336,7 +334,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def _mean(self, heard: Heard, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
         """The posterior mean in pixels, the time of its one evaluation (NaN without one), and how many there were."""
         if self.mean_decoder is not None:
-            blocks = self.mean_decoder(estimate(*heard)[0], log_error(*heard))
+            blocks = self.mean_decoder(*estimate_elements(*heard))
             return self._to_images(blocks, size), torch.full_like(heard.noise_var, torch.nan), 0
         state = starting_state(*heard, self.schedule, mode, 0.0, key)
         return self._decode(posterior_mean(self._denoiser(heard), state, self.schedule, self.prediction), size), state.t, 1
@@ -345,7 +343,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         """The denoiser (x, t) -> output, told what was heard if it was trained so."""
         more: tuple[Tensor, ...] = ()
         if self.hinted:
-            more = (torch.cat([estimate(*heard)[0], log_error(*heard)], 1),)
+            more = (torch.cat(estimate_elements(*heard), 1),)
         elif self.prompt is not None:
             more = (self.prompt(len(heard.noise_var)),)
         return lambda x, t: self.unet(x, t, *more).sample
@@ -377,3 +375,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         if size is not None and height is not None and tuple(size) != (height, width):
             raise ValueError(f"size: expected {height, width}, which this model was trained for, got {tuple(size)}")
         return self.layout(size)
+
+
+def _cell(vae: AutoencoderTiny | AutoencoderKL, block: int) -> int:
+    halvings: int = len(vae.config.block_out_channels) - 1
+    return 2 * block << halvings

@@ -25,17 +25,21 @@ def estimate(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tenso
     noise_var: float64 (B,).
     """
     a = 1 / (1 + noise_var)
-    z = gaussian.mean / a.sqrt().to(gaussian.mean)[:, None, None, None]
     with torch.no_grad():
         variance = gaussian.logvar.double().exp().flatten(1).mean(1)
         error = ((variance - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR)
-    return z, error
+    return _unscaled(gaussian, noise_var), error
 
 
-def log_error(gaussian: GaussianSample, noise_var: Tensor) -> Tensor:
-    """ln of the error variance of each element of the estimate of z, like `gaussian.mean`: what `estimate` takes the mean of."""
+def estimate_elements(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tensor]:
+    """The estimate of z and ln of the error variance of each of its elements, (B, C, h, w) both, with gradients."""
     a = (1 / (1 + noise_var)).to(gaussian.logvar)[:, None, None, None]
-    return ((gaussian.logvar.exp() - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR).log()
+    log_error = ((gaussian.logvar.exp() - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR).log()
+    return _unscaled(gaussian, noise_var), log_error
+
+
+def _unscaled(gaussian: GaussianSample, noise_var: Tensor) -> Tensor:
+    return gaussian.mean / (1 / (1 + noise_var)).sqrt().to(gaussian.mean)[:, None, None, None]
 
 
 def starting_state(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semdiff.air import FrameSpec, Synchronization, modulate, synchronize
+from semdiff.arguments import fits
 from semdiff.link.files import NAME, verify_checksums
 from semdiff.link.inputs import check_share, check_steps
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
@@ -142,7 +143,7 @@ def receive_samples(
     base = key_tensor(key)
     if description.model != model:
         raise ValueError(f"semdiff:model: expected {model[:12]}..., the model at hand, got {description.model[:12]}..., another one")
-    if any(n not in (m or n, m) for n, m in zip(description.image_shape, link.image_shape, strict=True)):
+    if not fits(description.image_shape, link.image_shape):
         raise ValueError(f"semdiff:image_shape: expected {link.image_shape}, the model's, got {description.image_shape}")
     spec, size = description.frame, description.image_shape[1:]
     if spec.payload not in (offers := sorted(map(link.layout(size).uses, link.config.rates))):

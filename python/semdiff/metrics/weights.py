@@ -87,12 +87,10 @@ def read_arrays(source: Source, place: str | os.PathLike[str] | None = None) -> 
 
     From the cache if it was read before, so that the package need not stay installed.
     """
-    cache = need("semdiff.data.cache")
-    file = cache.cache_folder() / f"{source.name}-{source.sha256[:16]}.safetensors"
-    tensors: dict[str, Tensor] | None = cache.load_cached(file) if place is None else None
-    if tensors is None:
-        tensors = dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load()))
-        cache.store_cached(file, tensors)
+    name = f"{source.name}-{source.sha256[:16]}"
+    tensors: dict[str, Tensor] = need("semdiff.data.cache").cached_tensors(
+        name, lambda: dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load())), again=place is not None
+    )
     return tensors
 
 

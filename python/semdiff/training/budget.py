@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from semdiff.atomic import write_atomically
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
-from semdiff.training.engine import Stage
+from semdiff.training.engine import Plan, Stage
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 REHEARSALS = 3
@@ -61,8 +60,12 @@ class Plans:
             if before != self.made_for:
                 raise ValueError(f"{path}: expected the plan of this recipe, seed and budget, got one of others; remove it or give --fresh")
 
-    def steps(self, name: str, measure: Callable[[], int]) -> int:
+    def plan(
+        self, name: str, seconds: float, learning_rate: float, stage: Stage, batches: Batches, accelerator: Accelerator
+    ) -> Plan:
+        """The plan of the stage of that name: as many steps as were noted, or as take `seconds`, which are noted then."""
         if name not in self.found:
-            self.found[name] = measure()
+            self.found[name] = steps_within(seconds, stage, batches, accelerator)
             write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
-        return self.found[name]
+        steps = self.found[name]
+        return Plan(steps, batches.batch_size, learning_rate, warm_up=min(100, max(1, steps // 10)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 5: a decoder for samples, which learns how they should look. All that comes before it stays as it is.
+"""Stage 6: a decoder for samples, which learns how they should look. All that comes before it stays as it is.
 
 Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error.
 """

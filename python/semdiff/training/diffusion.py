@@ -29,6 +29,12 @@ def velocity(x: Tensor, z: Tensor, alpha_bar: Tensor) -> Tensor:
     return (a.sqrt() * x - z) / (1 - a).sqrt()
 
 
+def denoised(x: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The z that v says is in x: the inverse of `velocity`. alpha_bar (B,)."""
+    a = alpha_bar.to(x)[:, None, None, None]
+    return a.sqrt() * x - (1 - a).sqrt() * v
+
+
 def denoising_times(
     count: int, schedule: NoiseSchedule, key: Key, low_db: float = -8.0, high_db: float = 25.0, whole: float = 0.1
 ) -> Tensor:

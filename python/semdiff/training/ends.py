@@ -11,12 +11,12 @@ from torch import Tensor
 
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
+from semdiff.training import photos
 from semdiff.training.batches import Batches
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.resampling import Conditions, ResamplingStage
 
 PLAN = Plan(steps=3000, batch_size=16, learning_rate=1e-3)
-CONDITIONS = Conditions((-9.0, 24.0), 3.0, together=True)
 
 
 class EncodedStage(Stage):
@@ -37,15 +37,15 @@ def train_ends(
     data: Sequence[Tensor] | Batches,
     plan: Plan = PLAN,
     seed: int = 0,
-    conditions: Conditions = CONDITIONS,
+    conditions: Conditions | None = None,
     folder: Path | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
     """Trains the down- and up-sampler of `link` in place and leaves everything else as it is; returns the last shown losses.
 
-    data: images (N, C, H, W) in [0, 1] as the only tensor of a sequence, or `RandomCrops`, of whole cells. Resumes from `folder` as `fit`
-    does.
+    data: images (N, C, H, W) in [0, 1] as the only tensor of a sequence, or `RandomCrops`, of whole cells. conditions: those of the
+    photograph link's recipe if None. Resumes from `folder` as `fit` does.
     """
-    stage = EncodedStage(link.encode, ResamplingStage(link.downsampler, link.upsampler, tuple(link.config.rates), conditions=conditions))
-    shown = fit(stage, data, plan, name="ends", key=Key(seed), folder=folder, progress=progress)
-    return shown
+    conditions = conditions or photos.conditions(photos.read_recipe())
+    ends = ResamplingStage(link.downsampler, link.upsampler, tuple(link.config.rates), conditions=conditions)
+    return fit(EncodedStage(link.encode, ends), data, plan, name="ends", key=Key(seed), folder=folder, progress=progress)

@@ -26,11 +26,11 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, encode, fold_statistics
 from semdiff.training.detail import DetailStage
 from semdiff.training.diffusion import DiffusionStage
-from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.engine import Plan, Stage
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.receiver import ReceiverStage
+from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import ResamplingStage
-from semdiff.training.saving import save_link
 
 PLANS = {
     "autoencoder": Plan(steps=2500, batch_size=64, learning_rate=1.5e-3),
@@ -40,6 +40,7 @@ PLANS = {
     "fidelity": Plan(steps=800, batch_size=64, learning_rate=5e-4),
     "detail": Plan(steps=600, batch_size=48, learning_rate=5e-4),
 }
+BLOCK = 4  # pixels on the side of a latent's square
 LATENT_CHANNELS = 8  # of 8x8: with 4 the autoencoder's own error, 26.4 dB, was half of the link's at 15 dB
 RATES = (8, 4)  # symbol channels of 4x4: 64 and 32 complex uses of 784 values, CBR 1/12 and 1/24
 
@@ -64,16 +65,7 @@ def build(seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderTiny(
-            in_channels=16,
-            out_channels=16,
-            encoder_block_out_channels=(56,),
-            decoder_block_out_channels=(56,),
-            num_encoder_blocks=(2,),
-            num_decoder_blocks=(3,),
-            latent_channels=LATENT_CHANNELS,
-            act_fn="silu",
-        )
+        vae = autoencoder(BLOCK**2, LATENT_CHANNELS, width=56, encoder_blocks=2, decoder_blocks=3)
         unet = UNet2DModel(
             sample_size=8,
             in_channels=LATENT_CHANNELS,
@@ -86,15 +78,7 @@ def build(seed: int) -> Networks:
             attention_head_dim=32,
         )
         downsampler, upsampler, sample_decoder = Downsampler(LATENT_CHANNELS), Upsampler(LATENT_CHANNELS), SampleDecoder(LATENT_CHANNELS)
-    scheduler = DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        clip_sample=False,
-    )
-    return Networks(vae, unet, downsampler, upsampler, sample_decoder, scheduler)
+    return Networks(vae, unet, downsampler, upsampler, sample_decoder, scheduler())
 
 
 def train(
@@ -122,23 +106,10 @@ def train(
     if images is None:
         images = fashion_mnist("train", data_folder).images
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
-    networks = build(seed)
-    key = Key(seed)
+    networks, course = build(seed), Course(folder / "checkpoints", Key(seed), accelerator, resume, progress, on_step)
 
     def run(number: int, name: str, stage: Stage, *data: Tensor) -> None:
-        fit(
-            stage,
-            data,
-            PLANS[name].scaled(budget),
-            name=name,
-            key=key.fold_in(number),
-            folder=folder / "checkpoints",
-            resume=resume,
-            accelerator=accelerator,
-            progress=progress,
-            on_step=None if on_step is None else lambda step: on_step(name, step),
-        )
-        stage.to("cpu")
+        course.run(number, name, stage, data, PLANS[name].scaled(budget))
 
     run(1, "autoencoder", AutoencoderStage(networks.vae), images)
     fold_statistics(networks.vae, images)
@@ -153,7 +124,4 @@ def train(
     networks.sample_decoder.decoder.load_state_dict(networks.vae.decoder.state_dict())
     detail = DetailStage(networks.unet, *ends, networks.sample_decoder, schedule, RATES)
     run(6, "detail", detail, latents, images)
-    if accelerator.is_main_process:
-        save_link(networks.link(), folder / "model")
-    accelerator.wait_for_everyone()
-    return folder / "model"
+    return course.finish(networks.link(), folder / "model")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from semdiff.link.codec import Border, to_blocks
 from semdiff.link.networks import Downsampler, MeanDecoder, Upsampler
-from semdiff.link.reception import estimate, log_error, starting_state
+from semdiff.link.reception import estimate_elements, starting_state
 from semdiff.loss import upsampler_loss
 from semdiff.rng import Key
 from semdiff.sampler import posterior_mean
@@ -46,8 +46,9 @@ class FidelityStage(Stage):
     ) -> None:
         super().__init__()
         self.encoder, self.downsampler, self.upsampler = vae.encoder, downsampler, upsampler
+        self.mean_decoder = mean if isinstance(mean, MeanDecoder) else None
         if isinstance(mean, MeanDecoder):
-            self.mean_decoder, self.frozen = mean, ("encoder",)
+            self.frozen = ("encoder",)
         else:
             self.decoder, self.frozen = vae.decoder, ("encoder", "unet")
             self.unet, self.schedule = mean[0], mean[1]
@@ -67,8 +68,8 @@ class FidelityStage(Stage):
 
     def decode(self, gaussian: GaussianSample, noise_var: Tensor, key: Key) -> Tensor:
         """The posterior mean as blocks of pixels."""
-        if not hasattr(self, "unet"):
-            return self.mean_decoder(estimate(gaussian, noise_var)[0], log_error(gaussian, noise_var))  # type: ignore[no-any-return]
+        if self.mean_decoder is not None:
+            return self.mean_decoder(*estimate_elements(gaussian, noise_var))  # type: ignore[no-any-return]
         state = starting_state(gaussian, noise_var, self.schedule, "calibrated", 0.0, key)
         z = posterior_mean(lambda x, t: self.unet(x, t).sample, state, self.schedule, "v")
         return self.decoder(z)  # type: ignore[no-any-return]

@@ -13,24 +13,23 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.link.codec import from_blocks, to_blocks
+from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.networks import Denoiser, Downsampler, Upsampler
-from semdiff.link.reception import estimate, log_error
+from semdiff.link.reception import estimate_elements
 from semdiff.metrics import lpips
 from semdiff.rng import Key, normal
 from semdiff.schedule import NoiseSchedule
-from semdiff.training.diffusion import velocity
+from semdiff.training.diffusion import denoised, velocity
 from semdiff.training.engine import Stage
 from semdiff.training.receiver import path_point
 from semdiff.training.resampling import Conditions, cross_channel
-
-BLOCK = 8  # pixels on the side of a latent's square
 
 
 class GenerationStage(Stage):
     """forward(key, images (B, 3, H, W) in [0, 1]): squared error of v on the path, LPIPS and squared error of what is decoded.
 
-    A quarter of the batch is decoded from clean latents with a little noise, so that the decoder stays one for those.
+    A quarter of the batch is decoded from clean latents with a little noise, so that the decoder stays one for those. block, border: see
+    `semdiff.link.codec`.
     """
 
     frozen = ("encoder", "downsampler", "upsampler")
@@ -44,6 +43,8 @@ class GenerationStage(Stage):
         schedule: NoiseSchedule,
         rates: tuple[int, ...],
         conditions: Conditions,
+        block: int,
+        border: Border,
         renoise: float = 1.0,
         perceptual: float = 1.0,
         pixel_weight: float = 2.0,
@@ -52,21 +53,22 @@ class GenerationStage(Stage):
         super().__init__()
         self.encoder, self.decoder, self.unet, self.downsampler, self.upsampler = vae.encoder, vae.decoder, unet, downsampler, upsampler
         self.schedule, self.rates, self.conditions, self.renoise = schedule, rates, conditions, renoise
+        self.block, self.border = block, border
         self.perceptual, self.pixel_weight, self.decoder_noise = perceptual, pixel_weight, decoder_noise
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, path_key, noise_key = key.split(3)
         with torch.no_grad():
-            z = self.encoder(to_blocks(images, BLOCK, "replicate"))
+            z = self.encoder(to_blocks(images, self.block, self.border))
             gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
-            hints = torch.cat([estimate(gaussian, noise_var)[0], log_error(gaussian, noise_var)], 1)
+            hints = torch.cat(estimate_elements(gaussian, noise_var), 1)
             x, t = path_point(gaussian, noise_var, z, self.schedule, self.renoise, path_key)
         v = self.unet(x, t.to(x), *((hints,) if self.unet.config.hints else ())).sample
         a = self.schedule.alpha_bar(t)
         path = F.mse_loss(v, velocity(x, z, a))
-        said = a.sqrt().to(x)[:, None, None, None] * x - (1 - a).sqrt().to(x)[:, None, None, None] * v
+        said = denoised(x, v, a)
         plain = z[::4] + self.decoder_noise * normal(z[::4].shape, noise_key, device=z.device)
-        decoded = from_blocks(self.decoder(torch.cat([said, plain])), images.shape[2], images.shape[3], BLOCK)
+        decoded = from_blocks(self.decoder(torch.cat([said, plain])), images.shape[2], images.shape[3], self.block)
         target = torch.cat([images, images[::4]])
         error = F.mse_loss(decoded, target)
         seen = lpips(decoded.clamp(0, 1), target).mean()

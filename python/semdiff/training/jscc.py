@@ -24,13 +24,13 @@ from semdiff.data import fashion_mnist, photos
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.training.batches import RandomCrops
-from semdiff.training.budget import Plans, parse_seconds, steps_within
+from semdiff.training.budget import Plans, parse_seconds
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.photos import read_recipe, usable
+from semdiff.training.photos import conditions, read_recipe, usable
 from semdiff.training.resampling import Conditions, over_the_air
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
-# As many images as the link's four stages see in all (685,000).
+# As many images as the link's stages see in all (675,000; those of the shipped one 685,000).
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
 # At 1/8 of the resolution, with as many symbols as the link has: complex CBR 1/12, 1/24, 1/48.
@@ -94,17 +94,13 @@ def train(
         images = fashion_mnist("train").images
     if start is not None and name != "adjscc-lpips":
         raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MODELS[name]()
-    plan = PLAN
+    model, plan = _fresh(name, seed), PLAN
     if name == "adjscc-lpips":
         model.load_state_dict((ADJSCC.default() if start is None else ADJSCC.load(start)).state_dict())
         plan = PERCEPTUAL_PLAN
     folder = Path(out)
     fit(JSCCStage(model), [images], plan.scaled(budget), name=name, key=Key(seed), folder=folder / "checkpoints", progress=progress)
-    model.to(torch.float16).save(folder / "model")
-    return folder / "model"
+    return _save(model, folder / "model")
 
 
 def train_photos(
@@ -123,23 +119,32 @@ def train_photos(
     """
     if (name == "adjscc-lpips") != (start is not None):
         raise ValueError(f"start: expected a folder for adjscc-lpips and None for others, got {start!r} for {name}")
-    recipe, key = read_recipe(), Key(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MODELS[name](**(PHOTOS | sizes))
+    recipe, key, folder = read_recipe(), Key(seed), Path(out)
+    model = _fresh(name, seed, **(PHOTOS | sizes))
     if start is not None:
         model.load_state_dict(ADJSCC.load(start).state_dict())
-    low, high = recipe["snr_db"]
-    conditions = Conditions((low, high), recipe["transmitter_error_db"], together=True, fading=False)
-    stage, folder = JSCCStage(model, conditions), Path(out)
-    batches = RandomCrops(usable(photos("train") if pictures is None else pictures, recipe["crop"]), recipe["crop"], 18, key)
+    stage = JSCCStage(model, conditions(recipe, fading=False))
+    pictures = usable(photos("train") if pictures is None else pictures, recipe["crop"])
+    batches = RandomCrops(pictures, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
     plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes})
-    steps = plans.steps(name, lambda: steps_within(seconds, stage, batches, Accelerator(cpu=True)))
     rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
-    plan = Plan(steps, batches.batch_size, rate, warm_up=min(100, max(1, steps // 10)))
+    plan = plans.plan(name, seconds, rate, stage, batches, Accelerator(cpu=True))
     fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", progress=progress)
-    model.to(torch.float16).save(folder / "model")
-    return folder / "model"
+    return _save(model, folder / "model")
+
+
+def _fresh(name: str, seed: int, **sizes: Any) -> DeepJSCC:
+    """The same seed gives the same weights; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: DeepJSCC = MODELS[name](**sizes)
+    return model
+
+
+def _save(model: DeepJSCC, place: Path) -> Path:
+    """Half precision halves the file."""
+    model.to(torch.float16).save(place)
+    return place
 
 
 def main() -> None:

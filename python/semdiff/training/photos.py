@@ -17,19 +17,22 @@ from torch import Tensor
 
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
+from semdiff.link.codec import Border
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
 from semdiff.metrics import LPIPS
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
 from semdiff.training.batches import RandomCrops
-from semdiff.training.budget import Plans, steps_within
-from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.budget import Plans
+from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
-from semdiff.training.generation import BLOCK, GenerationStage
+from semdiff.training.generation import GenerationStage
+from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
-from semdiff.training.saving import save_link
 
+BLOCK = 8  # pixels on the side of a latent's square
+BORDER: Border = "replicate"
 RECIPE = Path(__file__).with_name("photos.toml")
 STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
 
@@ -57,7 +60,7 @@ class Networks:
             rates=recipe["rates"],
             renoise=recipe["renoise"],
             block=BLOCK,
-            border="replicate",
+            border=BORDER,
             header=True,
         )
 
@@ -83,6 +86,12 @@ def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any
             _same_fields(place, given[name], value, f"{where}{name}.")
 
 
+def conditions(recipe: Mapping[str, Any], fading: bool = True) -> Conditions:
+    """What crops meet on the air: a batch is of unit power as a whole."""
+    low, high = recipe["snr_db"]
+    return Conditions((low, high), recipe["transmitter_error_db"], together=True, fading=fading)
+
+
 def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
     """Those that hold a crop. ValueError where there is none."""
     found = {name: p for name, p in pictures.items() if min(p.shape[1:]) >= crop}
@@ -94,34 +103,16 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
-    ae = sizes["autoencoder"]
-    latent = ae["latent_channels"]
+    latent = sizes["autoencoder"]["latent_channels"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderTiny(
-            in_channels=3 * BLOCK**2,
-            out_channels=3 * BLOCK**2,
-            encoder_block_out_channels=(ae["width"],),
-            decoder_block_out_channels=(ae["width"],),
-            num_encoder_blocks=(ae["encoder_blocks"],),
-            num_decoder_blocks=(ae["decoder_blocks"],),
-            latent_channels=latent,
-            act_fn="silu",
-        )
         return Networks(
-            vae,
+            autoencoder(3 * BLOCK**2, **sizes["autoencoder"]),
             Denoiser(latent, **sizes["denoiser"]),
             Downsampler(latent, channels, **sizes["downsampler"]),
             Upsampler(latent, channels, **sizes["upsampler"]),
             MeanDecoder(latent, 3 * BLOCK**2, **sizes["mean_decoder"]),
-            DDIMScheduler(
-                num_train_timesteps=1000,
-                beta_start=0.00085,
-                beta_end=0.012,
-                beta_schedule="scaled_linear",
-                prediction_type="v_prediction",
-                clip_sample=False,
-            ),
+            scheduler(),
         )
 
 
@@ -148,42 +139,24 @@ def train(
     folder = Path(out)
     pictures = photos("train", progress=progress) if pictures is None else pictures
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
-    networks, key = build(recipe, seed), Key(seed)
-    schedule = NoiseSchedule.from_diffusers(networks.scheduler)
-    conditions = Conditions((recipe["snr_db"][0], recipe["snr_db"][1]), recipe["transmitter_error_db"], together=True)
-    rates = tuple(recipe["rates"])
+    networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
+    course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
-    pictures = usable(pictures, recipe["crop"])
+    pictures = usable(pictures, crop)
 
     def run(number: int, name: str, stage: Stage) -> None:
         how = recipe["stages"][name]
-        batches = RandomCrops(pictures, recipe["crop"], how["batch"], key.fold_in(number))
-        steps = plans.steps(name, lambda: steps_within(how["share"] * seconds, stage, batches, accelerator))
-        fit(
-            stage,
-            batches,
-            Plan(steps, how["batch"], how["learning_rate"], warm_up=min(100, max(1, steps // 10))),
-            name=name,
-            key=key.fold_in(number),
-            folder=folder / "checkpoints",
-            resume=resume,
-            accelerator=accelerator,
-            progress=progress,
-            on_step=None if on_step is None else lambda step: on_step(name, step),
-        )
-        stage.to("cpu")
+        batches = RandomCrops(pictures, crop, how["batch"], key.fold_in(number))
+        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches, accelerator)
+        course.run(number, name, stage, batches, plan)
 
-    run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border="replicate", perceptual=recipe["perceptual"]))
-    crops = RandomCrops(pictures, recipe["crop"], 64, key.fold_in(10))
-    fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, "replicate")
-    ends = networks.downsampler, networks.upsampler
-    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, conditions, BLOCK, "replicate"))
-    run(
-        3,
-        "generation",
-        GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, conditions, recipe["renoise"], recipe["perceptual"]),
-    )
-    if accelerator.is_main_process:
-        save_link(networks.link(recipe), folder / "model")
-    accelerator.wait_for_everyone()
-    return folder / "model"
+    run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"]))
+    crops = RandomCrops(pictures, crop, 64, key.fold_in(10))
+    fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, BORDER)
+    ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
+    rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
+    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks))
+    schedule = NoiseSchedule.from_diffusers(networks.scheduler)
+    weights = recipe["renoise"], recipe["perceptual"]
+    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights))
+    return course.finish(networks.link(recipe), folder / "model")

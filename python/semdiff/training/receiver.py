@@ -27,7 +27,7 @@ from semdiff.loss import upsampler_loss
 from semdiff.rng import Key, normal
 from semdiff.sampler import add_noise
 from semdiff.schedule import NoiseSchedule
-from semdiff.training.diffusion import denoising_times, uniform, velocity
+from semdiff.training.diffusion import denoised, denoising_times, uniform, velocity
 from semdiff.training.engine import Stage
 from semdiff.training.resampling import cross_channel
 from semdiff.vae import GaussianSample
@@ -69,10 +69,9 @@ class ReceiverStage(Stage):
 
         x, t = torch.cat([mean.x, path_x, prior_x]), torch.cat([mean.t, path_t, prior_t])
         v = self.unet(x, t.to(x)).sample
-        a = self.schedule.alpha_bar(t).to(x)[:, None, None, None]
-        count = z.shape[0]
-        z_mean = (a.sqrt() * x - (1 - a).sqrt() * v)[:count]
-        wanted = velocity(x[count:], torch.cat([z, prior_z]), a[count:, 0, 0, 0])
+        a, count = self.schedule.alpha_bar(t), z.shape[0]
+        z_mean = denoised(x[:count], v[:count], a[:count])
+        wanted = velocity(x[count:], torch.cat([z, prior_z]), a[count:])
         path, prior = F.mse_loss(v[count : 2 * count], wanted[:count]), F.mse_loss(v[2 * count :], wanted[count:])
 
         noisy = prior_z + self.decoder_noise * normal(prior_z.shape, keys[5], device=z.device)
