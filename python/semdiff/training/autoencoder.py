@@ -37,14 +37,14 @@ class AutoencoderStage(Stage):
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         x = to_blocks(images, self.block, self.border)
-        z = self.vae.encode(x).latents
+        z = self.vae.encode(x).latents.to(x)
         mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
         with torch.no_grad():
             self.mean.lerp_(mean, 0.05)
             self.var.lerp_(var, 0.05)
         z = (z - mean[:, None, None]) / (var[:, None, None] + 1e-6).sqrt()
         z = z + self.noise * normal(z.shape, key, device=z.device)
-        decoded = self.vae.decode(z).sample
+        decoded = self.vae.decode(z).sample.to(x)
         error = F.mse_loss(decoded, x)
         if not self.perceptual:
             return {"loss": error}

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from semdiff.rng import Key
 from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from semdiff.training.precision import prepare_accelerator
 
 
 class Stage(nn.Module):
@@ -81,16 +82,16 @@ def fit(
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
     up, and a finished one makes this return at once. Returns the last shown scalars. ValueError if that file belongs to another
-    plan, seed or data, or is damaged.
+    plan, seed, data or precision, or is damaged.
     """
-    accelerator = accelerator or Accelerator(cpu=True)
+    accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
     stage.to(accelerator.device)
     trained = [p for p in stage.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
-    identity = _identity(stage, batches, plan, name, key, accelerator.num_processes)
+    identity = _identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     step = 0
     shown: dict[str, float] = {}
@@ -143,16 +144,18 @@ def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: floa
             average[name].copy_(value)
 
 
-def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, processes: int) -> str:
+def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
     """A digest of what must be equal for a checkpoint to be continued."""
     content: dict[str, Any] = {
         "name": name,
         "plan": dataclasses.asdict(plan),
         "key": key.tensor.tolist(),
-        "processes": processes,
+        "processes": accelerator.num_processes,
         "data": batches.identity(),
         "weights": {n: list(t.shape) for n, t in stage.weights().items()},
     }
+    if accelerator.mixed_precision != "no":
+        content["precision"] = accelerator.mixed_precision
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -161,7 +164,8 @@ def _take_up(
 ) -> tuple[int, dict[str, float]]:
     tensors, meta = load_checkpoint(file)
     if meta.get("identity") != identity:
-        raise ValueError(f"{file}: expected a checkpoint of this plan, seed and data, got one of others; remove it or pass resume=False")
+        wanted = "a checkpoint of this plan, seed, data and precision"
+        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
     stage.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, strict=False)
     for name in average:
         average[name].copy_(tensors[f"average.{name}"])

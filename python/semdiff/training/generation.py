@@ -59,16 +59,16 @@ class GenerationStage(Stage):
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, path_key, noise_key = key.split(3)
         with torch.no_grad():
-            z = self.encoder(to_blocks(images, self.block, self.border))
+            z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
             gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
             hints = torch.cat(estimate_elements(gaussian, noise_var), 1)
             x, t = path_point(gaussian, noise_var, z, self.schedule, self.renoise, path_key)
-        v = self.unet(x, t.to(x), *((hints,) if self.unet.config.hints else ())).sample
+        v = self.unet(x, t.to(x), *((hints,) if self.unet.config.hints else ())).sample.to(z)
         a = self.schedule.alpha_bar(t)
         path = F.mse_loss(v, velocity(x, z, a))
         said = denoised(x, v, a)
         plain = z[::4] + self.decoder_noise * normal(z[::4].shape, noise_key, device=z.device)
-        decoded = from_blocks(self.decoder(torch.cat([said, plain])), images.shape[2], images.shape[3], self.block)
+        decoded = from_blocks(self.decoder(torch.cat([said, plain])).to(z), images.shape[2], images.shape[3], self.block)
         target = torch.cat([images, images[::4]])
         error = F.mse_loss(decoded, target)
         seen = lpips(decoded.clamp(0, 1), target).mean()

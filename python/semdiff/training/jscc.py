@@ -12,10 +12,9 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +26,7 @@ from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans, parse_seconds
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.photos import conditions, read_recipe, usable
+from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
@@ -67,7 +67,7 @@ class JSCCStage(Stage):
             self.conditions,
         )
         heard_db = (-10 * arrived.noise_var.log10()).to(images)
-        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:])
+        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:]).to(images)
         error = F.mse_loss(out, images)
         if not isinstance(model, PerceptualADJSCC):
             return {"loss": error}
@@ -111,9 +111,11 @@ def train_photos(
     pictures: Mapping[str, Tensor] | None = None,
     start: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    precision: Precision = "auto",
     **sizes: int,
 ) -> Path:
-    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`.
+    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
+    precision: see `prepare_accelerator`.
 
     start: for adjscc-lpips, the folder of the adjscc that it begins with, which it must have.
     """
@@ -126,10 +128,11 @@ def train_photos(
     stage = JSCCStage(model, conditions(recipe, fading=False))
     pictures = usable(photos("train") if pictures is None else pictures, recipe["crop"])
     batches = RandomCrops(pictures, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
-    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes})
+    accelerator = prepare_accelerator(precision, cpu=True)
+    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes}, accelerator)
     rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
-    plan = plans.plan(name, seconds, rate, stage, batches, Accelerator(cpu=True))
-    fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", progress=progress)
+    plan = plans.plan(name, seconds, rate, stage, batches)
+    fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", accelerator=accelerator, progress=progress)
     return _save(model, folder / "model")
 
 
@@ -155,9 +158,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="for adjscc-lpips: the folder of the trained adjscc; the package's if left out")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
     options = parser.parse_args()
     if options.photos:
-        print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start))
+        print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start, precision=options.precision))
         return
     print(train(options.name, options.out, options.budget, options.seed, start=options.start))
 

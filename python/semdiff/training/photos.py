@@ -28,6 +28,7 @@ from semdiff.training.budget import Plans
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.generation import GenerationStage
+from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
 
@@ -126,28 +127,30 @@ def train(
     progress: bool = True,
     accelerator: Accelerator | None = None,
     on_step: Callable[[str, int], None] | None = None,
+    precision: Precision = "auto",
 ) -> Path:
     """Trains the model for about `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
 
     The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
     so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. pictures: uint8
-    (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step. ValueError for a recipe that does not
+    (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step.
+    precision: see `prepare_accelerator`. ValueError for a recipe that does not
     fit; FileNotFoundError where the photographs or LPIPS's network are not installed.
     """
     recipe = read_recipe(config)
     LPIPS("alex")  # if its weights are not there, say so now
     folder = Path(out)
     pictures = photos("train", progress=progress) if pictures is None else pictures
-    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = accelerator or prepare_accelerator(precision)
     networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
-    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
+    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, accelerator, resume)
     pictures = usable(pictures, crop)
 
     def run(number: int, name: str, stage: Stage) -> None:
         how = recipe["stages"][name]
         batches = RandomCrops(pictures, crop, how["batch"], key.fold_in(number))
-        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches, accelerator)
+        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
         course.run(number, name, stage, batches, plan)
 
     run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"]))
