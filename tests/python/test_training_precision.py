@@ -19,19 +19,13 @@ from semdiff.training.photos import BLOCK, BORDER, build, conditions, read_recip
 from semdiff.training.precision import VARIABLE, prepare_accelerator
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
+from tests.python.tiny_photos import write_recipe
 
 IMAGES = photographs(64)
 
 
-def stages():
-    recipe = read_recipe()
-    recipe["networks"] = {
-        "autoencoder": {"latent_channels": 4, "width": 16, "encoder_blocks": 1, "decoder_blocks": 1},
-        "downsampler": {"width": 8, "deep_width": 16, "depth": 1},
-        "upsampler": {"width": 16, "depth": 1},
-        "mean_decoder": {"width": 16, "depth": 1},
-        "denoiser": {"width": 16, "deep_width": 16, "depth": 1, "deep_depth": 1, "hints": 8},
-    }
+def stages(folder):
+    recipe = read_recipe(write_recipe(folder / "tiny.toml"))
     n, air, rates, blocks = build(recipe, 0), conditions(recipe), tuple(recipe["rates"]), (BLOCK, BORDER)
     ends, schedule = (n.downsampler, n.upsampler), NoiseSchedule.from_diffusers(n.scheduler)
     with torch.random.fork_rng(devices=[]):
@@ -60,7 +54,7 @@ def test_bf16_follows_fp32_and_resumes_to_the_bit(name, tmp_path):
             if step == stop:
                 raise Stop
 
-        stage = stages()[name]
+        stage = stages(tmp_path)[name]
         used = next(m for m in stage.modules() if isinstance(m, torch.nn.Conv2d))
         used.register_forward_hook(lambda _, __, out: products.append(out.dtype))
         options = {"name": name, "key": semdiff.Key(3), "folder": folder, "progress": False, "save_every": 0.0}
@@ -83,8 +77,8 @@ def test_bf16_follows_fp32_and_resumes_to_the_bit(name, tmp_path):
     assert all(torch.equal(weights[n], resumed[n]) for n in weights)
 
 
-def test_the_rehearsal_is_in_the_precision_of_the_training():
-    stage = stages()["fidelity"]
+def test_the_rehearsal_is_in_the_precision_of_the_training(tmp_path):
+    stage = stages(tmp_path)["fidelity"]
     products = []
     stage.upsampler.conv_in.register_forward_hook(lambda _, __, out: products.append(out.dtype))
 

@@ -51,6 +51,13 @@ class AutoencoderStage(Stage):
         seen = lpips(from_blocks(decoded, images.shape[2], images.shape[3], self.block).clamp(0, 1), images).mean()
         return {"loss": error + self.perceptual * seen, "mse": error, "lpips": seen}
 
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What comes of images (B, C, H, W) without noise, by the latents' running mean and variance: in [0, 1]."""
+        z = self.vae.encode(to_blocks(images, self.block, self.border)).latents
+        z = (z - self.mean[:, None, None]) / (self.var[:, None, None] + 1e-6).sqrt()
+        return from_blocks(self.vae.decode(z).sample, images.shape[2], images.shape[3], self.block).clamp(0, 1)
+
 
 @torch.no_grad()
 def fold_statistics(vae: AutoencoderTiny, images: Tensor, batch: int = 1000, block: int = 4, border: Border = "black") -> None:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from tqdm import tqdm
 from semdiff.rng import Key
 from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from semdiff.training.curve import StageCurve
 from semdiff.training.precision import prepare_accelerator
+
+SHOWN_EVERY = 50  # steps
 
 
 class Stage(nn.Module):
@@ -77,11 +81,13 @@ def fit(
     save_every: float = 60.0,
     progress: bool = True,
     on_step: Callable[[int], None] | None = None,
+    curve: StageCurve | None = None,
 ) -> dict[str, float]:
     """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
-    up, and a finished one makes this return at once. Returns the last shown scalars. ValueError if that file belongs to another
+    up, and a finished one makes this return at once. Returns the scalars' running means over some 50 steps, which `curve` is told too, in
+    the main process. ValueError if that file belongs to another
     plan, seed, data or precision, or is damaged.
     """
     accelerator = accelerator or prepare_accelerator(cpu=True)
@@ -94,15 +100,17 @@ def fit(
     identity = _identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     step = 0
-    shown: dict[str, float] = {}
+    running: dict[str, Tensor] = {}
     if resume and file is not None and file.exists():
-        step, shown = _take_up(file, identity, stage, optimizer, average)
+        step, running = _take_up(file, identity, stage, optimizer, average)
     model, optimizer = accelerator.prepare(stage, optimizer)
     model.train()
     stage.freeze()
-    shown_here = progress and accelerator.is_main_process
+    main = accelerator.is_main_process
+    if curve is not None and main:
+        curve.begin(step)
     size = batches.batch_size
-    bar = tqdm(total=plan.steps, initial=step, desc=name, unit="image", unit_scale=size, disable=not shown_here, mininterval=1.0)
+    bar = tqdm(total=plan.steps, initial=step, desc=name, unit="image", unit_scale=size, disable=not (progress and main), mininterval=1.0)
     saved = time.monotonic()
     while step < plan.steps:
         batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
@@ -115,15 +123,20 @@ def fit(
         optimizer.step()
         step += 1
         _average(average, stage.weights(), min(plan.average, step / (step + 20)))
+        new = {n: term.detach() for n, term in terms.items()}
+        running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / step, 1 / SHOWN_EVERY)) for n, value in new.items()}
         bar.update()
-        if step % 50 == 0 or step == plan.steps:
-            shown = {n: round(float(v.detach()), 6) for n, v in terms.items()}
+        if step % SHOWN_EVERY == 0 or step == plan.steps:
+            shown = _numbers(running)
             if not math.isfinite(shown["loss"]):
                 raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
-            bar.set_postfix(shown, refresh=False)
+            seen = curve.observe(step, shown, lambda: _averaged(stage, average), step == plan.steps) if curve is not None and main else {}
+            bar.set_postfix({n: float(f"{v:.4g}") for n, v in (shown | seen).items()}, refresh=False)
         late = time.monotonic() - saved > save_every
-        if file is not None and accelerator.is_main_process and (late or step == plan.steps):
-            meta = {"identity": identity, "step": step, "shown": shown}
+        if file is not None and main and (late or step == plan.steps):
+            meta = {"identity": identity, "step": step, "shown": _numbers(running)}
+            if curve is not None:
+                curve.save()
             tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
             save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
             saved = time.monotonic()
@@ -132,7 +145,25 @@ def fit(
     bar.close()
     stage.load_state_dict(average, strict=False)
     stage.eval()
-    return shown
+    return _numbers(running)
+
+
+def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in scalars.items()}
+
+
+@contextmanager
+def _averaged(stage: Stage, average: dict[str, Tensor]) -> Iterator[None]:
+    """The stage has its averaged weights; afterwards its own, to the bit."""
+    own = {n: t.detach().clone() for n, t in stage.weights().items()}
+    stage.load_state_dict(average, strict=False)
+    stage.eval()
+    try:
+        yield
+    finally:
+        stage.load_state_dict(own, strict=False)
+        stage.train()
+        stage.freeze()
 
 
 @torch.no_grad()
@@ -161,7 +192,7 @@ def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, a
 
 def _take_up(
     file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> tuple[int, dict[str, float]]:
+) -> tuple[int, dict[str, Tensor]]:
     tensors, meta = load_checkpoint(file)
     if meta.get("identity") != identity:
         wanted = "a checkpoint of this plan, seed, data and precision"
@@ -170,4 +201,4 @@ def _take_up(
     for name in average:
         average[name].copy_(tensors[f"average.{name}"])
     restore_optimizer(optimizer, tensors)
-    return int(meta["step"]), dict(meta["shown"])
+    return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

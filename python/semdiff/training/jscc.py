@@ -19,15 +19,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.data import fashion_mnist, photos
+from semdiff.data import fashion_mnist
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans, parse_seconds
+from semdiff.training.curve import Curve
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.photos import conditions, read_recipe, usable
+from semdiff.training.photos import conditions, read_recipe, split
 from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
+from semdiff.training.validation import over_the_link, score
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
 # As many images as the link's stages see in all (675,000; those of the shipped one 685,000).
@@ -126,13 +128,15 @@ def train_photos(
     if start is not None:
         model.load_state_dict(ADJSCC.load(start).state_dict())
     stage = JSCCStage(model, conditions(recipe, fading=False))
-    pictures = usable(photos("train") if pictures is None else pictures, recipe["crop"])
-    batches = RandomCrops(pictures, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
+    learned, held_out = split(pictures, recipe["crop"])
+    batches = RandomCrops(learned, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
     accelerator = prepare_accelerator(precision, cpu=True)
     plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes}, accelerator)
     rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
     plan = plans.plan(name, seconds, rate, stage, batches)
-    fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", accelerator=accelerator, progress=progress)
+    curve = Curve(folder / "curve.csv").of_stage(name, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
+    checkpoints = folder / "checkpoints"
+    fit(stage, batches, plan, name=name, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=curve)
     return _save(model, folder / "model")
 
 

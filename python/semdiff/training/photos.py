@@ -25,12 +25,14 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
+from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.generation import GenerationStage
 from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
+from semdiff.training.validation import Shown, draw, middles, over_the_link, put_aside, score
 
 BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
@@ -101,6 +103,14 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
     return found
 
 
+def split(pictures: Mapping[str, Tensor] | None, crop: int, progress: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+    """The pictures to learn from, and middle squares of others: semdiff-photos' training and test photographs if None."""
+    if pictures is None:
+        return usable(photos("train", progress=progress), crop), middles(usable(photos("test", progress=progress), crop), crop)
+    learned, aside = put_aside(usable(pictures, crop))
+    return learned, middles(aside, crop)
+
+
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
@@ -132,29 +142,37 @@ def train(
     """Trains the model for about `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
 
     The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
-    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. pictures: uint8
-    (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step.
-    precision: see `prepare_accelerator`. ValueError for a recipe that does not
-    fit; FileNotFoundError where the photographs or LPIPS's network are not installed.
+    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. out/curve.csv and
+    out/validation.png tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos; precision: see
+    `prepare_accelerator`. on_step(stage, step) is called after every step. ValueError for a recipe that does not fit; FileNotFoundError
+    where the photographs or LPIPS's network are not installed.
     """
     recipe = read_recipe(config)
     LPIPS("alex")  # if its weights are not there, say so now
     folder = Path(out)
-    pictures = photos("train", progress=progress) if pictures is None else pictures
     accelerator = accelerator or prepare_accelerator(precision)
     networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, accelerator, resume)
-    pictures = usable(pictures, crop)
+    learned, held_out = split(pictures, crop, progress)
+    curve = Curve(folder / "curve.csv", resume)
+
+    def validate(stage: Stage) -> list[Score]:
+        if isinstance(stage, AutoencoderStage):
+            shown = [Shown("reconstruction", stage.reconstruct(held_out.to(accelerator.device)).cpu())]
+        else:
+            shown = over_the_link(networks.link(recipe).to(accelerator.device), held_out, isinstance(stage, GenerationStage))
+        draw(shown, held_out, folder / "validation.png")
+        return score(shown, held_out)
 
     def run(number: int, name: str, stage: Stage) -> None:
         how = recipe["stages"][name]
-        batches = RandomCrops(pictures, crop, how["batch"], key.fold_in(number))
+        batches = RandomCrops(learned, crop, how["batch"], key.fold_in(number))
         plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
-        course.run(number, name, stage, batches, plan)
+        course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
 
     run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"]))
-    crops = RandomCrops(pictures, crop, 64, key.fold_in(10))
+    crops = RandomCrops(learned, crop, 64, key.fold_in(10))
     fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, BORDER)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
