@@ -121,3 +121,16 @@ def test_another_precision_is_refused(tmp_path):
     with pytest.raises(ValueError, match="precision: expected auto, bf16, fp32, got 'half'"):
         train(tmp_path, precision="half", pictures={"a": (IMAGES[0] * 255).byte()})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_hands_it_over(monkeypatch, tmp_path, capsys):
+    cli = pytest.importorskip("semdiff.cli.app")
+    given = []
+    monkeypatch.setattr("semdiff.training.photos.train", lambda out, *_, **options: given.append(options) or out)
+    for options in ([], ["--precision", "bf16"]):
+        with pytest.raises(SystemExit, match="0"):
+            cli.app(["train", "photos", "--out", str(tmp_path), *options])
+    assert given == [{"precision": "auto"}, {"precision": "bf16"}]
+    with pytest.raises(SystemExit, match="2"):
+        cli.app(["train", "fashion-mnist", "--out", str(tmp_path), "--precision", "bf16"])
+    assert "--precision: expected fp32 or auto, fashion-mnist is trained in float32; got bf16" in capsys.readouterr().err

@@ -69,6 +69,7 @@ class Plans:
         """The plan of the stage of that name: as many steps as were noted, or as take `seconds`, which are noted then."""
         if name not in self.found:
             self.found[name] = steps_within(seconds, stage, batches, self.accelerator)
-            write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
+            if self.accelerator.is_main_process:
+                write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
         steps = self.found[name]
         return Plan(steps, batches.batch_size, learning_rate, warm_up=min(100, max(1, steps // 10)))

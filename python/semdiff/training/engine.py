@@ -107,42 +107,42 @@ def fit(
     model.train()
     stage.freeze()
     main = accelerator.is_main_process
-    if curve is not None and main:
+    curve = curve if main else None
+    if curve is not None:
         curve.begin(step)
-    size = batches.batch_size
-    bar = tqdm(total=plan.steps, initial=step, desc=name, unit="image", unit_scale=size, disable=not (progress and main), mininterval=1.0)
     saved = time.monotonic()
-    while step < plan.steps:
-        batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
-        terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
-        optimizer.zero_grad()
-        accelerator.backward(terms["loss"])
-        accelerator.clip_grad_norm_(trained, plan.clip)
-        optimizer.step()
-        step += 1
-        _average(average, stage.weights(), min(plan.average, step / (step + 20)))
-        new = {n: term.detach() for n, term in terms.items()}
-        running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / step, 1 / SHOWN_EVERY)) for n, value in new.items()}
-        bar.update()
-        if step % SHOWN_EVERY == 0 or step == plan.steps:
-            shown = _numbers(running)
-            if not math.isfinite(shown["loss"]):
-                raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
-            seen = curve.observe(step, shown, lambda: _averaged(stage, average), step == plan.steps) if curve is not None and main else {}
-            bar.set_postfix({n: float(f"{v:.4g}") for n, v in (shown | seen).items()}, refresh=False)
-        late = time.monotonic() - saved > save_every
-        if file is not None and main and (late or step == plan.steps):
-            meta = {"identity": identity, "step": step, "shown": _numbers(running)}
-            if curve is not None:
-                curve.save()
-            tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
-            save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
-            saved = time.monotonic()
-        if on_step is not None:
-            on_step(step)
-    bar.close()
+    units = {"unit": "image", "unit_scale": batches.batch_size, "mininterval": 1.0}
+    with tqdm(total=plan.steps, initial=step, desc=name, disable=not (progress and main), **units) as bar:
+        while step < plan.steps:
+            batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
+            terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
+            optimizer.zero_grad()
+            accelerator.backward(terms["loss"])
+            accelerator.clip_grad_norm_(trained, plan.clip)
+            optimizer.step()
+            step += 1
+            _average(average, stage.weights(), min(plan.average, step / (step + 20)))
+            new = {n: term.detach() for n, term in terms.items()}
+            running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / step, 1 / SHOWN_EVERY)) for n, value in new.items()}
+            bar.update()
+            if step % SHOWN_EVERY == 0 or step == plan.steps:
+                shown = _numbers(running)
+                if not math.isfinite(shown["loss"]):
+                    raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
+                seen = {} if curve is None else curve.observe(step, shown, lambda: _averaged(stage, average), step == plan.steps)
+                bar.set_postfix({n: float(f"{v:.4g}") for n, v in (shown | seen).items()}, refresh=False)
+            late = time.monotonic() - saved > save_every
+            if file is not None and main and (late or step == plan.steps):
+                meta = {"identity": identity, "step": step, "shown": _numbers(running)}
+                if curve is not None:
+                    curve.save()
+                tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
+                save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
+                saved = time.monotonic()
+            if on_step is not None:
+                on_step(step)
     stage.load_state_dict(average, strict=False)
     stage.eval()
     return _numbers(running)
