@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -28,7 +28,7 @@ from semdiff.training.budget import Plans
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
-from semdiff.training.generation import GenerationStage
+from semdiff.training.generation import DecoderKind, GenerationStage, PathKind
 from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
@@ -37,6 +37,8 @@ from semdiff.training.validation import Shown, draw, middles, over_the_link, put
 BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
 RECIPE = Path(__file__).with_name("photos.toml")
+# What a recipe may say besides, for comparisons; the first is meant where it says nothing.
+CHOICES = {"stages.generation.path": get_args(PathKind), "stages.generation.decoder": get_args(DecoderKind)}
 STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
 
 
@@ -80,13 +82,17 @@ def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
 
 def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    for name in given.keys() ^ wanted.keys():
+    for name in (given.keys() ^ wanted.keys()) - {c.removeprefix(where) for c in CHOICES}:
         raise ValueError(f"{place}: {where}{name}: {'unknown field' if name in given else 'missing field'}; known: {', '.join(wanted)}")
     for name, value in wanted.items():
         if isinstance(value, dict) != isinstance(given[name], dict):
             raise ValueError(f"{place}: {where}{name}: expected {'a table' if isinstance(value, dict) else 'a value'}, got {given[name]!r}")
         if isinstance(value, dict):
             _same_fields(place, given[name], value, f"{where}{name}.")
+    for name, choices in CHOICES.items():
+        value = given.get(name.removeprefix(where), choices[0])
+        if value not in choices:
+            raise ValueError(f"{place}: {name}: expected {' or '.join(choices)}, got {value!r}")
 
 
 def conditions(recipe: Mapping[str, Any], fading: bool = True) -> Conditions:
@@ -114,7 +120,9 @@ def split(pictures: Mapping[str, Tensor] | None, crop: int, progress: bool = Fal
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
-    latent = sizes["autoencoder"]["latent_channels"]
+    latent, hints = sizes["autoencoder"]["latent_channels"], sizes["denoiser"]["hints"]
+    if hints not in (0, 2 * latent):
+        raise ValueError(f"networks.denoiser.hints: expected 0, or two for each latent channel: {2 * latent}; got {hints!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Networks(
@@ -179,5 +187,6 @@ def train(
     run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks))
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     weights = recipe["renoise"], recipe["perceptual"]
-    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights))
+    forms = {n: recipe["stages"]["generation"][n] for n in ("path", "decoder") if n in recipe["stages"]["generation"]}
+    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights, **forms))
     return course.finish(networks.link(recipe), folder / "model")
