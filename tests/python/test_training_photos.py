@@ -17,32 +17,18 @@ from semdiff.training.photos import RECIPE, build, read_recipe, train
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
-
-TINY = {
-    "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
-    "downsampler": "{ width = 8, deep_width = 16, depth = 1 }",
-    "upsampler": "{ width = 16, depth = 1 }",
-    "mean_decoder": "{ width = 16, depth = 1 }",
-    "denoiser": "{ width = 16, deep_width = 16, depth = 1, deep_depth = 1, hints = 8 }",
-}
+from tests.python.tiny_photos import pictures as tiny_pictures
+from tests.python.tiny_photos import write_recipe
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A recipe of small networks and crops, by the package's own with other numbers."""
-    lines = []
-    for line in RECIPE.read_text("utf-8").splitlines():
-        name = line.split(" = ")[0]
-        lines.append(f"{name} = {TINY[name]}" if name in TINY and "width" in line else line)
-    text = "\n".join(lines).replace("crop = 96", "crop = 64").replace("batch = 16", "batch = 3").replace("batch = 18", "batch = 3")
-    path = tmp_path / "tiny.toml"
-    path.write_text(text)
-    return path
+    return write_recipe(tmp_path / "tiny.toml")
 
 
 @pytest.fixture
 def pictures():
-    return {n: (p * 255).to(torch.uint8) for n, p in zip(("a", "b", "c"), photographs(96), strict=True)}
+    return tiny_pictures()
 
 
 @pytest.fixture
@@ -83,7 +69,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
 def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):
     train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
     assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == {"autoencoder": 4, "fidelity": 4, "generation": 4}
-    with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed and budget"):
+    with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed, budget and precision"):
         train(tmp_path / "run", 61.0, config=tiny, pictures=pictures, progress=False)
     (tmp_path / "run" / "plan.json").write_text("[")
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of a training, but it is damaged"):

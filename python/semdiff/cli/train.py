@@ -17,6 +17,12 @@ from semdiff.data import read_folder
 from semdiff.rng import Key
 
 
+class Precision(StrEnum):
+    auto = "auto"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
 class Recipe(StrEnum):
     fashion_mnist = "fashion-mnist"
     photos = "photos"
@@ -45,6 +51,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="photos: a recipe in TOML in place of the package's.", exists=True, dir_okay=False)
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="photos: auto is bf16 where the processor computes with it, fp32 elsewhere.")
+    ] = Precision.auto,
     as_json: Json = False,
 ) -> None:
     """Train a link from nothing. An interrupted training goes on where it stopped when the command is given again.
@@ -55,7 +64,7 @@ def train(
     out = out or Path("runs") / recipe.value
     begun = time.perf_counter()
     try:
-        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config)
+        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config, precision)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
@@ -69,7 +78,9 @@ def train(
         )
 
 
-def _run(recipe: Recipe, out: Path, budget: str, seed: int, resume: bool, data: Path | None, config: Path | None) -> Path:
+def _run(
+    recipe: Recipe, out: Path, budget: str, seed: int, resume: bool, data: Path | None, config: Path | None, precision: Precision
+) -> Path:
     try:
         from semdiff.training import fashion_mnist, photos
         from semdiff.training.budget import parse_seconds
@@ -77,9 +88,11 @@ def _run(recipe: Recipe, out: Path, budget: str, seed: int, resume: bool, data: 
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:
         pictures = None if data is None else read_folder(data)
-        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures)
+        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, precision=precision.value)
     if config is not None:
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
+    if precision is Precision.bf16:
+        raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
     try:
         factor = float(budget)
     except ValueError:

@@ -37,19 +37,26 @@ class AutoencoderStage(Stage):
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         x = to_blocks(images, self.block, self.border)
-        z = self.vae.encode(x).latents
+        z = self.vae.encode(x).latents.to(x)
         mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
         with torch.no_grad():
             self.mean.lerp_(mean, 0.05)
             self.var.lerp_(var, 0.05)
         z = (z - mean[:, None, None]) / (var[:, None, None] + 1e-6).sqrt()
         z = z + self.noise * normal(z.shape, key, device=z.device)
-        decoded = self.vae.decode(z).sample
+        decoded = self.vae.decode(z).sample.to(x)
         error = F.mse_loss(decoded, x)
         if not self.perceptual:
             return {"loss": error}
         seen = lpips(from_blocks(decoded, images.shape[2], images.shape[3], self.block).clamp(0, 1), images).mean()
         return {"loss": error + self.perceptual * seen, "mse": error, "lpips": seen}
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What comes of images (B, C, H, W) without noise, by the latents' running mean and variance: in [0, 1]."""
+        z = self.vae.encode(to_blocks(images, self.block, self.border)).latents
+        z = (z - self.mean[:, None, None]) / (self.var[:, None, None] + 1e-6).sqrt()
+        return from_blocks(self.vae.decode(z).sample, images.shape[2], images.shape[3], self.block).clamp(0, 1)
 
 
 @torch.no_grad()

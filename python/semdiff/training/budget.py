@@ -37,7 +37,9 @@ def steps_within(seconds: float, stage: Stage, batches: Batches, accelerator: Ac
     for i in range(REHEARSALS):
         begun = time.perf_counter()
         batch = [d.to(accelerator.device) for d in batches.batch(i, accelerator.process_index, accelerator.num_processes)]
-        stage(Key(i), *batch)["loss"].backward()
+        with accelerator.autocast():
+            loss = stage(Key(i), *batch)["loss"]
+        loss.backward()
         best = min(best, time.perf_counter() - begun)
     stage.zero_grad(set_to_none=True)
     agreed = [max(1, round(seconds / (1.1 * best)))]  # the optimiser and the average take a tenth more
@@ -48,8 +50,10 @@ def steps_within(seconds: float, stage: Stage, batches: Batches, accelerator: Ac
 class Plans:
     """The numbers of steps, in a file beside the checkpoints: a resumed run keeps to what the first one measured."""
 
-    def __init__(self, path: Path, made_for: dict[str, Any], resume: bool = True) -> None:
-        self.path, self.made_for = path, json.loads(json.dumps(made_for))
+    def __init__(self, path: Path, made_for: dict[str, Any], accelerator: Accelerator, resume: bool = True) -> None:
+        if accelerator.mixed_precision != "no":
+            made_for = made_for | {"precision": accelerator.mixed_precision}
+        self.path, self.made_for, self.accelerator = path, json.loads(json.dumps(made_for)), accelerator
         self.found: dict[str, int] = {}
         if resume and path.exists():
             try:
@@ -58,14 +62,14 @@ class Plans:
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
             if before != self.made_for:
-                raise ValueError(f"{path}: expected the plan of this recipe, seed and budget, got one of others; remove it or give --fresh")
+                wanted = "the plan of this recipe, seed, budget and precision"
+                raise ValueError(f"{path}: expected {wanted}, got one of others; remove it or give --fresh")
 
-    def plan(
-        self, name: str, seconds: float, learning_rate: float, stage: Stage, batches: Batches, accelerator: Accelerator
-    ) -> Plan:
+    def plan(self, name: str, seconds: float, learning_rate: float, stage: Stage, batches: Batches) -> Plan:
         """The plan of the stage of that name: as many steps as were noted, or as take `seconds`, which are noted then."""
         if name not in self.found:
-            self.found[name] = steps_within(seconds, stage, batches, accelerator)
-            write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
+            self.found[name] = steps_within(seconds, stage, batches, self.accelerator)
+            if self.accelerator.is_main_process:
+                write_atomically(self.path, (json.dumps({"made_for": self.made_for, "steps": self.found}, indent=1) + "\n").encode())
         steps = self.found[name]
         return Plan(steps, batches.batch_size, learning_rate, warm_up=min(100, max(1, steps // 10)))

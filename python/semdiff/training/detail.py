@@ -48,8 +48,8 @@ class DetailStage(Stage):
         with torch.no_grad():
             crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key)
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
-            drawn = sample(lambda x, t: self.unet(x, t).sample, state, self.schedule, self.steps, prediction="v", key=sample_key)
-        decoded = from_blocks(self.sample_decoder(drawn.to(z)), images.shape[2], images.shape[3])
+            drawn = sample(lambda x, t: self.unet(x, t).sample.to(x), state, self.schedule, self.steps, prediction="v", key=sample_key)
+        decoded = from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3])
         error = F.mse_loss(decoded, images)
         seen = lpips(decoded.clamp(0, 1), images).mean()
         return {"loss": seen + self.pixel_weight * error, "lpips": seen, "mse": error}

@@ -57,4 +57,4 @@ class DiffusionStage(Stage):
         t = denoising_times(z.shape[0], self.schedule, times)
         x = add_noise(z, t, self.schedule, noise)
         v = velocity(x, z, self.schedule.alpha_bar(t))
-        return {"loss": F.mse_loss(self.unet(x, t.to(x)).sample, v)}
+        return {"loss": F.mse_loss(self.unet(x, t.to(x)).sample.to(v), v)}

@@ -28,7 +28,7 @@ class EncodedStage(Stage):
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            z = self.encode(images)
+            z = self.encode(images).to(images)
         return self.inner(key, z)  # type: ignore[no-any-return]
 
 

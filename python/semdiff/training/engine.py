@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from tqdm import tqdm
 from semdiff.rng import Key
 from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from semdiff.training.curve import StageCurve
+from semdiff.training.precision import prepare_accelerator
+
+SHOWN_EVERY = 50  # steps
 
 
 class Stage(nn.Module):
@@ -76,62 +81,89 @@ def fit(
     save_every: float = 60.0,
     progress: bool = True,
     on_step: Callable[[int], None] | None = None,
+    curve: StageCurve | None = None,
 ) -> dict[str, float]:
     """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
-    up, and a finished one makes this return at once. Returns the last shown scalars. ValueError if that file belongs to another
-    plan, seed or data, or is damaged.
+    up, and a finished one makes this return at once. Returns the scalars' running means over some 50 steps, which `curve` is told too, in
+    the main process. ValueError if that file belongs to another
+    plan, seed, data or precision, or is damaged.
     """
-    accelerator = accelerator or Accelerator(cpu=True)
+    accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
     stage.to(accelerator.device)
     trained = [p for p in stage.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
-    identity = _identity(stage, batches, plan, name, key, accelerator.num_processes)
+    identity = _identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     step = 0
-    shown: dict[str, float] = {}
+    running: dict[str, Tensor] = {}
     if resume and file is not None and file.exists():
-        step, shown = _take_up(file, identity, stage, optimizer, average)
+        step, running = _take_up(file, identity, stage, optimizer, average)
     model, optimizer = accelerator.prepare(stage, optimizer)
     model.train()
     stage.freeze()
-    shown_here = progress and accelerator.is_main_process
-    size = batches.batch_size
-    bar = tqdm(total=plan.steps, initial=step, desc=name, unit="image", unit_scale=size, disable=not shown_here, mininterval=1.0)
+    main = accelerator.is_main_process
+    curve = curve if main else None
+    if curve is not None:
+        curve.begin(step)
     saved = time.monotonic()
-    while step < plan.steps:
-        batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
-        terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
-        optimizer.zero_grad()
-        accelerator.backward(terms["loss"])
-        accelerator.clip_grad_norm_(trained, plan.clip)
-        optimizer.step()
-        step += 1
-        _average(average, stage.weights(), min(plan.average, step / (step + 20)))
-        bar.update()
-        if step % 50 == 0 or step == plan.steps:
-            shown = {n: round(float(v.detach()), 6) for n, v in terms.items()}
-            if not math.isfinite(shown["loss"]):
-                raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
-            bar.set_postfix(shown, refresh=False)
-        late = time.monotonic() - saved > save_every
-        if file is not None and accelerator.is_main_process and (late or step == plan.steps):
-            meta = {"identity": identity, "step": step, "shown": shown}
-            tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
-            save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
-            saved = time.monotonic()
-        if on_step is not None:
-            on_step(step)
-    bar.close()
+    units = {"unit": "image", "unit_scale": batches.batch_size, "mininterval": 1.0}
+    with tqdm(total=plan.steps, initial=step, desc=name, disable=not (progress and main), **units) as bar:
+        while step < plan.steps:
+            batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
+            terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
+            optimizer.zero_grad()
+            accelerator.backward(terms["loss"])
+            accelerator.clip_grad_norm_(trained, plan.clip)
+            optimizer.step()
+            step += 1
+            _average(average, stage.weights(), min(plan.average, step / (step + 20)))
+            new = {n: term.detach() for n, term in terms.items()}
+            running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / step, 1 / SHOWN_EVERY)) for n, value in new.items()}
+            bar.update()
+            if step % SHOWN_EVERY == 0 or step == plan.steps:
+                shown = _numbers(running)
+                if not math.isfinite(shown["loss"]):
+                    raise RuntimeError(f"{name}: the loss is {shown['loss']} at step {step}")
+                seen = {} if curve is None else curve.observe(step, shown, lambda: _averaged(stage, average), step == plan.steps)
+                bar.set_postfix({n: float(f"{v:.4g}") for n, v in (shown | seen).items()}, refresh=False)
+            late = time.monotonic() - saved > save_every
+            if file is not None and main and (late or step == plan.steps):
+                meta = {"identity": identity, "step": step, "shown": _numbers(running)}
+                if curve is not None:
+                    curve.save()
+                tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
+                save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
+                saved = time.monotonic()
+            if on_step is not None:
+                on_step(step)
     stage.load_state_dict(average, strict=False)
     stage.eval()
-    return shown
+    return _numbers(running)
+
+
+def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in scalars.items()}
+
+
+@contextmanager
+def _averaged(stage: Stage, average: dict[str, Tensor]) -> Iterator[None]:
+    """The stage has its averaged weights; afterwards its own, to the bit."""
+    own = {n: t.detach().clone() for n, t in stage.weights().items()}
+    stage.load_state_dict(average, strict=False)
+    stage.eval()
+    try:
+        yield
+    finally:
+        stage.load_state_dict(own, strict=False)
+        stage.train()
+        stage.freeze()
 
 
 @torch.no_grad()
@@ -143,27 +175,30 @@ def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: floa
             average[name].copy_(value)
 
 
-def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, processes: int) -> str:
+def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
     """A digest of what must be equal for a checkpoint to be continued."""
     content: dict[str, Any] = {
         "name": name,
         "plan": dataclasses.asdict(plan),
         "key": key.tensor.tolist(),
-        "processes": processes,
+        "processes": accelerator.num_processes,
         "data": batches.identity(),
         "weights": {n: list(t.shape) for n, t in stage.weights().items()},
     }
+    if accelerator.mixed_precision != "no":
+        content["precision"] = accelerator.mixed_precision
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _take_up(
     file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> tuple[int, dict[str, float]]:
+) -> tuple[int, dict[str, Tensor]]:
     tensors, meta = load_checkpoint(file)
     if meta.get("identity") != identity:
-        raise ValueError(f"{file}: expected a checkpoint of this plan, seed and data, got one of others; remove it or pass resume=False")
+        wanted = "a checkpoint of this plan, seed, data and precision"
+        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
     stage.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, strict=False)
     for name in average:
         average[name].copy_(tensors[f"average.{name}"])
     restore_optimizer(optimizer, tensors)
-    return int(meta["step"]), dict(meta["shown"])
+    return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

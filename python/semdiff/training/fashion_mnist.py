@@ -28,6 +28,7 @@ from semdiff.training.detail import DetailStage
 from semdiff.training.diffusion import DiffusionStage
 from semdiff.training.engine import Plan, Stage
 from semdiff.training.fidelity import FidelityStage
+from semdiff.training.precision import prepare_accelerator
 from semdiff.training.receiver import ReceiverStage
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import ResamplingStage
@@ -105,7 +106,7 @@ def train(
     LPIPS("alex")  # the last stage's: if its weights are not there, say so now
     if images is None:
         images = fashion_mnist("train", data_folder).images
-    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = accelerator or prepare_accelerator()
     networks, course = build(seed), Course(folder / "checkpoints", Key(seed), accelerator, resume, progress, on_step)
 
     def run(number: int, name: str, stage: Stage, *data: Tensor) -> None:

@@ -59,10 +59,10 @@ class FidelityStage(Stage):
         crossing_key, loss_key, match_key = key.split(3)
         target = to_blocks(images, self.block, self.border)
         with torch.no_grad():
-            z = self.encoder(target)
+            z = self.encoder(target).to(target)
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         fused = upsampler_loss(gaussian.mean, gaussian.logvar, z, 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
-        pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key), target)
+        pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key).to(target), target)
         psnr = -10 * torch.log10(pixels.detach() / 4)  # of values in [-1, 1]
         return {"loss": self.pixel_weight * pixels + fused.total, "psnr": psnr, "fused": fused.total}
 
@@ -71,5 +71,5 @@ class FidelityStage(Stage):
         if self.mean_decoder is not None:
             return self.mean_decoder(*estimate_elements(gaussian, noise_var))  # type: ignore[no-any-return]
         state = starting_state(gaussian, noise_var, self.schedule, "calibrated", 0.0, key)
-        z = posterior_mean(lambda x, t: self.unet(x, t).sample, state, self.schedule, "v")
+        z = posterior_mean(lambda x, t: self.unet(x, t).sample.to(x), state, self.schedule, "v")
         return self.decoder(z)  # type: ignore[no-any-return]

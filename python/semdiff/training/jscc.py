@@ -12,22 +12,24 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.data import fashion_mnist, photos
+from semdiff.data import fashion_mnist
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans, parse_seconds
+from semdiff.training.curve import Curve
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.photos import conditions, read_recipe, usable
+from semdiff.training.photos import conditions, read_recipe, split
+from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
+from semdiff.training.validation import over_the_link, score
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
 # As many images as the link's stages see in all (675,000; those of the shipped one 685,000).
@@ -67,7 +69,7 @@ class JSCCStage(Stage):
             self.conditions,
         )
         heard_db = (-10 * arrived.noise_var.log10()).to(images)
-        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:])
+        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:]).to(images)
         error = F.mse_loss(out, images)
         if not isinstance(model, PerceptualADJSCC):
             return {"loss": error}
@@ -111,9 +113,11 @@ def train_photos(
     pictures: Mapping[str, Tensor] | None = None,
     start: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    precision: Precision = "auto",
     **sizes: int,
 ) -> Path:
-    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`.
+    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
+    precision: see `prepare_accelerator`.
 
     start: for adjscc-lpips, the folder of the adjscc that it begins with, which it must have.
     """
@@ -124,12 +128,15 @@ def train_photos(
     if start is not None:
         model.load_state_dict(ADJSCC.load(start).state_dict())
     stage = JSCCStage(model, conditions(recipe, fading=False))
-    pictures = usable(photos("train") if pictures is None else pictures, recipe["crop"])
-    batches = RandomCrops(pictures, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
-    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes})
+    learned, held_out = split(pictures, recipe["crop"])
+    batches = RandomCrops(learned, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
+    accelerator = prepare_accelerator(precision, cpu=True)
+    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes}, accelerator)
     rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
-    plan = plans.plan(name, seconds, rate, stage, batches, Accelerator(cpu=True))
-    fit(stage, batches, plan, name=name, key=key, folder=folder / "checkpoints", progress=progress)
+    plan = plans.plan(name, seconds, rate, stage, batches)
+    curve = Curve(folder / "curve.csv").of_stage(name, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
+    checkpoints = folder / "checkpoints"
+    fit(stage, batches, plan, name=name, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=curve)
     return _save(model, folder / "model")
 
 
@@ -155,9 +162,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="for adjscc-lpips: the folder of the trained adjscc; the package's if left out")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
     options = parser.parse_args()
     if options.photos:
-        print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start))
+        print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start, precision=options.precision))
         return
     print(train(options.name, options.out, options.budget, options.seed, start=options.start))
 

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -25,15 +25,20 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
+from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
-from semdiff.training.generation import GenerationStage
+from semdiff.training.generation import DecoderKind, GenerationStage, PathKind
+from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
+from semdiff.training.validation import Shown, draw, middles, over_the_link, put_aside, score
 
 BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
 RECIPE = Path(__file__).with_name("photos.toml")
+# What a recipe may say besides, for comparisons; the first is meant where it says nothing.
+CHOICES = {"stages.generation.path": get_args(PathKind), "stages.generation.decoder": get_args(DecoderKind)}
 STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
 
 
@@ -77,13 +82,17 @@ def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
 
 def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    for name in given.keys() ^ wanted.keys():
+    for name in (given.keys() ^ wanted.keys()) - {c.removeprefix(where) for c in CHOICES}:
         raise ValueError(f"{place}: {where}{name}: {'unknown field' if name in given else 'missing field'}; known: {', '.join(wanted)}")
     for name, value in wanted.items():
         if isinstance(value, dict) != isinstance(given[name], dict):
             raise ValueError(f"{place}: {where}{name}: expected {'a table' if isinstance(value, dict) else 'a value'}, got {given[name]!r}")
         if isinstance(value, dict):
             _same_fields(place, given[name], value, f"{where}{name}.")
+    for name, choices in CHOICES.items():
+        value = given.get(name.removeprefix(where), choices[0])
+        if value not in choices:
+            raise ValueError(f"{place}: {name}: expected {' or '.join(choices)}, got {value!r}")
 
 
 def conditions(recipe: Mapping[str, Any], fading: bool = True) -> Conditions:
@@ -100,10 +109,20 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
     return found
 
 
+def split(pictures: Mapping[str, Tensor] | None, crop: int, progress: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+    """The pictures to learn from, and middle squares of others: semdiff-photos' training and test photographs if None."""
+    if pictures is None:
+        return usable(photos("train", progress=progress), crop), middles(usable(photos("test", progress=progress), crop), crop)
+    learned, aside = put_aside(usable(pictures, crop))
+    return learned, middles(aside, crop)
+
+
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
     """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
-    latent = sizes["autoencoder"]["latent_channels"]
+    latent, hints = sizes["autoencoder"]["latent_channels"], sizes["denoiser"]["hints"]
+    if hints not in (0, 2 * latent):
+        raise ValueError(f"networks.denoiser.hints: expected 0, or two for each latent channel: {2 * latent}; got {hints!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Networks(
@@ -126,37 +145,48 @@ def train(
     progress: bool = True,
     accelerator: Accelerator | None = None,
     on_step: Callable[[str, int], None] | None = None,
+    precision: Precision = "auto",
 ) -> Path:
     """Trains the model for about `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
 
     The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
-    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. pictures: uint8
-    (3, H, W) by name instead of semdiff-photos. on_step(stage, step) is called after every step. ValueError for a recipe that does not
-    fit; FileNotFoundError where the photographs or LPIPS's network are not installed.
+    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. out/curve.csv and
+    out/validation.png tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos; precision: see
+    `prepare_accelerator`. on_step(stage, step) is called after every step. ValueError for a recipe that does not fit; FileNotFoundError
+    where the photographs or LPIPS's network are not installed.
     """
     recipe = read_recipe(config)
     LPIPS("alex")  # if its weights are not there, say so now
     folder = Path(out)
-    pictures = photos("train", progress=progress) if pictures is None else pictures
-    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = accelerator or prepare_accelerator(precision)
     networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
-    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, resume)
-    pictures = usable(pictures, crop)
+    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, accelerator, resume)
+    learned, held_out = split(pictures, crop, progress)
+    curve = Curve(folder / "curve.csv", resume)
+
+    def validate(stage: Stage) -> list[Score]:
+        if isinstance(stage, AutoencoderStage):
+            shown = [Shown("reconstruction", stage.reconstruct(held_out.to(accelerator.device)).cpu())]
+        else:
+            shown = over_the_link(networks.link(recipe).to(accelerator.device), held_out, isinstance(stage, GenerationStage))
+        draw(shown, held_out, folder / "validation.png")
+        return score(shown, held_out)
 
     def run(number: int, name: str, stage: Stage) -> None:
         how = recipe["stages"][name]
-        batches = RandomCrops(pictures, crop, how["batch"], key.fold_in(number))
-        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches, accelerator)
-        course.run(number, name, stage, batches, plan)
+        batches = RandomCrops(learned, crop, how["batch"], key.fold_in(number))
+        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
+        course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
 
     run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"]))
-    crops = RandomCrops(pictures, crop, 64, key.fold_in(10))
+    crops = RandomCrops(learned, crop, 64, key.fold_in(10))
     fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, BORDER)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
     run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks))
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     weights = recipe["renoise"], recipe["perceptual"]
-    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights))
+    forms = {n: recipe["stages"]["generation"][n] for n in ("path", "decoder") if n in recipe["stages"]["generation"]}
+    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights, **forms))
     return course.finish(networks.link(recipe), folder / "model")

@@ -68,14 +68,14 @@ class ReceiverStage(Stage):
         prior_x = add_noise(prior_z, prior_t, self.schedule, keys[4].fold_in(1))
 
         x, t = torch.cat([mean.x, path_x, prior_x]), torch.cat([mean.t, path_t, prior_t])
-        v = self.unet(x, t.to(x)).sample
+        v = self.unet(x, t.to(x)).sample.to(x)
         a, count = self.schedule.alpha_bar(t), z.shape[0]
         z_mean = denoised(x[:count], v[:count], a[:count])
         wanted = velocity(x[count:], torch.cat([z, prior_z]), a[count:])
         path, prior = F.mse_loss(v[count : 2 * count], wanted[:count]), F.mse_loss(v[2 * count :], wanted[count:])
 
         noisy = prior_z + self.decoder_noise * normal(prior_z.shape, keys[5], device=z.device)
-        decoded = self.decoder(torch.cat([z_mean, noisy]))
+        decoded = self.decoder(torch.cat([z_mean, noisy])).to(z)
         pixels = F.mse_loss(decoded[:count], target)
         clean = F.mse_loss(decoded[count:], target[: len(prior_z)])
         loss = self.pixel_weight * (pixels + 0.25 * clean) + fused.total + path + 0.25 * prior

@@ -14,6 +14,7 @@ from torch import Tensor
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
+from semdiff.training.curve import StageCurve
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.saving import save_link
 
@@ -55,7 +56,9 @@ class Course:
     progress: bool = True
     on_step: Callable[[str, int], None] | None = None
 
-    def run(self, number: int, name: str, stage: Stage, data: Sequence[Tensor] | Batches, plan: Plan) -> None:
+    def run(
+        self, number: int, name: str, stage: Stage, data: Sequence[Tensor] | Batches, plan: Plan, curve: StageCurve | None = None
+    ) -> None:
         """Trains one stage, which stands on the CPU afterwards."""
         on_step = self.on_step
         fit(
@@ -69,6 +72,7 @@ class Course:
             accelerator=self.accelerator,
             progress=self.progress,
             on_step=None if on_step is None else lambda step: on_step(name, step),
+            curve=curve,
         )
         stage.to("cpu")
 

@@ -54,7 +54,8 @@ def cross_channel(
     total = downsampler.config.symbol_channels
     arrived, rate = over_the_air(lambda believed, rate: downsampler(z, believed, rate), z, total, rates, keys, conditions)
     heard_db = (-10 * arrived.noise_var.log10()).to(z)
-    return Crossing(upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z)), arrived.noise_var)
+    gaussian = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z))
+    return Crossing(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
 
 
 def over_the_air(
@@ -67,7 +68,7 @@ def over_the_air(
     believed = snr_db + conditions.transmitter_error_db * normal(snr_db.shape, error_key).to(like.device)
     parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(like.shape[0]).chunk(len(rates)))]
     rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(like.device)
-    features = encode(believed, rate)
+    features = encode(believed, rate).to(like)
     _, channels_in_all, h, w = features.shape
     arrived = []
     for i, (part, channels) in enumerate(parts):

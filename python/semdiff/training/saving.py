@@ -17,7 +17,10 @@ def save_link(link: SemanticLink, place: Path) -> None:
     """Half precision halves the files; it is widened again on loading. Written beside its place, then renamed."""
     beside = place.with_name(f".{place.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    with quiet():
-        link.to(torch.float16).save_pretrained(beside)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(beside, place)
+    try:
+        with quiet():
+            link.to(torch.float16).save_pretrained(beside)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(beside, place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

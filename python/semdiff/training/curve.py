@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a training goes, as a table: the running losses, and now and then how pictures that it does not learn from fare."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from semdiff.atomic import write_atomically
+
+COLUMNS = ("stage", "step", "images", "seconds", "quantity", "picture", "snr_db", "cbr", "value")
+VALIDATE_EVERY = 180.0  # seconds
+DEAREST_SHARE = 0.03  # of the time, for validation
+
+
+class Score(NamedTuple):
+    """One number about held-out pictures. picture: which of those that a receiver can make; snr_db, cbr: None where nothing is sent."""
+
+    quantity: str
+    value: float
+    picture: str
+    snr_db: float | None = None
+    cbr: float | None = None
+
+
+class Curve:
+    """The file at `path`, CSV with COLUMNS. A loss has no picture; seconds are those of all runs up to the row.
+
+    Rows are kept until a checkpoint is written and written before it, so a resumed training finds at least the rows up to its checkpoint,
+    and those beyond are dropped: it will make them again. ValueError, naming the file, where it is no such table.
+    """
+
+    def __init__(self, path: Path, resume: bool = True) -> None:
+        self.path = path
+        self.rows = _read(path) if resume and path.exists() else []
+        self.begun = time.perf_counter() - (float(self.rows[-1][3]) if self.rows else 0.0)
+
+    def of_stage(self, stage: str, batch_size: int, validate: Callable[[], list[Score]] | None = None) -> StageCurve:
+        """What records one stage. validate: called with the averaged weights in place."""
+        return StageCurve(self, stage, batch_size, validate)
+
+    def write(self) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self.rows])
+        write_atomically(self.path, text.getvalue().encode())
+
+
+class StageCurve:
+    """What `fit` tells how it goes."""
+
+    def __init__(self, curve: Curve, stage: str, batch_size: int, validate: Callable[[], list[Score]] | None) -> None:
+        self.curve, self.stage, self.batch_size, self.validate = curve, stage, batch_size, validate
+        self.next = time.perf_counter() + VALIDATE_EVERY
+        self.scores: dict[str, float] = {}
+
+    def begin(self, step: int) -> None:
+        """The stage goes on after `step`."""
+        self.curve.rows = [row for row in self.curve.rows if row[0] != self.stage or int(row[1]) <= step]
+
+    def observe(
+        self, step: int, losses: dict[str, float], averaged: Callable[[], AbstractContextManager[None]], last: bool
+    ) -> dict[str, float]:
+        """Notes the losses and, where it is time or the stage's last step, the scores. Returns the last scores' means, for the eye."""
+        self._note(step, *(Score(name, value, "") for name, value in losses.items()))
+        if self.validate is not None and (last or time.perf_counter() >= self.next):
+            begun = time.perf_counter()
+            with averaged():
+                scores = self.validate()
+            taken = time.perf_counter() - begun
+            self.next = begun + taken + max(VALIDATE_EVERY, taken / DEAREST_SHARE)
+            self._note(step, *scores)
+            values: dict[str, list[float]] = {}
+            for score in scores:
+                values.setdefault(f"{score.picture} {score.quantity}", []).append(score.value)
+            self.scores = {name: round(sum(all_) / len(all_), 3) for name, all_ in values.items()}
+        return self.scores
+
+    def save(self) -> None:
+        """A checkpoint follows."""
+        self.curve.write()
+
+    def _note(self, step: int, *scores: Score) -> None:
+        place = (self.stage, str(step), str(step * self.batch_size), f"{time.perf_counter() - self.curve.begun:.0f}")
+        for s in scores:
+            where = ("" if s.snr_db is None else f"{s.snr_db:g}", "" if s.cbr is None else f"{s.cbr:.6f}")
+            self.curve.rows.append((*place, s.quantity, s.picture, *where, f"{s.value:.6g}"))
+
+
+def _read(path: Path) -> list[tuple[str, ...]]:
+    header, *rows = [tuple(row) for row in csv.reader(path.read_text("utf-8").splitlines())] or [()]
+    damaged = [row for row in rows if len(row) != len(COLUMNS) or not row[1].isdigit() or not row[3].isdigit()]
+    if header != COLUMNS or damaged:
+        wanted = f"a training's curve with the columns {', '.join(COLUMNS)}"
+        raise ValueError(f"{path}: expected {wanted}, got {','.join((damaged or [header])[0])!r}; remove it or give --fresh")
+    return rows

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms of the generation stage that comparisons need: which path the denoiser learns, what it is told, and what it leaves alone."""
+
+import pytest
+import torch
+
+pytest.importorskip("accelerate")
+
+import semdiff
+from semdiff.link import SemanticLink
+from semdiff.link.codec import to_blocks
+from semdiff.schedule import NoiseSchedule
+from semdiff.training.diffusion import velocity
+from semdiff.training.generation import GenerationStage
+from semdiff.training.photos import BLOCK, BORDER, build, conditions, read_recipe, train
+from tests.python.photographs import photographs
+from tests.python.pretrained import require_lpips
+from tests.python.tiny_photos import pictures, write_recipe
+
+PARTS = ("vae", "unet", "downsampler", "upsampler")
+
+
+def change(recipe, *, hints=8, form=""):
+    text = recipe.read_text().replace("hints = 8", f"hints = {hints}")
+    recipe.write_text(text.replace("learning_rate = 5e-4 }", f"learning_rate = 5e-4{form} }}"))
+    return recipe
+
+
+def stage(tmp_path, hints=8, **forms):
+    recipe = read_recipe(change(write_recipe(tmp_path / "tiny.toml"), hints=hints))
+    n = build(recipe, 0)
+    schedule = NoiseSchedule.from_diffusers(n.scheduler)
+    ends = n.downsampler, n.upsampler
+    found = GenerationStage(n.vae, n.unet, *ends, schedule, tuple(recipe["rates"]), conditions(recipe), BLOCK, BORDER, **forms)
+    found.freeze()
+    return found
+
+
+@pytest.mark.parametrize(("path", "white"), [("noise", True), ("received", False)])
+def test_the_path_of_noise_is_the_forward_process(path, white, tmp_path):
+    made = stage(tmp_path, path=path, decoder="frozen")
+    heard = []
+    made.unet.register_forward_hook(lambda _, inputs, out: heard.append((inputs, out.sample)))
+    images = photographs(64).repeat(20, 1, 1, 1)
+    terms = made(semdiff.Key(4), images)
+    (x, t, hints), v = heard[0]
+    with torch.no_grad():
+        z = made.encoder(to_blocks(images, BLOCK, BORDER))
+    assert hints.shape[1] == 8
+    a = made.schedule.alpha_bar(t.double())
+    wide = a.float()[:, None, None, None]
+    noise = (x - wide.sqrt() * z) / (1 - wide).sqrt()
+    assert (abs(noise.var().item() - 1) < 0.05 and abs(noise.mean().item()) < 0.02) is white
+    assert terms.keys() == {"loss"}
+    torch.testing.assert_close(terms["loss"], (v - velocity(x, z, a)).square().mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_decoder_and_no_hints_leave_the_denoiser_alone_to_learn(tmp_path):
+    made = stage(tmp_path, hints=0, path="noise", decoder="frozen")
+    heard = []
+    made.unet.register_forward_pre_hook(lambda _, inputs: heard.append(inputs))
+    made(semdiff.Key(4), photographs(64))["loss"].backward()
+    assert len(heard[0]) == 2
+    assert all(p.grad is not None for p in made.unet.parameters())
+    assert all(p.grad is None for part in (made.encoder, made.decoder, made.downsampler, made.upsampler) for p in part.parameters())
+    assert {n.split(".")[0] for n in made.weights()} == {"unet"}
+
+
+def test_recipes_name_the_form(tmp_path, monkeypatch):
+    """Unconditional diffusion over a frozen autoencoder changes the denoiser only, of what the stages before have made."""
+    require_lpips()
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 2)
+    options = {"pictures": pictures(), "progress": False, "precision": "fp32"}
+    recipe = change(write_recipe(tmp_path / "tiny.toml"), hints=0, form=', path = "noise", decoder = "frozen"')
+    model = train(tmp_path / "run", config=recipe, **options)
+    link = SemanticLink.from_pretrained(model)
+    assert link.unet.config.hints == 0
+    assert link.transmit(photographs(64), 5.0, 1 / 24, steps=2).images.isfinite().all()
+    other = train(tmp_path / "other", config=change(write_recipe(tmp_path / "tiny.toml"), hints=0), **options)
+    same = {p: (model / p).rglob("*.safetensors") for p in PARTS}
+    differ = {p for p, files in same.items() if any(f.read_bytes() != (other / f.relative_to(model)).read_bytes() for f in files)}
+    assert differ == {"unet", "vae"}  # the recipe's own form trains the decoder as well
+
+
+@pytest.mark.parametrize(
+    ("hints", "form", "words"),
+    [
+        (8, ', path = "white"', r"tiny\.toml: stages\.generation\.path: expected received or noise, got 'white'"),
+        (8, ", decoder = true", r"tiny\.toml: stages\.generation\.decoder: expected trained or frozen, got True"),
+        (8, ", paths = 1", r"tiny\.toml: stages\.generation\.paths: unknown field"),
+        (7, "", r"networks\.denoiser\.hints: expected 0, or two for each latent channel: 8; got 7"),
+    ],
+)
+def test_forms_that_are_none(hints, form, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        build(read_recipe(change(write_recipe(tmp_path / "tiny.toml"), hints=hints, form=form)), 0)

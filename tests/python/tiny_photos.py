@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The photograph link's recipe with small networks and crops, and pictures for it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semdiff.training.photos import RECIPE
+from tests.python.photographs import photographs
+
+NETWORKS = {
+    "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
+    "downsampler": "{ width = 8, deep_width = 16, depth = 1 }",
+    "upsampler": "{ width = 16, depth = 1 }",
+    "mean_decoder": "{ width = 16, depth = 1 }",
+    "denoiser": "{ width = 16, deep_width = 16, depth = 1, deep_depth = 1, hints = 8 }",
+}
+
+
+def write_recipe(path: Path) -> Path:
+    """The package's own with other numbers."""
+    lines = []
+    for line in RECIPE.read_text("utf-8").splitlines():
+        name = line.split(" = ")[0]
+        lines.append(f"{name} = {NETWORKS[name]}" if name in NETWORKS and "width" in line else line)
+    text = "\n".join(lines).replace("crop = 96", "crop = 64").replace("batch = 16", "batch = 4").replace("batch = 18", "batch = 4")
+    path.write_text(text)
+    return path
+
+
+def pictures() -> dict[str, Tensor]:
+    return {n: (p * 255).to(torch.uint8) for n, p in zip(("a", "b", "c"), photographs(96), strict=True)}
