@@ -103,7 +103,7 @@ def test_bad_input(link):
     with pytest.raises(ValueError, match=r"images: expected a float tensor of shape \(B, 3, H, W\) in \[0, 1\]"):
         link.transmit(x[:, :1], 5.0)
     with pytest.raises(ValueError, match=r"cbr: expected a ratio within 5 % of one that this model offers \(0.0833 \(1/12.0\), 0.0417"):
-        link.transmit(x, 5.0, 1 / 30)
+        link.transmit(x, 5.0, 1 / 60)
     symbols = link.send(x, 1 / 24)
     with pytest.raises(ValueError, match="size: expected the height and width of the images, since this model takes any, got None"):
         link.receive(symbols, 0.1)

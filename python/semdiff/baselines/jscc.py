@@ -27,6 +27,7 @@ from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.layout import Layout
+from semdiff.link.steps import Steps
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -165,7 +166,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int = 1,
+        steps: Steps = 1,
         realism: float = 0.0,
         key: KeyLike = None,
     ) -> Transmission:
@@ -173,7 +174,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         begun = time.perf_counter()
         check_images(images, self.image_shape)
         size = (images.shape[2], images.shape[3])
-        channels, layout = choose_rate(cbr, self.cbrs), self.layout(size)
+        channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
         rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
