@@ -166,7 +166,7 @@ def lpips_weights():
 @pytest.mark.slow
 def test_training_learns_resumes_and_goes_on_with_lpips(tmp_path, monkeypatch, lpips_weights):
     for kind in (ADJSCC, PerceptualADJSCC):
-        monkeypatch.setitem(jscc.MODELS, kind.weights.removeprefix("fashion-mnist-"), lambda kind=kind: kind(**SMALL))
+        monkeypatch.setitem(jscc.MODELS, kind.weights, lambda kind=kind: kind(**SMALL))
     images = IMAGES.repeat(13, 1, 1, 1)
     folder = jscc.train("adjscc", tmp_path / "a", budget=0.012, images=images, progress=False)  # 64 steps
     trained = ADJSCC.load(folder)

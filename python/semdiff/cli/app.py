@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ TRACEBACK_VARIABLE = "SEMDIFF_TRACEBACK"
 
 
 class OneLineErrors(TyperGroup):
-    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest.
+    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest. So is a warning.
 
     With SEMDIFF_TRACEBACK=1 in the environment the traceback comes first.
     """
@@ -36,8 +37,11 @@ class OneLineErrors(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         standalone = extra.get("standalone_mode", True)
         try:
-            # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
-            code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = note
+                # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
+                code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE) == "1":
                 sys.excepthook(*sys.exc_info())
@@ -46,6 +50,11 @@ class OneLineErrors(TyperGroup):
         if standalone:
             sys.exit(code)
         return code
+
+
+def note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line on stderr; in the place of warnings.showwarning."""
+    print(f"semdiff: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def explain(error: Exception) -> tuple[int, str]:
