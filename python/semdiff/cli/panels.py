@@ -13,7 +13,7 @@ from semdiff.data.pictures import to_picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LEAST_SIDE = 224  # smaller pictures are grown, by whole pixels
+LEAST_SIDE = 192  # smaller pictures are grown, by whole pixels
 WIDEST = 2400  # more goes into two columns
 MARGIN = 16
 
@@ -31,7 +31,7 @@ def draw_panels(title: str, panels: Sequence[Panel]) -> Image:
     from PIL import Image, ImageDraw, ImageFont
 
     channels, height, width = panels[0].image.shape
-    scale = max(1, LEAST_SIDE // max(height, width))
+    scale = max(1, -(-LEAST_SIDE // max(height, width)))
     w, h = width * scale, height * scale
     columns = len(panels) if len(panels) * w <= WIDEST else 2
     size = max(14, w // 40)
@@ -41,7 +41,7 @@ def draw_panels(title: str, panels: Sequence[Panel]) -> Image:
     rows = -(-len(panels) // columns)
     total = max(columns * cell, int(font.getlength(title)) + MARGIN) + MARGIN
     mode, black = ("L", 0) if channels == 1 else ("RGB", (0, 0, 0))
-    sheet = Image.new(mode, (total, 2 * MARGIN + line + rows * (h + 2 * line + MARGIN)), "white")
+    sheet = Image.new(mode, (total, MARGIN + line + rows * (h + 2 * line + MARGIN)), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN // 2), title, black, font)
     for i, panel in enumerate(panels):

@@ -137,9 +137,12 @@ def _sheet(title: str, original: Tensor, outcomes: dict[str, Outcome]) -> Image:
     height, width = original.shape[1:]
     panels = [Panel(original, "original", f"{width} x {height}")]
     for name, (image, numbers, outage) in outcomes.items():
-        words = ["nothing decoded"] if outage else []
-        words += [f"{numbers['psnr_db']:.2f} dB"] + ([f"LPIPS {numbers['lpips']:.3f}"] if "lpips" in numbers else [])
-        panels.append(Panel(image, TITLES.get(name, name), ", ".join(words)))
+        words = f"{numbers['psnr_db']:.2f} dB"
+        if outage:
+            words += ", nothing decoded"
+        elif "lpips" in numbers:
+            words += f", LPIPS {numbers['lpips']:.3f}"
+        panels.append(Panel(image, TITLES.get(name, name), words))
     return draw_panels(title, panels)
 
 
