@@ -19,6 +19,7 @@ from semdiff.cli.evaluate import evaluate
 from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
+from semdiff.cli.output import note
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -39,22 +40,17 @@ class OneLineErrors(TyperGroup):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default", UserWarning)
-                warnings.showwarning = note
+                warnings.showwarning = lambda message, *_, **__: note(str(message))
                 # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
                 code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE) == "1":
                 sys.excepthook(*sys.exc_info())
             code, message = explain(error)
-            print(f"semdiff: {' '.join(message.split())}", file=sys.stderr)
+            note(message)
         if standalone:
             sys.exit(code)
         return code
-
-
-def note(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as one line on stderr; in the place of warnings.showwarning."""
-    print(f"semdiff: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def explain(error: Exception) -> tuple[int, str]:

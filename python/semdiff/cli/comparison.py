@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import typer
 from torch import Tensor
 
 from semdiff.channel import Channel
-from semdiff.cli.output import psnr_db
+from semdiff.cli.output import note, psnr_db
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Comparison:
     def _leave_out(self, name: str, why: object) -> None:
         self.systems.pop(name, None)
         self.left_out[name] = " ".join(str(why).split())
-        typer.echo(f"semdiff: {name} is left out: {self.left_out[name]}", err=True)
+        note(f"{name} is left out: {self.left_out[name]}")
 
 
 def _adjscc(link: SemanticLink, folder: Path | None) -> Any:

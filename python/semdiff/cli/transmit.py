@@ -50,7 +50,7 @@ def transmit(
     ] = False,
     adjscc: Annotated[
         Path | None,
-        typer.Option("--adjscc", help="Folder of the ADJSCC to compare with; the package's if not given.", exists=True, file_okay=False),
+        typer.Option("--adjscc", help="As --compare, with the ADJSCC of this folder, not the package's.", exists=True, file_okay=False),
     ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures of another size to the model's, which loses detail.")] = False,
     model: Model = None,
@@ -61,7 +61,7 @@ def transmit(
     The model in the package takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and was trained on nothing else.
     Colour becomes grey. A model that `semdiff train photos` made takes any picture. Of an animation (GIF, APNG, WebP) every frame is sent,
     each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
-    uses and the same noise; the digital one takes about a minute a megapixel.
+    uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
     """
     compare = compare or adjscc is not None
     places = _places(images, out, compare)
@@ -72,7 +72,8 @@ def transmit(
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Outcome]] = []  # frames of a file that is not complete yet
     seconds, evaluations = 0.0, 0
-    with _bar(sum(len(clip.frames) for clip in clips) * (1 + len(comparison.systems if comparison else ()))) as bar:
+    planned = 1 + len(comparison.systems if comparison else ())  # systems
+    with _bar(planned * sum(len(clip.frames) for clip in clips)) as bar:
         for i, part in enumerate(_batches(frame for clip in clips for frame in clip.frames)):
             key = Key(seed).fold_in(i)
             done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=key)
@@ -81,6 +82,7 @@ def transmit(
             for name, others in comparison.transmit(part, snr, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others
                 bar.update(len(part))
+            bar.update((planned - len(outcomes)) * len(part))  # those that were left out
             waiting += [dict(zip(outcomes, frame, strict=True)) for frame in zip(*outcomes.values(), strict=True)]
             seconds, evaluations = seconds + done.seconds, max(evaluations, done.evaluations)
             while len(rows) < len(clips) and len(waiting) >= (length := len(clips[len(rows)].frames)):
