@@ -235,6 +235,7 @@ def test_another_size_is_refused_or_resized(model: Path, tmp_path: Path) -> None
         (["--cbr", "0.3"], "cbr: expected a ratio within 5 % of one that this model offers"),
         (["--cbr", "-1"], "cbr: expected a ratio"),
         (["--cbr", "1/0"], "expected a ratio such as 1/24 or 0.0417, got '1/0'"),
+        (["--steps", "some"], "expected an integer or auto, got 'some'"),
         (["--steps", "0"], "steps: expected an integer in [1, 1000], got 0"),
         (["--steps", "1001"], "steps: expected an integer in [1, 1000]"),
         (["--realism", "1.5"], "realism: expected a number in [0, 1]"),
@@ -262,11 +263,13 @@ def test_bad_pictures(model: Path, tmp_path: Path) -> None:
     assert "text.png: expected a picture (PNG, JPEG, WebP, ...)" in refused("transmit", text, "--model", model)
     cut.write_bytes(write_shirt(tmp_path / "whole.png").read_bytes()[:200])
     assert "cut.png: expected a picture, but it does not decode" in refused("transmit", cut, "--model", model)
-    frames = [Image.new("L", (28, 28), i) for i in (0, 255)]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert "moving.gif: expected a single picture, got an animation of 2 frames" in refused(
-        "transmit", tmp_path / "moving.gif", "--model", model
-    )
+    pages = [Image.new("L", (28, 28), i) for i in (0, 255)]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    words = "pages.tiff: expected a picture or an animation (GIF, PNG, WEBP, AVIF), got TIFF of 2 pages"
+    assert words in refused("transmit", tmp_path / "pages.tiff", "--model", model)
+    pages[0].save(tmp_path / "moving.gif", save_all=True, append_images=pages[1:])
+    words = "moving.gif: expected a single picture, got an animation of 2 frames"
+    assert words in refused("send", tmp_path / "moving.gif", "--model", model)
     float_ = write_image(tmp_path / "float.tiff", mode="F", colour=0.5)
     assert "float.tiff: expected 8 or 16 bits a channel" in refused("transmit", float_, "--model", model)
 
@@ -274,7 +277,7 @@ def test_bad_pictures(model: Path, tmp_path: Path) -> None:
 def test_nothing_is_overwritten_that_was_sent(model: Path, tmp_path: Path) -> None:
     shirt, other = write_shirt(tmp_path / "shirt.png"), tmp_path / "sub"
     other.mkdir()
-    assert "two of 'shirt'" in refused("transmit", shirt, write_shirt(other / "shirt.png"), "--model", model)
+    assert "of which both would write received/shirt.png" in refused("transmit", shirt, write_shirt(other / "shirt.png"), "--model", model)
     assert "--out: expected another folder" in refused("transmit", shirt, "--model", model, "--out", tmp_path)
 
 

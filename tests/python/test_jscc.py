@@ -130,6 +130,13 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
         ADJSCC.load(tmp_path / "nothing")
 
 
+def test_the_packages_weights_are_found_by_the_images_shape():
+    assert ADJSCC.default((1, 28, 28)).image_shape == (1, 28, 28)
+    for kind, shape in ((ADJSCC, (1, 32, 32)), (DeepJSCC, (1, 28, 28))):
+        with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} for images of shape"):
+            kind.default(shape)
+
+
 def test_the_loss_is_the_squared_error_of_what_arrives():
     """At a high SNR the stage's loss is that of the autoencoder at both rates: the error of transmit's pictures."""
     net = model()
@@ -166,7 +173,7 @@ def lpips_weights():
 @pytest.mark.slow
 def test_training_learns_resumes_and_goes_on_with_lpips(tmp_path, monkeypatch, lpips_weights):
     for kind in (ADJSCC, PerceptualADJSCC):
-        monkeypatch.setitem(jscc.MODELS, kind.weights.removeprefix("fashion-mnist-"), lambda kind=kind: kind(**SMALL))
+        monkeypatch.setitem(jscc.MODELS, kind.weights, lambda kind=kind: kind(**SMALL))
     images = IMAGES.repeat(13, 1, 1, 1)
     folder = jscc.train("adjscc", tmp_path / "a", budget=0.012, images=images, progress=False)  # 64 steps
     trained = ADJSCC.load(folder)

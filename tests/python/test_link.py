@@ -260,6 +260,7 @@ def test_save_and_load(link, images, tmp_path):
         ({"steps": 0}, ValueError, r"steps: .*\[1, 1000\], got 0"),
         ({"steps": 1001}, ValueError, "steps: "),
         ({"steps": 2.5}, TypeError, "steps: .* float"),
+        ({"steps": "some"}, TypeError, r"steps: expected an integer in \[1, 1000\] or 'auto', got 'some'"),
         ({"realism": 1.5}, ValueError, r"realism: .*\[0, 1\], got 1.5"),
         ({"realism": float("nan")}, ValueError, "realism: "),
         ({"match": "best"}, ValueError, "mode: .*'best'"),
@@ -275,7 +276,7 @@ def test_bad_arguments_are_named(link, images, arguments, error, words):
     ("symbols", "noise_var", "error", "words"),
     [
         (torch.zeros(2, 64), 0.1, TypeError, "symbols: .* torch.float32"),
-        (torch.zeros(2, 63, dtype=torch.complex64), 0.1, ValueError, r"symbols: .*\[32, 64\], got \(2, 63\)"),
+        (torch.zeros(2, 63, dtype=torch.complex64), 0.1, ValueError, r"symbols: .*\[32, 64\] or what whole.*got \(2, 63\)"),
         (torch.full((2, 64), torch.nan, dtype=torch.complex64), 0.1, ValueError, "symbols: .*NaN"),
         (torch.zeros(2, 64, dtype=torch.complex64), -0.1, ValueError, "noise_var: .*above zero"),
         (torch.zeros(2, 64, dtype=torch.complex64), float("inf"), ValueError, "noise_var: .*finite"),

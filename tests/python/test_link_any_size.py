@@ -11,8 +11,8 @@ pytest.importorskip("diffusers")
 from semdiff.link import SemanticLink
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.header import USES
-from semdiff.training.photos import build, read_recipe
 from tests.python.photographs import photograph
+from tests.python.small_links import any_size_link
 
 KEY = semdiff.Key(5)
 SIZES = [(32, 48), (50, 33), (16, 16)]
@@ -20,15 +20,7 @@ SIZES = [(32, 48), (50, 33), (16, 16)]
 
 @pytest.fixture(scope="module")
 def link():
-    recipe = read_recipe()
-    recipe["networks"] = {
-        "autoencoder": {"latent_channels": 4, "width": 16, "encoder_blocks": 1, "decoder_blocks": 1},
-        "downsampler": {"width": 8, "deep_width": 16, "depth": 1},
-        "upsampler": {"width": 16, "depth": 1},
-        "mean_decoder": {"width": 16, "depth": 1},
-        "denoiser": {"width": 16, "deep_width": 16, "depth": 1, "deep_depth": 1, "hints": 8},
-    }
-    return build(recipe, 0).link(recipe)
+    return any_size_link()
 
 
 def pictures(height, width, count=2):
@@ -103,7 +95,7 @@ def test_bad_input(link):
     with pytest.raises(ValueError, match=r"images: expected a float tensor of shape \(B, 3, H, W\) in \[0, 1\]"):
         link.transmit(x[:, :1], 5.0)
     with pytest.raises(ValueError, match=r"cbr: expected a ratio within 5 % of one that this model offers \(0.0833 \(1/12.0\), 0.0417"):
-        link.transmit(x, 5.0, 1 / 30)
+        link.transmit(x, 5.0, 1 / 60)
     symbols = link.send(x, 1 / 24)
     with pytest.raises(ValueError, match="size: expected the height and width of the images, since this model takes any, got None"):
         link.receive(symbols, 0.1)

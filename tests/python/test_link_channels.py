@@ -109,6 +109,7 @@ def test_what_arrives_does_not_depend_on_the_batch(link: SemanticLink, name: str
             assert torch.equal(a, b[: len(a)])
 
 
+@pytest.mark.filterwarnings("ignore:snr_db. this model was trained for")
 def test_a_gain_of_zero_and_no_noise_are_defined(link: SemanticLink) -> None:
     """A sample that is not heard, one beside it that is, one without noise, and one whose SNR has no digits in float32."""
     images = sample_images()[:2]

@@ -41,7 +41,19 @@ def test_grey_is_repeated_and_colour_becomes_luma(colour):
     assert torch.equal(read_picture(encoded(to_picture(grey)), grey=None), grey)
 
 
-@pytest.mark.parametrize(("orientation", "turn"), [(1, lambda x: x), (3, lambda x: x.rot90(2, (1, 2))), (6, lambda x: x.rot90(-1, (1, 2)))])
+UPRIGHT = {  # what undoes each of EXIF's orientations
+    1: lambda x: x,
+    2: lambda x: x.flip(2),
+    3: lambda x: x.rot90(2, (1, 2)),
+    4: lambda x: x.flip(1),
+    5: lambda x: x.transpose(1, 2),
+    6: lambda x: x.rot90(-1, (1, 2)),
+    7: lambda x: x.rot90(2, (1, 2)).transpose(1, 2),
+    8: lambda x: x.rot90(1, (1, 2)),
+}
+
+
+@pytest.mark.parametrize(("orientation", "turn"), UPRIGHT.items())
 def test_turned_as_exif_says(colour, orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -58,10 +70,20 @@ def test_transparency_shows_the_background(colour):
         assert torch.equal(found[:, 5:], colour[:, 5:])
 
 
+@pytest.mark.parametrize("mode", ["LA", "PA", "P"])
+def test_transparency_of_grey_and_palettes(mode):
+    picture = Image.new("RGBA", (4, 4), (255, 255, 255, 51)).convert(mode) if mode != "P" else Image.new("P", (4, 4), 0)
+    content = encoded(picture, "PNG", transparency=0) if mode == "P" else encoded(picture, "TIFF")
+    value = 0 if mode == "P" else 51
+    assert set(read_picture(content, background="black").flatten().tolist()) == {value}
+
+
 def test_sixteen_bits_are_rounded(colour):
     deep = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32) * 85
-    found = read_picture(encoded(Image.fromarray(deep)), grey=True)
-    assert np.array_equal(found[0].numpy(), np.rint(deep / 257).astype(np.uint8))
+    portable = b"P5\n32 24\n65535\n" + deep.astype(">u2").tobytes()
+    for content in (encoded(Image.fromarray(deep)), encoded(Image.fromarray(deep), "TIFF"), portable):
+        found = read_picture(content, grey=True)
+        assert np.array_equal(found[0].numpy(), np.rint(deep / 257).astype(np.uint8))
 
 
 def test_cmyk_and_palettes_become_rgb(colour):

@@ -26,8 +26,7 @@ from torch import Tensor
 from semdiff import AWGN, Blind, Channel, Key, Mistaken, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
-from semdiff.link.pipeline import Heard
-from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR
+from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Heard
 from semdiff.metrics import psnr
 from tests.studies.tables import table, write_csv, write_lines
 

@@ -13,6 +13,7 @@ from semdiff.baselines.inputs import check_pictures, check_unused, choose_format
 from semdiff.baselines.packet import read, write
 from semdiff.channel import AWGN, Channel, normalize_power, pack
 from semdiff.link.inputs import per_sample
+from semdiff.link.steps import Steps
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 
@@ -35,7 +36,7 @@ class Capacity:
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int | None = None,
+        steps: Steps | None = None,
         realism: float | None = None,
         key: KeyLike = None,
     ) -> Transmission:

@@ -16,6 +16,7 @@ from semdiff.channel import AWGN, Channel, Received
 from semdiff.equalizer import equalize
 from semdiff.interop.phy import sionna_phy
 from semdiff.link.inputs import per_sample
+from semdiff.link.steps import Steps
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
 
@@ -52,7 +53,7 @@ class Digital:
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int | None = None,
+        steps: Steps | None = None,
         realism: float | None = None,
         key: KeyLike = None,
     ) -> Transmission:

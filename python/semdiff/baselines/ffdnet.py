@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.channel import Channel
+from semdiff.link.steps import Steps
 from semdiff.link.transmission import Transmission
 from semdiff.metrics.weights import Source, read
 from semdiff.rng import KeyLike
@@ -98,7 +99,7 @@ class FFDNetReceiver:
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int = 1,
+        steps: Steps = 1,
         realism: float = 0.0,
         key: KeyLike = None,
     ) -> Transmission:

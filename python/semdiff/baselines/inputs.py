@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from semdiff.baselines.codecs import FORMATS, Format
-from semdiff.link.inputs import check_images, check_share, check_steps
+from semdiff.link.inputs import check_images, check_share
+from semdiff.link.steps import Steps, check_steps
 
 DEFAULT_CBR = 1 / 12
 
@@ -38,7 +39,7 @@ def choose_uses(cbr: float | None, values: int) -> int:
     return round(ratio * values)
 
 
-def check_unused(steps: int | None, realism: float | None) -> None:
+def check_unused(steps: Steps | None, realism: float | None) -> None:
     """Arguments of a diffusion receiver: accepted so that one call drives every system, checked, and without effect here."""
     if steps is not None:
         check_steps(steps, 1000)

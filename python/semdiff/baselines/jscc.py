@@ -27,9 +27,12 @@ from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.layout import Layout
+from semdiff.link.steps import Steps
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
+
+DATA: dict[tuple[int | None, ...], str] = {(1, 28, 28): "fashion-mnist", (3, None, None): "photos"}  # of the package's weights, by shape
 
 Self = TypeVar("Self", bound="DeepJSCC")
 
@@ -81,7 +84,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """
 
     attention = False
-    weights = "fashion-mnist-deepjscc"
+    weights = "deepjscc"
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -165,7 +168,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int = 1,
+        steps: Steps = 1,
         realism: float = 0.0,
         key: KeyLike = None,
     ) -> Transmission:
@@ -173,7 +176,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         begun = time.perf_counter()
         check_images(images, self.image_shape)
         size = (images.shape[2], images.shape[3])
-        channels, layout = choose_rate(cbr, self.cbrs), self.layout(size)
+        channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
         rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
@@ -187,9 +190,14 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     # Files
 
     @classmethod
-    def default(cls: type[Self]) -> Self:
-        """The weights that come with the package: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24."""
-        with as_file(files("semdiff") / "weights" / cls.weights) as folder:
+    def default(cls: type[Self], image_shape: Sequence[int | None] = (1, 28, 28)) -> Self:
+        """The weights that come with the package for images of this shape: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24, unless another is
+        given. FileNotFoundError where there are none."""
+        data = DATA.get(tuple(image_shape), "")
+        with as_file(files("semdiff") / "weights" / f"{data}-{cls.weights}") as folder:
+            if not folder.is_dir():
+                trained = "semdiff.training.jscc trains one"
+                raise FileNotFoundError(f"no {cls.__name__} for images of shape {tuple(image_shape)} comes with the package; {trained}")
             return cls.load(folder)
 
     @classmethod
@@ -214,10 +222,10 @@ class ADJSCC(DeepJSCC):
     """DeepJSCC with attention on the SNR after every layer, at both ends."""
 
     attention = True
-    weights = "fashion-mnist-adjscc"
+    weights = "adjscc"
 
 
 class PerceptualADJSCC(ADJSCC):
     """ADJSCC trained on squared error and LPIPS (AlexNet): what a baseline gains by aiming at how pictures look."""
 
-    weights = "fashion-mnist-adjscc-lpips"
+    weights = "adjscc-lpips"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from semdiff.cli.evaluate import evaluate
 from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
+from semdiff.cli.output import note
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -28,7 +30,7 @@ TRACEBACK_VARIABLE = "SEMDIFF_TRACEBACK"
 
 
 class OneLineErrors(TyperGroup):
-    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest.
+    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest. So is a warning.
 
     With SEMDIFF_TRACEBACK=1 in the environment the traceback comes first.
     """
@@ -36,13 +38,16 @@ class OneLineErrors(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         standalone = extra.get("standalone_mode", True)
         try:
-            # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
-            code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = lambda message, *_, **__: note(str(message))
+                # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
+                code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE) == "1":
                 sys.excepthook(*sys.exc_info())
             code, message = explain(error)
-            print(f"semdiff: {' '.join(message.split())}", file=sys.stderr)
+            note(message)
         if standalone:
             sys.exit(code)
         return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -28,6 +28,14 @@ def parse_ratio(text: str) -> float:
         raise typer.BadParameter(f"expected a ratio such as 1/24 or 0.0417, got {text!r}") from None
 
 
+def parse_steps(text: str) -> int | str:
+    """8 or auto. typer.BadParameter for anything else."""
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected an integer or auto, got {text!r}") from None
+
+
 Cbr = Annotated[
     float | None,
     typer.Option("--cbr", parser=parse_ratio, help="Channel uses for each source value, such as 1/24; the model's largest if not given."),
@@ -46,7 +54,15 @@ Model = Annotated[
     typer.Option("--model", help="Folder of a trained model; the one in the package if not given.", exists=True, file_okay=False),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the channel's noise and the sampler's. The same seed gives the same result.")]
-Steps = Annotated[int, typer.Option("--steps", help="Of the sampler; each is one pass of the denoiser.")]
+Steps = Annotated[  # int or "auto": typer knows no unions
+    Any,
+    typer.Option(
+        "--steps",
+        parser=parse_steps,
+        metavar="INTEGER|auto",
+        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows.",
+    ),
+]
 
 
 def load_link(model: Path | None) -> SemanticLink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,17 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from semdiff.link.transmission import Ledger
+
+
+def note(text: str) -> None:
+    """One line on stderr, above a progress bar where there is one."""
+    line = f"semdiff: {' '.join(text.split())}"
+    try:
+        from tqdm import tqdm
+    except ImportError:  # no bar then
+        print(line, file=sys.stderr)
+    else:
+        tqdm.write(line, file=sys.stderr)
 
 
 def print_json(document: Any) -> None:

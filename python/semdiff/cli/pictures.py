@@ -1,40 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in the size that a model takes, and as files."""
+"""Pictures and animations in the size that a model takes, and as files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from semdiff.atomic import write_atomically
+from semdiff.data.animations import Animation, read_animation, write_animation
 from semdiff.data.pictures import read_picture, to_picture, to_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Shape = tuple[int, int | None, int | None]
 
-def load_picture(path: Path, shape: tuple[int, int | None, int | None], resize: bool = False) -> Tensor:
+
+def load_picture(path: Path, shape: Shape, resize: bool = False) -> Tensor:
     """A picture file as float32 (C, H, W) in [0, 1] for a model of that shape, where None is any size.
 
     Grey is luma (ITU-R 601) and has transparency over black; colour has it over white. ValueError, naming the file, where it is no picture,
     is damaged, is an animation, or has another size than the model's and resize is False.
     """
-    channels, height, width = shape
-    grey = channels == 1
-    pixels = read_picture(path, grey=grey, background="black" if grey else "white")
-    if height is not None and width is not None and pixels.shape[1:] != (height, width):
-        if not resize:
-            raise ValueError(
-                f"{path}: expected {width}x{height} pixels, which is what this model takes, got {pixels.shape[2]}x{pixels.shape[1]}; "
-                "--resize scales it, and loses detail"
-            )
-        from PIL.Image import Resampling
+    grey = shape[0] == 1
+    return _fit(read_picture(path, grey=grey, background=_background(grey)), shape, resize, path).float() / 255
 
-        pixels = to_pixels(to_picture(pixels).resize((width, height), Resampling.LANCZOS))
-    return pixels.float() / 255
+
+def load_animation(path: Path, shape: Shape, resize: bool = False) -> Animation:
+    """As `load_picture`, of an animation all frames, in bytes."""
+    grey = shape[0] == 1
+    found = read_animation(path, grey=grey, background=_background(grey))
+    return found._replace(frames=torch.stack([_fit(frame, shape, resize, path) for frame in found.frames]))
+
+
+def _background(grey: bool) -> str:
+    return "black" if grey else "white"
+
+
+def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
+    _, height, width = shape
+    if height is None or width is None or pixels.shape[1:] == (height, width):
+        return pixels
+    if not resize:
+        raise ValueError(
+            f"{path}: expected {width}x{height} pixels, which is what this model takes, got {pixels.shape[2]}x{pixels.shape[1]}; "
+            "--resize scales it, and loses detail"
+        )
+    from PIL.Image import Resampling
+
+    return to_pixels(to_picture(pixels).resize((width, height), Resampling.LANCZOS))
 
 
 def save_png(picture: Image, path: Path) -> None:
     write_atomically(path, lambda file: picture.save(file, "PNG", optimize=True))
+
+
+def save_frames(pictures: Sequence[Image], like: Animation, path: Path) -> None:
+    """A PNG, animated where there are several, at the times of `like`."""
+    write_atomically(path, lambda file: write_animation(file, pictures, like.durations, like.plays))

@@ -38,7 +38,7 @@ def send(
     first, length = spec.guard * spec.samples_per_symbol, spec.symbols * spec.samples_per_symbol
     note = {"core:sample_start": first, "core:sample_count": length, "core:label": "semdiff frame"}
     write_recording(out, samples, rate, description.to_metadata(), [note], f"{spec.payload} symbols of one picture")
-    ledger = description.ledger(len(link.cbrs))
+    ledger = description.ledger(len(link.layout(description.image_shape[1:]).counts))
     report = {
         "input": str(image),
         "output": str(out),

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
@@ -13,18 +14,27 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from semdiff.cli.comparison import Comparison, Outcome, judge
 from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
-from semdiff.cli.output import channel_uses, print_json, psnr_db, ratio
-from semdiff.cli.pictures import load_picture, save_png
+from semdiff.cli.output import channel_uses, print_json, ratio
+from semdiff.cli.panels import Panel, draw_panels
+from semdiff.cli.pictures import load_animation, save_frames
 from semdiff.data.pictures import to_picture
 from semdiff.rng import Key
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from semdiff.data.animations import Animation
+    from semdiff.link import Ledger
+
 BATCH = 64  # images at a time, and
 PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
+TITLES = {"digital": "digital (codec, LDPC, QAM)"}
 
 
 def transmit(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures or short animations.", exists=True, dir_okay=False)],
     snr: Annotated[float, typer.Option("--snr", help="Average signal-to-noise ratio of the channel, in dB.")] = 10.0,
     channel: ChannelName = "awgn",
     cbr: Cbr = None,
@@ -34,6 +44,14 @@ def transmit(
     out: Annotated[Path, typer.Option("--out", help="Folder for what was received, as PNG under the same names.", file_okay=False)] = Path(
         "received"
     ),
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Also send them by ADJSCC and by digital transmission, and write NAME-compared.png, side by side."),
+    ] = False,
+    adjscc: Annotated[
+        Path | None,
+        typer.Option("--adjscc", help="As --compare, with the ADJSCC of this folder, not the package's.", exists=True, file_okay=False),
+    ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures of another size to the model's, which loses detail.")] = False,
     model: Model = None,
     as_json: Json = False,
@@ -41,25 +59,37 @@ def transmit(
     """Send pictures over a noisy channel and write what arrives.
 
     The model in the package takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and was trained on nothing else.
-    Colour becomes grey. A model that `semdiff train photos` made takes any picture.
+    Colour becomes grey. A model that `semdiff train photos` made takes any picture. Of an animation (GIF, APNG, WebP) every frame is sent,
+    each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
+    uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
     """
-    places = _places(images, out)
+    compare = compare or adjscc is not None
+    places = _places(images, out, compare)
     air = parse_channel(channel)
     link = load_link(model)
-    originals = [load_picture(path, link.image_shape, resize) for path in images]
+    clips = [load_animation(path, link.image_shape, resize) for path in images]
+    comparison = Comparison(link, adjscc) if compare else None
     rows: list[dict[str, Any]] = []
-    seconds = 0.0
-    for i, part in enumerate(_batches(originals)):
-        done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=Key(seed).fold_in(i))
-        seconds += done.seconds
-        quality = psnr_db(done.images, part)
-        uses = channel_uses(done.ledger)
-        for n, image in enumerate(done.images):
-            source = images[len(rows)]
-            save_png(to_picture(image), places[source])
-            measured, t = float(done.snr_db[n]), float(done.t[n])
-            row = {"input": str(source), "output": str(places[source]), "psnr_db": float(quality[n]), "measured_snr_db": measured, "t": t}
-            rows.append(row | {"cbr": done.ledger.cbr, "channel_uses": uses["total"]})
+    waiting: list[dict[str, Outcome]] = []  # frames of a file that is not complete yet
+    seconds, evaluations = 0.0, 0
+    planned = 1 + len(comparison.systems if comparison else ())  # systems
+    with _bar(planned * sum(len(clip.frames) for clip in clips)) as bar:
+        for i, part in enumerate(_batches(frame for clip in clips for frame in clip.frames)):
+            key = Key(seed).fold_in(i)
+            done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=key)
+            bar.update(len(part))
+            outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
+            for name, others in comparison.transmit(part, snr, cbr, air, key, done.ledger.total) if comparison else ():
+                outcomes[name] = others
+                bar.update(len(part))
+            bar.update((planned - len(outcomes)) * len(part))  # those that were left out
+            waiting += [dict(zip(outcomes, frame, strict=True)) for frame in zip(*outcomes.values(), strict=True)]
+            seconds, evaluations = seconds + done.seconds, max(evaluations, done.evaluations)
+            while len(rows) < len(clips) and len(waiting) >= (length := len(clips[len(rows)].frames)):
+                source = images[len(rows)]
+                title = f"{channel}, {snr:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                rows.append(_write(source, clips[len(rows)], waiting[:length], title if compare else None, places[source], done.ledger))
+                del waiting[:length]
     report = {
         "snr_db": snr,
         "channel": channel,
@@ -68,55 +98,120 @@ def transmit(
         "steps": steps,
         "realism": realism,
         "seed": seed,
-        "evaluations": done.evaluations,
+        "evaluations": evaluations,
         "seconds": seconds,
         "images": rows,
     }
+    if comparison:
+        report["left_out"] = comparison.left_out
     if as_json:
         print_json(report)
     else:
         _print(report)
 
 
-def _batches(pictures: list[Tensor]) -> Iterator[Tensor]:
-    """Neighbours of one size together, no more of them than BATCH and PIXELS allow, and at least one."""
+def _write(
+    source: Path, clip: Animation, frames: list[dict[str, Outcome]], title: str | None, place: Path, ledger: Ledger
+) -> dict[str, Any]:
+    """Writes one file's pictures, and its row: means over its frames. title: of the side-by-side picture; None for none."""
+    save_frames([to_picture(frame["link"].image) for frame in frames], clip, place)
+    row = {"input": str(source), "output": str(place), "frames": len(frames), **_means([frame["link"] for frame in frames])}
+    row |= {"cbr": ledger.cbr, "channel_uses": ledger.total}
+    if title is not None:
+        beside = compared(place)
+        sheets = [_sheet(title, original, frame) for original, frame in zip(clip.frames, frames, strict=True)]
+        save_frames(sheets, clip, beside)
+        row["compared"] = str(beside)
+        row["systems"] = {
+            name: _means(own := [frame[name] for frame in frames]) | {"outages": sum(o.outage for o in own)}
+            for name in frames[0]
+            if name != "link"
+        }
+    return row
+
+
+def _means(outcomes: list[Outcome]) -> dict[str, float]:
+    numbers = [outcome.numbers for outcome in outcomes]
+    return {name: sum(n[name] for n in numbers) / len(numbers) for name in numbers[0]}
+
+
+def _sheet(title: str, original: Tensor, outcomes: dict[str, Outcome]) -> Image:
+    height, width = original.shape[1:]
+    panels = [Panel(original, "original", f"{width} x {height}")]
+    for name, (image, numbers, outage) in outcomes.items():
+        words = f"{numbers['psnr_db']:.2f} dB"
+        if outage:
+            words += ", nothing decoded"
+        elif "lpips" in numbers:
+            words += f", LPIPS {numbers['lpips']:.3f}"
+        panels.append(Panel(image, TITLES.get(name, name), words))
+    return draw_panels(title, panels)
+
+
+def _batches(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Neighbours of one size together as floats, no more of them than BATCH and PIXELS allow, and at least one."""
     part: list[Tensor] = []
-    for picture in pictures:
-        most = max(1, min(BATCH, PIXELS // (picture.shape[1] * picture.shape[2])))
-        if part and (picture.shape != part[0].shape or len(part) >= most):
-            yield torch.stack(part)
+    for frame in frames:
+        most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
+        if part and (frame.shape != part[0].shape or len(part) >= most):
+            yield torch.stack(part).float() / 255
             part = []
-        part.append(picture)
+        part.append(frame)
     if part:
-        yield torch.stack(part)
+        yield torch.stack(part).float() / 255
 
 
-def _places(images: list[Path], out: Path) -> dict[Path, Path]:
-    """Where each received picture goes. ValueError where two would meet, or one would replace what is sent."""
+def _places(images: list[Path], out: Path, compare: bool) -> dict[Path, Path]:
+    """Where each received picture goes. ValueError where two files would meet, or one would replace what is sent."""
     places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
     sources = {path.resolve() for path in images}
     for path in dict.fromkeys(images):
-        place = out / f"{path.stem}.png"
-        if place in places.values():
-            raise ValueError(f"IMAGE: expected names that differ, got two of {path.stem!r}, both received as {place}")
-        if place.resolve() in sources:
-            raise ValueError(f"--out: expected another folder than that of {path}, which would be overwritten")
-        places[path] = place
+        places[path] = out / f"{path.stem}.png"
+        for place in (places[path], compared(places[path]))[: 1 + compare]:
+            if place in taken:
+                raise ValueError(f"IMAGE: expected names that differ, got {taken[place]} and {path}, of which both would write {place}")
+            if place.resolve() in sources:
+                raise ValueError(f"--out: expected another folder than that of {path}, which would be overwritten")
+            taken[place] = path
     return places
+
+
+def compared(place: Path) -> Path:
+    """Where the side-by-side picture of a received one goes."""
+    return place.with_name(f"{place.stem}-compared.png")
+
+
+def _bar(total: int) -> Any:
+    from tqdm import tqdm
+
+    # None: hidden unless stderr is a terminal
+    return tqdm(total=total, disable=None if total > 1 else True, file=sys.stderr, unit="picture", desc="transmit", dynamic_ncols=True)
 
 
 def _print(report: dict[str, Any]) -> None:
     rows = report["images"]
     costs = {row["channel_uses"] for row in rows}
+    moving = any(row["frames"] > 1 for row in rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.get("systems", {})))
     uses = f"{costs.pop()} channel uses an image (CBR {ratio(report['cbr'])})" if len(costs) == 1 else "channel uses as below"
+    count = sum(row["frames"] for row in rows)
     table = Table(
         title=f"{report['channel']}, {report['snr_db']:g} dB, {uses}, "
-        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / len(rows):.1f} ms an image"
+        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / count:.1f} ms an image",
+        caption="PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "") if names else None,
     )
     table.add_column("received", overflow="fold")
-    for name in ("uses", "CBR", "SNR\ndB", "t", "PSNR\ndB"):
-        table.add_column(name, justify="right")
+    for name in (*(("frames",) if moving else ()), "uses", "CBR", "SNR\ndB", "t", *(f"{name}\ndB" for name in ("link", *names))):
+        table.add_column(name if names else name.replace("link", "PSNR"), justify="right")
     for row in rows:
-        cost = str(row["channel_uses"]), ratio(row["cbr"])
-        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", f"{row['psnr_db']:.2f}")
+        cost = [str(row["frames"])] * moving + [str(row["channel_uses"]), ratio(row["cbr"])]
+        quality = [_quality(numbers) for numbers in (row, *(row["systems"].get(name) for name in names))]
+        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", *quality)
     Console().print(table)
+
+
+def _quality(numbers: dict[str, float] | None) -> str:
+    if numbers is None:
+        return "-"
+    return f"{numbers['psnr_db']:.2f}" + (f"\n{numbers['lpips']:.3f}" if "lpips" in numbers else "")

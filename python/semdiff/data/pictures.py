@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,25 +35,44 @@ def read_picture(source: str | os.PathLike[str] | bytes, grey: bool | None = Fal
     applied: values are taken for sRGB. name: what messages call it, the path if left out. ValueError, naming the file, where it is no
     picture, is damaged, is an animation, or is so large that pillow takes it for an attack (179 megapixels); FileNotFoundError.
     """
+    with open_picture(source, name) as (opened, name):
+        if count_frames(opened) > 1:
+            raise ValueError(f"{name}: expected a single picture, got an animation of {count_frames(opened)} frames")
+        if grey is None:
+            grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
+        return decode(opened, grey, background, name)
+
+
+@contextmanager
+def open_picture(source: str | os.PathLike[str] | bytes, name: str = "") -> Iterator[tuple[Image, str]]:
+    """A picture file, or its content, as pillow opens it, and what messages call it. Errors inside are told as of `read_picture`."""
     require_pillow()
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     name = name or ("picture" if isinstance(source, bytes) else os.fspath(source))
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as opened:
-            frames = getattr(opened, "n_frames", 1)
-            if frames > 1 and opened.format != "MPO":  # a camera's JPEG with previews behind it
-                raise ValueError(f"{name}: expected a single picture, got an animation of {frames} frames")
-            if grey is None:
-                grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
-            picture = _to_eight_bits(ImageOps.exif_transpose(opened), "L" if grey else "RGB", background, name)
+            yield opened, name
     except UnidentifiedImageError:
         raise ValueError(f"{name}: expected a picture (PNG, JPEG, WebP, ...), got something that pillow does not know") from None
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: expected a picture, but it does not decode ({error})") from None
-    return to_pixels(picture)
+
+
+def count_frames(opened: Image) -> int:
+    """Pictures in an opened file. A camera's JPEG with previews behind it is one."""
+    return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+
+
+def decode(opened: Image, grey: bool, background: str, name: str) -> Tensor:
+    """The picture at which an opened file stands, as of `read_picture`."""
+    from PIL import ImageOps
+
+    deep = opened.mode == "I" and opened.format == "PPM"  # 16 bits, which pillow gives 32
+    upright = ImageOps.exif_transpose(opened)
+    return to_pixels(_to_eight_bits(upright.convert("I;16") if deep else upright, "L" if grey else "RGB", background, name))
 
 
 def _to_eight_bits(picture: Image, mode: str, background: str, name: str) -> Image:

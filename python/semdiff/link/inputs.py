@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from semdiff.arguments import fits
+from semdiff.link.layout import Layout
+from semdiff.link.trained import warn_of_rate
 
 
 def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> None:
@@ -38,15 +40,6 @@ def check_share(value: float, name: str) -> float:
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
     return number
-
-
-def check_steps(steps: int, most: int) -> int:
-    """An integer in [1, most]."""
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps: expected an integer in [1, {most}], got {type(steps).__name__}")
-    if not 1 <= steps <= most:
-        raise ValueError(f"steps: expected an integer in [1, {most}], got {steps}")
-    return steps
 
 
 def check_gains(h: Tensor, symbols: Tensor) -> Tensor:
@@ -82,18 +75,22 @@ def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = Fa
     return numbers
 
 
-def choose_rate(cbr: float | None, cbrs: dict[int, float]) -> int:
-    """The symbol channels whose ratio is within 5 % of `cbr`; the most there are for None. cbrs: channels to ratio."""
+def choose_rate(cbr: float | None, layout: Layout) -> int:
+    """The symbol channels whose ratio is within 5 % of `cbr`: of the rates that were trained, else of what lies between them, with a
+    UserWarning. None is the most there are."""
     if cbr is None:
-        return max(cbrs)
+        return max(layout.rates)
     try:
         wanted = float(cbr)
     except (TypeError, ValueError):
         raise TypeError(f"cbr: expected a number or None, got {type(cbr).__name__}") from None
-    offers = ", ".join(f"{ratio:.4f} (1/{1 / ratio:.1f})" for ratio in cbrs.values())
+    offers = ", ".join(f"{ratio:.4f} (1/{1 / ratio:.1f})" for ratio in layout.cbrs.values())
     if not (math.isfinite(wanted) and wanted > 0):
         raise ValueError(f"cbr: expected a ratio that this model offers ({offers}), got {wanted}")
-    channels = min(cbrs, key=lambda c: abs(math.log(cbrs[c] / wanted)))
-    if abs(cbrs[channels] / wanted - 1) > 0.05:
-        raise ValueError(f"cbr: expected a ratio within 5 % of one that this model offers ({offers}), got {wanted:.4g}")
-    return channels
+    for counts in (layout.rates, layout.counts):
+        channels = min(counts, key=lambda c: abs(math.log(layout.cbr(c) / wanted)))
+        if abs(layout.cbr(channels) / wanted - 1) <= 0.05:
+            if channels not in layout.rates:
+                warn_of_rate(layout.cbr(channels), list(layout.cbrs.values()))
+            return channels
+    raise ValueError(f"cbr: expected a ratio within 5 % of one that this model offers ({offers}), got {wanted:.4g}")

@@ -39,20 +39,31 @@ class Layout(NamedTuple):
         return -(-channels * h * w // 2) + (HEADER_USES if self.header else 0)
 
     @property
-    def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be."""
+    def counts(self) -> list[int]:
+        """Numbers of symbol channels that can be sent, since the first matter most: the rates and all between them, as far as the number
+        of uses tells them apart."""
+        counts = [*range(min(self.rates), max(self.rates) + 1), *self.rates]
+        return sorted({self.uses(channels): channels for channels in counts}.values())
+
+    def cbr(self, channels: int) -> float:
+        """Complex uses for each source value."""
         c, height, width = self.image
-        if self.nominal:
-            return {channels: channels / (2 * c * self.cell**2) for channels in self.rates}
-        return {channels: self.uses(channels) / (c * height * width) for channels in self.rates}
+        return channels / (2 * c * self.cell**2) if self.nominal else self.uses(channels) / (c * height * width)
+
+    @property
+    def cbrs(self) -> dict[int, float]:
+        """`cbr` of the rates on offer."""
+        return {channels: self.cbr(channels) for channels in self.rates}
 
     def channels_of(self, symbols: Tensor) -> int:
         """The rate at which symbols, complex (B, uses), were sent. TypeError or ValueError where they are none of this layout."""
         if not isinstance(symbols, Tensor) or not symbols.is_complex():
             raise TypeError(f"symbols: expected a complex tensor (B, uses), got {getattr(symbols, 'dtype', type(symbols).__name__)}")
-        offers = {self.uses(channels): channels for channels in self.rates}
+        offers = {self.uses(channels): channels for channels in self.counts}
         if symbols.dim() != 2 or symbols.shape[0] == 0 or symbols.shape[1] not in offers:
-            raise ValueError(f"symbols: expected shape (B, uses) with uses one of {sorted(offers)}, got {tuple(symbols.shape)}")
+            trained = sorted(map(self.uses, self.rates))
+            between = " or what whole channels between them take" if len(offers) > len(trained) else ""
+            raise ValueError(f"symbols: expected shape (B, uses) with uses one of {trained}{between}, got {tuple(symbols.shape)}")
         if not bool(torch.view_as_real(symbols).isfinite().all()):
             raise ValueError("symbols: expected finite numbers, got NaN or infinity")
         return offers[symbols.shape[1]]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
@@ -18,29 +18,23 @@ from torch import Tensor
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.files import quiet, verify_checksums, write_checksums
-from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
+from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
-from semdiff.link.reception import estimate, estimate_elements, starting_state
-from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
+from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
+from semdiff.link.symbols import SMALLEST, arrive, features_to_symbols
+from semdiff.link.trained import check_range, warn_of_snr
 from semdiff.link.transmission import Transmission, conclude
-from semdiff.matching import MatchMode
+from semdiff.matching import DiffusionState, MatchMode
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 DEFAULT_MODEL = "fashion-mnist"
 
 Self = TypeVar("Self", bound="SemanticLink")
-
-
-class Heard(NamedTuple):
-    """What the receiver knows before it denoises: the up-sampler's Gaussian of x_t and the channel's noise variance, float64 (B,)."""
-
-    gaussian: GaussianSample
-    noise_var: Tensor
 
 
 class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
@@ -53,6 +47,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
     mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
     sample_decoder: decodes samples, in place of the autoencoder's decoder. prompt: what a text-conditioned denoiser is told.
+    auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
+    training, [low, high]; outside there is a UserWarning.
     """
 
     _optional_components = ["mean_decoder", "sample_decoder", "prompt"]  # noqa: RUF012, diffusers' own name and type
@@ -73,15 +69,18 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         block: int = 4,
         border: Border = "black",
         header: bool = False,
+        auto_steps: Sequence[Sequence[float]] | None = None,
+        snr_db_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
         modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder, "prompt": prompt}
         self.register_modules(scheduler=scheduler, **modules)
-        self.register_to_config(
-            image_shape=list(image_shape), rates=list(rates), renoise=renoise, block=block, border=border, header=header
-        )
         self.schedule = NoiseSchedule.from_diffusers(scheduler)
+        check_table(auto_steps, self.schedule.T)
+        check_range(snr_db_range)
+        shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
+        self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, snr_db_range=snr_db_range and list(snr_db_range))
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
         for module in modules.values():
@@ -120,12 +119,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def send(self, images: Tensor, cbr: float | None = None, snr_db: float | Tensor = 10.0) -> Tensor:
         """Symbols for the air: complex (B, uses), unit average power in each sample.
 
-        images: float (B, C, H, W) in [0, 1]. cbr: one of `cbrs`, within 5 %; None is the largest. snr_db: what the transmitter believes
-        about the channel, a number or (B,); it was trained with 2 dB of error there and may be wrong by more at a price.
+        images: float (B, C, H, W) in [0, 1]. cbr: one of `cbrs`, within 5 %, or with a UserWarning what lies between them; None is the
+        largest. snr_db: what the transmitter believes about the channel, a number or (B,); it was trained with 2 dB of error there and may
+        be wrong by more at a price.
         """
         check_images(images, self.image_shape)
-        channels = choose_rate(cbr, self.cbrs)
+        channels = choose_rate(cbr, self.layout())
         believed = per_sample(snr_db, "snr_db", images.shape[0])
+        warn_of_snr(believed, self.config.snr_db_range)
         z = self.encode(images.to(self.device, self.dtype))
         features = self.downsampler(z, believed.to(z), self._rate(channels, z))
         return features_to_symbols(features, channels, self.config.header)
@@ -146,7 +147,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         symbols: Tensor,
         noise_var: float | Tensor,
         h: Tensor | None = None,
-        steps: int = 8,
+        steps: Steps = USUAL,
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -157,8 +158,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         """Images (B, C, H, W) in [0, 1] from received symbols, complex (B, uses).
 
         noise_var: E|n|^2, a number, (B,) or broadcastable to the symbols. h: the channel's complex gain, (B,) or broadcastable to the
-        symbols; None is 1. realism r: (1 - r) * posterior mean + r * sample, in image space. match: see `starting_state`.
-        diffusion=False decodes the up-sampler's mean as it is. size: height and width of the images, for a model that takes any.
+        symbols; None is 1. steps: a number, or "auto": what `auto_steps` says to the SNR at which a sample was heard. realism r:
+        (1 - r) * posterior mean + r * sample, in image space. match: see `starting_state`. diffusion=False decodes the up-sampler's mean as
+        it is. size: height and width of the images, for a model that takes any.
         """
         heard = self.hear(symbols, noise_var, h, key, size)
         return self.imagine(heard, steps, realism, match, solver, diffusion, key, size)[0]
@@ -182,6 +184,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
         gain = check_gains(torch.ones(batch) if h is None else h, symbols)
+        power = gain.abs().square().double().mean(1).cpu() / per_symbol.cpu().mean(1)
+        warn_of_snr(10 * power.clamp_min(SMALLEST).log10(), self.config.snr_db_range)
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
     @torch.no_grad()
@@ -200,7 +204,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def imagine(
         self,
         heard: Heard,
-        steps: int = 8,
+        steps: Steps = USUAL,
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -208,7 +212,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor, int]:
-        """The second half of `receive`: (images, the time t at which denoising began (B,), evaluations for each image)."""
+        """The second half of `receive`: (images, the time t at which denoising began (B,), evaluations for each image, the most if they
+        differ)."""
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
         batch, pixels = heard.noise_var.shape[0], self._sized(size).image[1:]
@@ -218,9 +223,15 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         if share == 0.0:
             return self._mean(heard, match, base, pixels)
         state = starting_state(*heard, self.schedule, match, self.config.renoise, base)
-        denoiser = self._denoiser(heard)
-        z = sample(denoiser, state, self.schedule, steps, solver, prediction=self.prediction, key=base.fold_in(1))
-        evaluations = 2 * steps - 1 if solver == "heun" else steps
+        counts = resolve_steps(steps, -10 * torch.log10(heard.noise_var), self.config.auto_steps)
+
+        def draw(count: int, rows: Tensor) -> Tensor:
+            part = DiffusionState(state.x[rows], state.t[rows])
+            denoiser, key = self._denoiser(heard.of(rows)), base.fold_in(1)
+            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, key=key)
+
+        z = sample_in_groups(draw, counts, together=solver == "ddpm")
+        evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
         if share == 1.0:
             return self._decode_sample(z, pixels), state.t, evaluations
         mean, _, more = self._mean(heard, match, base, pixels)
@@ -235,7 +246,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         snr_db: float | Tensor,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: int = 8,
+        steps: Steps = USUAL,
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",

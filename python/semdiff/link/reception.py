@@ -8,6 +8,8 @@ mean / sqrt(alpha_bar) of z. So v is known for each image, from what the receive
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,17 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.vae import GaussianSample
 
 SMALLEST_ERROR, LARGEST_ERROR = 0.002, 0.95
+
+
+class Heard(NamedTuple):
+    """What the receiver knows before it denoises: the up-sampler's Gaussian of x_t and the channel's noise variance, float64 (B,)."""
+
+    gaussian: GaussianSample
+    noise_var: Tensor
+
+    def of(self, rows: Tensor) -> Heard:
+        """The samples of these indices."""
+        return Heard(GaussianSample(*(v[rows] for v in self.gaussian)), self.noise_var[rows])
 
 
 def estimate(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tensor]:

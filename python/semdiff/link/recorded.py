@@ -26,8 +26,9 @@ from torch import Tensor
 from semdiff.air import FrameSpec, Synchronization, modulate, synchronize
 from semdiff.arguments import fits
 from semdiff.link.files import NAME, verify_checksums
-from semdiff.link.inputs import check_share, check_steps
+from semdiff.link.inputs import check_share
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
+from semdiff.link.steps import USUAL, Steps, check_steps
 from semdiff.link.transmission import Ledger
 from semdiff.rng import KeyLike, key_tensor
 
@@ -65,23 +66,23 @@ class Description:
         except (TypeError, ValueError) as error:
             raise ValueError(f"semdiff:frame: {error}") from None
 
-    def declared(self, rates: int) -> dict[str, int]:
-        """Names and bits of what the receiver was told. payload is a choice among the model's `rates`; the rest is counted as written."""
+    def declared(self, offers: int) -> dict[str, int]:
+        """Names and bits of what the receiver was told. payload is a choice among `offers`, the rest is counted as written."""
         layout = {name: value for name, value in asdict(self.frame).items() if name != "payload"}
         return {
-            "payload": math.ceil(math.log2(rates)),
+            "payload": math.ceil(math.log2(offers)),
             "frame": 8 * len(json.dumps(layout, separators=(",", ":"))),
             "image_shape": 8 * len(json.dumps(self.image_shape, separators=(",", ":"))),
             "model": 4 * len(self.model),
         }
 
-    def ledger(self, rates: int) -> Ledger:
+    def ledger(self, offers: int) -> Ledger:
         """What the frame costs on the air."""
         c, height, width = self.image_shape
         return Ledger(
             payload=self.frame.payload,
             source_values=c * height * width,
-            side_information=self.declared(rates)["payload"],
+            side_information=self.declared(offers)["payload"],
             pilots=self.frame.pilots,
             preamble=2 * self.frame.preamble,
         )
@@ -129,7 +130,7 @@ def receive_samples(
     samples: NDArray[Any],
     description: Description,
     model: str,
-    steps: int = 8,
+    steps: Steps = USUAL,
     realism: float = 1.0,
     key: KeyLike = None,
 ) -> Reception:
@@ -146,7 +147,9 @@ def receive_samples(
     if not fits(description.image_shape, link.image_shape):
         raise ValueError(f"semdiff:image_shape: expected {link.image_shape}, the model's, got {description.image_shape}")
     spec, size = description.frame, description.image_shape[1:]
-    if spec.payload not in (offers := sorted(map(link.layout(size).uses, link.config.rates))):
+    layout = link.layout(size)
+    offers = [layout.uses(channels) for channels in layout.counts]
+    if spec.payload not in offers:
         raise ValueError(f"semdiff:frame: payload: expected one of {offers}, what the model sends, got {spec.payload}")
     received, found = synchronize(samples, spec)
     heard = link.hear(received.y, received.noise_var, received.h, base, size)

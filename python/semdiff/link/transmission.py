@@ -41,7 +41,7 @@ class Transmission:
     ledger: Ledger  # for one image; all images of a batch cost the same
     snr_db: Tensor  # (B,), float64: measured, sum |h s|^2 / sum |y - h s|^2, with the gain that the receiver knows
     t: Tensor  # (B,), float64: the time at which denoising began; NaN without diffusion
-    evaluations: int  # denoiser evaluations for each image
+    evaluations: int  # denoiser evaluations for each image; with steps="auto" the most that any took
     seconds: float  # wall-clock time of the whole batch
 
 

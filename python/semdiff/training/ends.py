@@ -47,5 +47,6 @@ def train_ends(
     photograph link's recipe if None. Resumes from `folder` as `fit` does.
     """
     conditions = conditions or photos.conditions(photos.read_recipe())
+    link.register_to_config(snr_db_range=list(conditions.snr_db))
     ends = ResamplingStage(link.downsampler, link.upsampler, tuple(link.config.rates), conditions=conditions)
     return fit(EncodedStage(link.encode, ends), data, plan, name="ends", key=Key(seed), folder=folder, progress=progress)

@@ -31,7 +31,7 @@ from semdiff.training.fidelity import FidelityStage
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.receiver import ReceiverStage
 from semdiff.training.recipe import Course, autoencoder, scheduler
-from semdiff.training.resampling import ResamplingStage
+from semdiff.training.resampling import USUAL, ResamplingStage
 
 PLANS = {
     "autoencoder": Plan(steps=2500, batch_size=64, learning_rate=1.5e-3),
@@ -59,7 +59,7 @@ class Networks:
 
     def link(self) -> SemanticLink:
         parts = self.vae, self.unet, self.downsampler, self.upsampler, self.scheduler
-        return SemanticLink(*parts, sample_decoder=self.sample_decoder, rates=RATES)
+        return SemanticLink(*parts, sample_decoder=self.sample_decoder, rates=RATES, snr_db_range=USUAL.snr_db)
 
 
 def build(seed: int) -> Networks:

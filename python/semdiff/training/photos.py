@@ -67,6 +67,7 @@ class Networks:
             block=BLOCK,
             border=BORDER,
             header=True,
+            snr_db_range=recipe["snr_db"],
         )
 
 

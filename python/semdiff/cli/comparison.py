@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systems that a picture is sent over beside the link: ADJSCC and digital transmission, at the same channel uses and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from semdiff.channel import Channel
+from semdiff.cli.output import note, psnr_db
+from semdiff.rng import Key
+
+if TYPE_CHECKING:
+    from semdiff.link import SemanticLink, Transmission
+
+Judge: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+class Outcome(NamedTuple):
+    """What one system made of one image."""
+
+    image: Tensor  # (C, H, W), in [0, 1]
+    numbers: dict[str, float]  # psnr_db, measured_snr_db, t where there is one, lpips where it is judged
+    outage: bool = False  # nothing was decoded, and the image says nothing
+
+
+def judge(done: Transmission, originals: Tensor, lpips: Judge | None = None) -> list[Outcome]:
+    """Each image that a system received."""
+    numbers = {"psnr_db": psnr_db(done.images, originals), "measured_snr_db": done.snr_db, "t": done.t}
+    if lpips is not None:
+        numbers["lpips"] = lpips(done.images, originals)
+    return [Outcome(image, {name: float(values[i]) for name, values in numbers.items()}) for i, image in enumerate(done.images)]
+
+
+class Comparison:
+    """adjscc: the folder of one; None is the package's for images of the link's shape. `left_out` says why a system is not there."""
+
+    def __init__(self, link: SemanticLink, adjscc: Path | None = None) -> None:
+        self.link = link
+        self.systems: dict[str, Any] = {}
+        self.left_out: dict[str, str] = {}
+        self.lpips = _lpips()
+        makers: dict[str, Callable[[], Any]] = {"ADJSCC": lambda: _adjscc(link, adjscc), "digital": _digital}
+        for name, make in makers.items():
+            try:
+                self.systems[name] = make()
+            except (ImportError, FileNotFoundError) as error:
+                self._leave_out(name, error)
+
+    def transmit(
+        self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, cost: int
+    ) -> Iterator[tuple[str, list[Outcome]]]:
+        """Every system with what it makes of images (B, C, H, W). cost: channel uses for one image, as the link's ledger counts them."""
+        from semdiff.link.inputs import choose_rate  # needs the extra [models], whose absence --help survives
+
+        layout = self.link.layout()
+        channels = choose_rate(cbr, layout)
+        uses = self.link.layout((images.shape[2], images.shape[3])).uses(channels)
+        for name, system in list(self.systems.items()):
+            # A learned system calls its rates by what they cost on whole cells, the digital one takes any number of uses.
+            ratio = layout.cbr(channels) if hasattr(system, "layout") else uses / images[0].numel()
+            try:
+                done = system.transmit(images, snr_db, ratio, channel, key=key)
+            except ValueError as error:
+                self._leave_out(name, error)
+                continue
+            if done.ledger.total != cost:
+                self._leave_out(name, f"it takes {done.ledger.total} channel uses where the link takes {cost}")
+                continue
+            outage = getattr(system, "outage", None)  # what the digital one shows when nothing arrives
+            yield name, [o._replace(outage=outage is not None and bool((o.image == outage).all())) for o in judge(done, images, self.lpips)]
+
+    def _leave_out(self, name: str, why: object) -> None:
+        self.systems.pop(name, None)
+        self.left_out[name] = " ".join(str(why).split())
+        note(f"{name} is left out: {self.left_out[name]}")
+
+
+def _adjscc(link: SemanticLink, folder: Path | None) -> Any:
+    from semdiff.baselines import ADJSCC
+
+    if folder is None:
+        return ADJSCC.default(link.image_shape)
+    try:
+        found = ADJSCC.load(folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"--adjscc: {error}") from None  # asked for by name: not to be left out
+    if found.image_shape != link.image_shape:
+        raise ValueError(f"--adjscc: expected a model for images of shape {link.image_shape}, the link's, got {found.image_shape}")
+    return found
+
+
+def _digital() -> Any:
+    from semdiff.baselines import Digital
+
+    return Digital()
+
+
+def _lpips() -> Judge | None:
+    """LPIPS (AlexNet) of images; None where its network is not installed."""
+    from semdiff.metrics import LPIPS, lpips
+
+    try:
+        LPIPS("alex")
+    except FileNotFoundError:
+        return None
+    return lpips
