@@ -33,9 +33,9 @@ def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
     if kind == "jp2":
         header = len(_jp2_header(picture.mode, picture.size, 0))
         return _largest(lambda size: _jp2(picture, header + size), 1, min(budget, _raw(picture)), budget)
-    code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # avif's 100 is lossless, another stream
+    code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # 100 is lossless AVIF
     least = code(picture, low)
-    if least is not None and len(least) > budget + SLACK:  # common on a poor channel, and the search would take seven times as long to say so
+    if least is not None and len(least) > budget + SLACK:  # common on a poor channel; the search would take seven times as long
         return None
     return _largest(lambda quality: code(picture, quality), low, high, budget)
 

@@ -55,6 +55,11 @@ def receiver(row: Row) -> str:
     return ", ".join(words)
 
 
+def dagger(results: Results, system: str, metric: str) -> str:
+    """The mark of a system that was trained to make the metric good."""
+    return " †" if results.trained_on(system, metric) else ""
+
+
 def perceptual_metrics(results: Results) -> list[str]:
     """Those of the results' metrics that judge how natural a picture looks, not how near it is."""
     return [m for m in results.metrics if _is(m, PERCEPTUAL)]
@@ -68,7 +73,7 @@ def over_snr(results: Results, metric: str) -> Figure:
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
         for name in dict.fromkeys(map(receiver, here)):
             line = sorted((r for r in here if receiver(r) == name), key=lambda r: r["snr_db"])
-            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name)
+            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name + dagger(results, line[0]["system"], metric))
         axes.set_xlabel("SNR (dB)")
         axes.set_ylabel(title(metric))
 
