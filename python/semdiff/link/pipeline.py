@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
-from semdiff.link.files import quiet, verify_checksums, write_checksums
+from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, check_steps, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
@@ -46,8 +45,8 @@ class Heard(NamedTuple):
 class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     """encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
 
-    `SemanticLink.default()` loads the Fashion-MNIST model that comes with the package; `from_pretrained(folder)` one that
-    `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on the others in its batch.
+    `SemanticLink.default()` loads a model that comes with the package, the Fashion-MNIST one if none is named;
+    `from_pretrained(folder)` one that `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on the others in its batch.
 
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
@@ -306,10 +305,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     # Files
 
     @classmethod
-    def default(cls: type[Self]) -> Self:
-        """The model that comes with the package: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24."""
-        with as_file(files("semdiff") / "weights" / DEFAULT_MODEL) as folder:
-            return cls.from_pretrained(folder)
+    def default(cls: type[Self], model: str = DEFAULT_MODEL) -> Self:
+        """A model that comes with the package, by its name. fashion-mnist: 28x28 grey, CBR 1/12 and 1/24. ValueError for an unknown one."""
+        models = shipped_models()
+        if model not in models:
+            raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
+        return cls.from_pretrained(models[model])
 
     @classmethod
     def from_pretrained(cls: type[Self], pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
