@@ -46,7 +46,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     """encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
 
     `SemanticLink.default()` loads a model that comes with the package, the Fashion-MNIST one if none is named;
-    `from_pretrained(folder)` one that `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on the others in its batch.
+    `from_pretrained(folder)` one that `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on
+    the others in its batch.
 
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
