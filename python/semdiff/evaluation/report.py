@@ -48,7 +48,7 @@ def page(results: Results) -> str:
     """The whole document."""
     sections = [("summary", "Summary", _summary(results))]
     for metric in results.metrics:
-        sections.append((f"snr-{metric}", f"{metric.upper()} over SNR", _over_snr(results, metric)))
+        sections.append((f"snr-{metric}", f"{plots.name(metric)} over SNR", _over_snr(results, metric)))
     sections.append(("dial", "Distortion and perception", _dial(results)))
     sections.append(("latency", "Quality and latency", _latency(results)))
     sections.append(("pictures", "Pictures", _pictures(results)))
@@ -106,7 +106,9 @@ def _pivot(results: Results, rows: list[Row], metric: str) -> str:
                 cells.append("<td>-</td>")
                 continue
             mark = ' class="best"' if row[metric] == best.get(snr_db) else ""
-            cells.append(f"<td{mark}>{_number(row[metric])} <small>&plusmn; {_number(plots.interval(row, metric))}</small></td>")
+            half = plots.interval(row, metric)
+            spread = f" <small>&plusmn; {_number(half)}</small>" if half else ""
+            cells.append(f"<td{mark}>{_number(row[metric])}{spread}</td>")
         times = [r["milliseconds"] for r in mine.values()]
         cells += [f"<td>{first['evaluations']:g}</td>", f"<td>{sum(times) / len(times):.1f}</td>"]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -129,7 +131,7 @@ def _dial(results: Results) -> str:
     for perception in found:
         caption = (
             f"From the posterior mean (the least error) to a sample (the most natural), along the realism dial; a system without one is a "
-            f"point. {_bars(results)}"
+            f"point for each SNR, which the first system's words name. {_bars(results)}"
         )
         call = f'plots.distortion_perception(results, "{distortion}", "{perception}")'
         parts.append(_chart(plots_call(results, "distortion_perception", distortion, perception), caption, call))
@@ -140,7 +142,8 @@ def _latency(results: Results) -> str:
     parts = []
     for metric in results.metrics[:1] + plots.perceptual_metrics(results)[:1]:
         caption = (
-            "Along each line the steps grow, at the highest realism that was measured. The time is that of one image in a batch of "
+            "Along each line the steps grow, at the highest realism that was measured; the first system's words name the SNR. "
+            "The time is that of one image in a batch of "
             f"{results.header['config'].get('batch', Config.batch)}: transmitter, channel and receiver, the median over the batches, on "
             f"{_machine(results)}. {_bars(results)}"
         )
