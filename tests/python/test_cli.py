@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import semdiff
 from semdiff.atomic import write_atomically
 from semdiff.cli import main
+from semdiff.cli.options import parse_model
 from semdiff.cli.output import psnr_db
 from semdiff.cli.pictures import load_picture
 from semdiff.data import sample_images
@@ -227,6 +228,14 @@ def test_another_size_is_refused_or_resized(model: Path, tmp_path: Path) -> None
     assert call("transmit", large, "--model", model, "--steps", "1", "--resize").exit_code == 0
 
 
+def test_a_model_by_its_name_goes_before_a_folder(tmp_path: Path) -> None:
+    from semdiff.link.files import shipped_models
+
+    (tmp_path / "fashion-mnist").mkdir()
+    assert parse_model("fashion-mnist") == shipped_models()["fashion-mnist"]
+    assert parse_model("./fashion-mnist") == Path("fashion-mnist")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -240,7 +249,7 @@ def test_another_size_is_refused_or_resized(model: Path, tmp_path: Path) -> None
         (["--steps", "1001"], "steps: expected an integer in [1, 1000]"),
         (["--realism", "1.5"], "realism: expected a number in [0, 1]"),
         (["--seed", "-1"], "seed: expected an integer in [0, 2**64), got -1"),
-        (["--model", "nowhere"], "'nowhere' does not exist"),
+        (["--model", "nowhere"], "expected a folder of a trained model, or one of fashion-mnist"),
         (["--frob"], "No such option"),
         (["absent.png"], "'absent.png' does not exist"),
     ],

@@ -19,7 +19,7 @@ pytest.importorskip("tqdm")
 from semdiff.evaluation import Config, sweep
 from semdiff.evaluation.config import ChannelSpec, SystemSpec
 from semdiff.evaluation.images import load_images
-from semdiff.evaluation.systems import load_system, make_channel
+from semdiff.evaluation.systems import SYSTEMS, load_system, make_channel
 from tests.python.evaluation_systems import Uncoded, images, psnr, run
 
 METRICS = {"psnr": psnr}
@@ -28,11 +28,12 @@ METRICS = {"psnr": psnr}
 # --- configurations ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_configuration() -> None:
+def test_the_shipped_configurations() -> None:
     config = Config.from_toml("fashion-mnist")
-    assert [s.name for s in config.systems] == ["link", "upsampler-mean"]
+    assert {s.name for s in config.systems} == set(SYSTEMS)
     assert config.cbr == (64 / 784, 32 / 784)
-    assert config.channels == (ChannelSpec("awgn"),)
+    assert config.channels == (ChannelSpec("awgn"), ChannelSpec("rayleigh", (("coherence", "block"),)))
+    assert Config.from_toml("fashion-mnist-perceptual").metrics == ("lpips_vgg", "fid", "kid")
 
 
 def test_toml_comes_back(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text('systems = ["link"]\nsnr = 5\n')
     with pytest.raises(ValueError, match=r"typo\.toml: snr: unknown field 'snr', did you mean 'snr_db'"):
         Config.from_toml(tmp_path / "typo.toml")
-    with pytest.raises(FileNotFoundError, match=r"\(fashion-mnist\), got 'cifar'"):
+    with pytest.raises(FileNotFoundError, match=r"\(fashion-mnist, fashion-mnist-perceptual\), got 'cifar'"):
         Config.from_toml("cifar")
 
 

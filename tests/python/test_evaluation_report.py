@@ -191,13 +191,11 @@ def test_a_page_without_pictures_or_perception(tmp_path: Path) -> None:
 
 
 def test_metrics_that_were_trained_on_are_marked(results: Results) -> None:
-    """adjscc-lpips was trained on both, digital on neither."""
-    systems = {"dial": {"name": "adjscc-lpips"}, "plain <b>": {"name": "digital"}}
-    rows = [{**r, "lpips_alex": r["lpips"], "lpips_alex_se": r["lpips_se"]} for r in results.rows]
-    known = Results(results.header | {"systems": systems, "metrics": ["psnr", "lpips_alex"]}, rows)
-    tables = re.findall(r"<table>.*?</table>", report._summary(known))
-    assert len(tables) == 2
-    for table in tables:
-        assert re.search(r"<td>dial, posterior mean[^<]* &dagger;</td>", table)
-        assert "<td>plain &lt;b&gt;</td>" in table
-    assert "&dagger;" not in report._summary(results)
+    systems = {"dial": {"trained_on": ["lpips"]}, "plain <b>": {}}
+    known = Results(results.header | {"systems": systems}, results.rows)
+    psnr_table, lpips_table = re.findall(r"<table>.*?</table>", report._summary(known))
+    assert "†" not in psnr_table
+    assert "<td>dial, posterior mean †</td>" in lpips_table
+    assert "<td>plain &lt;b&gt;</td>" in lpips_table
+    assert [name.endswith("†") for name in curves(plots.over_snr(known, "lpips"))] == [True, True, True, False]
+    assert "†" not in report._summary(results)

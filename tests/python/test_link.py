@@ -13,6 +13,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.codec import from_blocks, to_blocks
+from semdiff.link.files import shipped_models
 from semdiff.link.pipeline import DEFAULT_MODEL
 from semdiff.link.reception import estimate, later, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
@@ -340,14 +341,18 @@ def test_truncated_weights_without_a_listing(link, tmp_path):
         SemanticLink.from_pretrained(folder)
 
 
-# The shipped model
+# The shipped models
+
+
+def test_models_have_names(shipped):
+    assert DEFAULT_MODEL in shipped_models()
+    assert SemanticLink.default(DEFAULT_MODEL).config == shipped.config
+    with pytest.raises(ValueError, match=r"model: expected one that comes with the package \(.*fashion-mnist.*\), got 'fashion'"):
+        SemanticLink.default("fashion")
 
 
 def test_shipped_model_is_small_and_safe(shipped):
-    from importlib.resources import files
-
-    folder = files("semdiff") / "weights" / DEFAULT_MODEL
-    everything = [p for p in folder.rglob("*") if p.is_file()]
+    everything = [p for p in shipped_models()[DEFAULT_MODEL].rglob("*") if p.is_file()]
     assert {p.suffix for p in everything} == {".safetensors", ".json"}
     assert sum(p.stat().st_size for p in everything) <= 4_000_000
     assert shipped.dtype == torch.float32

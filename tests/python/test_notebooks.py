@@ -18,6 +18,7 @@ PLOTS = {
     "03_training": 3,
     "04_channels": 4,
     "05_fair_comparison": 3,
+    "06_photographs": 3,
     "07_sionna": 4,
 }
 

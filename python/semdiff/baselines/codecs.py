@@ -25,6 +25,7 @@ except ImportError as error:
 
 Format = Literal["jpeg", "jp2", "webp", "avif"]
 FORMATS: tuple[Format, ...] = ("jpeg", "jp2", "webp", "avif")
+SLACK = 4  # bytes by which a file of the lowest quality may exceed one of a higher
 
 
 def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
@@ -32,11 +33,11 @@ def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
     if kind == "jp2":
         header = len(_jp2_header(picture.mode, picture.size, 0))
         return _largest(lambda size: _jp2(picture, header + size), 1, min(budget, _raw(picture)), budget)
-    if kind == "jpeg":
-        return _largest(lambda quality: _jpeg(picture, quality), 1, 100, budget)
-    if kind == "webp":
-        return _largest(lambda quality: _webp(picture, quality), 0, 100, budget)
-    return _largest(lambda quality: _avif(picture, quality), 0, 99, budget)  # 100 is lossless, another kind of stream
+    code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # 100 is lossless AVIF
+    least = code(picture, low)
+    if least is not None and len(least) > budget + SLACK:  # common on a poor channel; the search would take seven times as long
+        return None
+    return _largest(lambda quality: code(picture, quality), low, high, budget)
 
 
 def decode(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> Image.Image:

@@ -49,9 +49,24 @@ ChannelName = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")]
+
+
+def parse_model(text: str) -> Path:
+    """The folder of a model: one in the package by its name, or any. typer.BadParameter for neither."""
+    from semdiff.link.files import shipped_models
+
+    models = shipped_models()
+    folder = models.get(text, Path(text))
+    if not folder.is_dir():
+        raise typer.BadParameter(f"expected a folder of a trained model, or one of {', '.join(models)}, got {text!r}")
+    return folder
+
+
 Model = Annotated[
     Path | None,
-    typer.Option("--model", help="Folder of a trained model; the one in the package if not given.", exists=True, file_okay=False),
+    typer.Option(
+        "--model", parser=parse_model, metavar="MODEL", help="Name of a model in the package, or folder of one; fashion-mnist if not given."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the channel's noise and the sampler's. The same seed gives the same result.")]
 Steps = Annotated[  # int or "auto": typer knows no unions

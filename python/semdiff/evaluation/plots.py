@@ -23,6 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HIGHER_IS_BETTER = ("psnr", "ssim", "ms_ssim", "accuracy")
 LOWER_IS_BETTER = ("lpips", "fid", "kid", "mse", "frechet", "dists", "nmse")
 PERCEPTUAL = ("lpips", "fid", "kid", "frechet", "dists")
+ACRONYMS = ("psnr", "ssim", "ms", "lpips", "vgg", "fid", "kid", "mse", "nmse", "dists")
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 4.0, 3.3, 3
 
 
@@ -31,11 +32,16 @@ def ratio(cbr: float | None) -> str:
     return "largest CBR" if cbr is None else f"CBR 1/{1 / cbr:.3g}"
 
 
+def name(metric: str) -> str:
+    """The metric as people write it: LPIPS-Alex, Accuracy."""
+    return "-".join(word.upper() if word in ACRONYMS else word.capitalize() for word in metric.split("_"))
+
+
 def title(metric: str) -> str:
     """The metric as an axis says it."""
     unit = " (dB)" if metric == "psnr" else ""
     side = better(metric)
-    return metric.replace("_", "-").upper() + unit + (f", {side} is better" if side else "")
+    return name(metric) + unit + (f", {side} is better" if side else "")
 
 
 def better(metric: str) -> str:
@@ -55,6 +61,11 @@ def receiver(row: Row) -> str:
     return ", ".join(words)
 
 
+def dagger(results: Results, system: str, metric: str) -> str:
+    """The mark of a system that was trained to make the metric good."""
+    return " †" if results.trained_on(system, metric) else ""
+
+
 def perceptual_metrics(results: Results) -> list[str]:
     """Those of the results' metrics that judge how natural a picture looks, not how near it is."""
     return [m for m in results.metrics if _is(m, PERCEPTUAL)]
@@ -68,7 +79,7 @@ def over_snr(results: Results, metric: str) -> Figure:
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
         for name in dict.fromkeys(map(receiver, here)):
             line = sorted((r for r in here if receiver(r) == name), key=lambda r: r["snr_db"])
-            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name)
+            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name + dagger(results, line[0]["system"], metric))
         axes.set_xlabel("SNR (dB)")
         axes.set_ylabel(title(metric))
 
@@ -91,6 +102,9 @@ def distortion_perception(results: Results, distortion: str = "psnr", perception
 
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
         _curves(axes, here, lambda r: r[perception], distortion, colours, lambda r: r["realism"] or 0.0)
+        across = [r[perception] for r in rows]
+        if 0 < 4 * min(across) < max(across):  # a digital system in outage is far from all others, which would be one blot
+            _logarithmic(axes)
         axes.set_xlabel(title(perception))
         axes.set_ylabel(title(distortion))
 
@@ -99,17 +113,12 @@ def distortion_perception(results: Results, distortion: str = "psnr", perception
 
 def quality_over_latency(results: Results, metric: str) -> Figure:
     """The metric against the time for one image: a line for each system and SNR, along the steps, at the highest realism."""
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
     rows = _rows(results, metric)
     rows = [r for r in rows if r["realism"] == _most(rows, r["system"], "realism")]
 
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
         _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: r["steps"] or 0)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
+        _logarithmic(axes)
         axes.set_xlabel("milliseconds an image")
         axes.set_ylabel(title(metric))
 
@@ -197,7 +206,7 @@ def _errorbar(axes: Axes, line: list[Row], x: Callable[[Row], Any], metric: str,
 def _curves(
     axes: Axes, here: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], along: Callable[[Row], float]
 ) -> None:
-    """A line for each system and SNR; the SNR stands at its right end."""
+    """A line for each system and SNR; the first system's have the SNR at their right end: of many systems the words would overlap."""
     for system in dict.fromkeys(r["system"] for r in here):
         for snr_db in dict.fromkeys(r["snr_db"] for r in here):
             line = sorted((r for r in here if (r["system"], r["snr_db"]) == (system, snr_db)), key=along)
@@ -206,7 +215,18 @@ def _curves(
                 plain = [line[0] | {"realism": None}, *line[1:]]  # one style for the line: it runs over what others are told apart by
                 _errorbar(axes, plain, x, metric, colours, name)
                 end = max((x(r), r[metric]) for r in line)  # where no other point of the line is in the words' way
-                axes.annotate(f"{snr_db:g} dB", end, (5, 0), textcoords="offset points", fontsize=7, va="center", alpha=0.8)
+                if system == here[0]["system"]:
+                    axes.annotate(f"{snr_db:g} dB", end, (5, 0), textcoords="offset points", fontsize=7, va="center", alpha=0.8)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis of plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], None]) -> Figure:

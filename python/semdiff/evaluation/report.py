@@ -17,7 +17,6 @@ from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.results import Results, Row
-from semdiff.evaluation.systems import minimised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +48,7 @@ def page(results: Results) -> str:
     """The whole document."""
     sections = [("summary", "Summary", _summary(results))]
     for metric in results.metrics:
-        sections.append((f"snr-{metric}", f"{metric.upper()} over SNR", _over_snr(results, metric)))
+        sections.append((f"snr-{metric}", f"{plots.name(metric)} over SNR", _over_snr(results, metric)))
     sections.append(("dial", "Distortion and perception", _dial(results)))
     sections.append(("latency", "Quality and latency", _latency(results)))
     sections.append(("pictures", "Pictures", _pictures(results)))
@@ -75,11 +74,7 @@ def _summary(results: Results) -> str:
     """A table for each channel, bandwidth and metric: receivers down, SNRs across."""
     rows, parts = results.summary(), []
     spread = "95 % confidence interval over the seeds" if len(results.header["seeds"]) > 1 else "1.96 standard errors over the images"
-    trained = {
-        metric: {label for label, system in results.header["systems"].items() if metric in minimised(system["name"])}
-        for metric in results.metrics
-    }
-    note = " &dagger;: trained to make this metric good, which then proves less." if any(trained.values()) else ""
+    note = _dagger(results, results.metrics)
     parts.append(
         f"<p>Means over the images; &plusmn; {spread}. The best of each column is bold. All receivers had the same noise.{note}</p>"
     )
@@ -87,11 +82,11 @@ def _summary(results: Results) -> str:
         for place in plots.places(rows):
             here = [r for r in rows if (r["channel"], r["cbr"]) == place]
             heading = f"{plots.title(metric)}: {place[0]}, {plots.ratio(place[1])}"
-            parts.append(f"<h3>{escape(heading)}</h3>{_pivot(here, metric, trained[metric])}")
+            parts.append(f"<h3>{escape(heading)}</h3>{_pivot(results, here, metric)}")
     return "".join(parts)
 
 
-def _pivot(rows: list[Row], metric: str, trained: set[str]) -> str:
+def _pivot(results: Results, rows: list[Row], metric: str) -> str:
     snrs = sorted({r["snr_db"] for r in rows})
     side = plots.better(metric)
     best: dict[float, float] = {}
@@ -103,15 +98,17 @@ def _pivot(rows: list[Row], metric: str, trained: set[str]) -> str:
     lines = []
     for name in dict.fromkeys(map(plots.receiver, rows)):
         mine = {r["snr_db"]: r for r in rows if plots.receiver(r) == name}
-        cells = [f"<td>{escape(name)}{' &dagger;' if next(iter(mine.values()))['system'] in trained else ''}</td>"]
+        first = next(iter(mine.values()))
+        cells = [f"<td>{escape(name)}{plots.dagger(results, first['system'], metric)}</td>"]
         for snr_db in snrs:
             row = mine.get(snr_db)
             if row is None or row[metric] is None:
                 cells.append("<td>-</td>")
                 continue
             mark = ' class="best"' if row[metric] == best.get(snr_db) else ""
-            cells.append(f"<td{mark}>{_number(row[metric])} <small>&plusmn; {_number(plots.interval(row, metric))}</small></td>")
-        first = next(iter(mine.values()))
+            half = plots.interval(row, metric)
+            spread = f" <small>&plusmn; {_number(half)}</small>" if half else ""
+            cells.append(f"<td{mark}>{_number(row[metric])}{spread}</td>")
         times = [r["milliseconds"] for r in mine.values()]
         cells += [f"<td>{first['evaluations']:g}</td>", f"<td>{sum(times) / len(times):.1f}</td>"]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -120,6 +117,7 @@ def _pivot(rows: list[Row], metric: str, trained: set[str]) -> str:
 
 def _over_snr(results: Results, metric: str) -> str:
     caption = f"{plots.title(metric)}. Each system at every realism that was measured, with its most steps. {_bars(results)}"
+    caption += _dagger(results, [metric])
     return _chart(plots_call(results, "over_snr", metric), caption, f'plots.over_snr(results, "{metric}")')
 
 
@@ -133,7 +131,7 @@ def _dial(results: Results) -> str:
     for perception in found:
         caption = (
             f"From the posterior mean (the least error) to a sample (the most natural), along the realism dial; a system without one is a "
-            f"point. {_bars(results)}"
+            f"point for each SNR, which the first system's words name. {_bars(results)}"
         )
         call = f'plots.distortion_perception(results, "{distortion}", "{perception}")'
         parts.append(_chart(plots_call(results, "distortion_perception", distortion, perception), caption, call))
@@ -144,7 +142,8 @@ def _latency(results: Results) -> str:
     parts = []
     for metric in results.metrics[:1] + plots.perceptual_metrics(results)[:1]:
         caption = (
-            "Along each line the steps grow, at the highest realism that was measured. The time is that of one image in a batch of "
+            "Along each line the steps grow, at the highest realism that was measured; the first system's words name the SNR. "
+            "The time is that of one image in a batch of "
             f"{results.header['config'].get('batch', Config.batch)}: transmitter, channel and receiver, the median over the batches, on "
             f"{_machine(results)}. {_bars(results)}"
         )
@@ -240,6 +239,11 @@ def _recipe(call: str) -> str:
 def _bars(results: Results) -> str:
     seeds = len(results.header["seeds"])
     return f"Bars: 95 % confidence over {seeds} seeds (Student's t)." if seeds > 1 else "Bars: 1.96 standard errors over the images."
+
+
+def _dagger(results: Results, metrics: list[str]) -> str:
+    marked = any(results.trained_on(system, metric) for system in results.header["systems"] for metric in metrics)
+    return " †: trained to make this metric good, which then proves less." if marked else ""
 
 
 def _machine(results: Results) -> str:

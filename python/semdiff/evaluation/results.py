@@ -43,6 +43,10 @@ class Results:
     def complete(self) -> bool:
         return len(self.rows) == int(self.header["cells"])
 
+    def trained_on(self, system: str, metric: str) -> bool:
+        """Whether the system of this label was trained to make the metric good, which then proves less."""
+        return metric in self.header["systems"][system].get("trained_on", ())
+
     def summary(self) -> list[Row]:
         """One row for each combination of the axes but the seed: NAME, the mean over the seeds, and NAME_ci95.
 

@@ -178,7 +178,7 @@ def _assemble(
     header = {
         "config": config.to_mapping(),
         "data": {"name": data.name, "shape": list(data.images.shape), "sha256": sha256},
-        "systems": {s.label: s.identity | {"path": s.path} for s in systems},
+        "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on)} for s in systems},
         "metrics": list(config.metrics),
         "seeds": list(config.seeds),
         "pictures": config.pictures if kept else 0,

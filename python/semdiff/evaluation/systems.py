@@ -44,16 +44,16 @@ class Entry(NamedTuple):
     extra: str
     axes: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}  # passed to every transmit
-    trained_on: tuple[str, ...] = ()  # metrics that its training minimised, or the like of them: they prove less
+    trained_on: tuple[str, ...] = ()  # as `System.trained_on`; for the link, what its weights say
 
 
 SYSTEMS: dict[str, Entry] = {
-    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES, trained_on=("psnr",)),
+    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
     "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
     "adjscc": Entry("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
     "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
     "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
-    "ffdnet": Entry("semdiff.baselines", "FFDNetReceiver", "models"),
+    "ffdnet": Entry("semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",)),
     "digital": Entry("semdiff.baselines", "Digital", "eval"),
     "capacity": Entry("semdiff.baselines", "Capacity", "models"),
 }
@@ -71,6 +71,7 @@ class System:
     path: str | None = None
     weights: str | None = None  # sha256
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the constructor
+    trained_on: tuple[str, ...] = ()  # metrics that its training made good, or the like of them: they prove less
 
     def transmit(self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, **axes: Any) -> Transmission:
         return self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)  # type: ignore[no-any-return]
@@ -90,11 +91,6 @@ class System:
     def identity(self) -> dict[str, Any]:
         """What its results depend on, besides the cell."""
         return {"name": self.name, "weights_sha256": self.weights, "options": {**self.options, **self.arguments}}
-
-
-def minimised(name: str) -> tuple[str, ...]:
-    """The metrics that training the system of this name minimised; none where it is not a registered one."""
-    return SYSTEMS[name].trained_on if name in SYSTEMS else ()
 
 
 def check_systems(specs: tuple[SystemSpec, ...]) -> None:
@@ -126,7 +122,8 @@ def load_system(spec: SystemSpec) -> System:
             raise ValueError(f"systems.{spec.label}.path: {spec.path}: the weights do not fit {entry.attribute} ({error})") from error
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
-    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, weights_digest(made), dict(spec.options))
+    digest, trained_on = weights_digest(made), entry.trained_on or getattr(made, "trained_on", ())
+    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, digest, dict(spec.options), trained_on)
 
 
 def _make(kind: Any, spec: SystemSpec) -> Any:
@@ -148,13 +145,14 @@ def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
 
 
 def given_system(label: str, transmitter: Any) -> System:
-    """A user's own object. It is swept over steps and realism if its transmit has parameters of those names."""
+    """A user's own object. It is swept over steps and realism if its transmit has parameters of those names, and may say `trained_on`."""
     if not callable(getattr(transmitter, "transmit", None)):
         raise TypeError(f"systems.{label}: expected an object with transmit(images, snr_db, ...), got {type(transmitter).__name__}")
     parameters = inspect.signature(transmitter.transmit).parameters
     name = f"{type(transmitter).__module__}.{type(transmitter).__qualname__}"
     axes = tuple(axis for axis in RECEIVER_AXES if axis in parameters)
-    return System(label, name, transmitter, axes, weights=weights_digest(transmitter))
+    trained_on = tuple(getattr(transmitter, "trained_on", ()))
+    return System(label, name, transmitter, axes, weights=weights_digest(transmitter), trained_on=trained_on)
 
 
 def weights_digest(system: Any) -> str | None:

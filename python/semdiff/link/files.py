@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Digests of a model's files, so that a damaged or altered one is noticed before its numbers are believed."""
+"""The models in the package, and digests of a model's files: a damaged or altered one is noticed before its numbers are believed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from pathlib import Path
 from diffusers.utils import logging
 
 NAME = "checksums.json"
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+def shipped_models() -> dict[str, Path]:
+    """The links in the package: folders by name."""
+    return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
 def write_checksums(folder: Path) -> None:

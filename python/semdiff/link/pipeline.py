@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
-from semdiff.link.files import quiet, verify_checksums, write_checksums
+from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
@@ -40,8 +39,9 @@ Self = TypeVar("Self", bound="SemanticLink")
 class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     """encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
 
-    `SemanticLink.default()` loads the Fashion-MNIST model that comes with the package; `from_pretrained(folder)` one that
-    `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on the others in its batch.
+    `SemanticLink.default()` loads a model that comes with the package, the Fashion-MNIST one if none is named;
+    `from_pretrained(folder)` one that `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on
+    the others in its batch.
 
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
@@ -98,6 +98,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def cell(self) -> int:
         """Pixels on the side of the square that one set of symbols stands for: two latents."""
         return _cell(self.vae, self.config.block)
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The metrics that its training made good. Where the mean and the samples have decoders of their own, the samples' saw LPIPS."""
+        two_decoders = self.mean_decoder is not None or self.sample_decoder is not None
+        return ("psnr", "lpips_alex") if two_decoders else ("psnr",)
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
@@ -311,10 +317,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     # Files
 
     @classmethod
-    def default(cls: type[Self]) -> Self:
-        """The model that comes with the package: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24."""
-        with as_file(files("semdiff") / "weights" / DEFAULT_MODEL) as folder:
-            return cls.from_pretrained(folder)
+    def default(cls: type[Self], model: str = DEFAULT_MODEL) -> Self:
+        """A model that comes with the package, by its name. fashion-mnist: 28x28 grey, CBR 1/12 and 1/24. ValueError for an unknown one."""
+        models = shipped_models()
+        if model not in models:
+            raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
+        return cls.from_pretrained(models[model])
 
     @classmethod
     def from_pretrained(cls: type[Self], pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:

@@ -15,7 +15,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from semdiff.air import FrameSpec, Synchronization, modulate, synchronize
 from semdiff.arguments import fits
-from semdiff.link.files import NAME, verify_checksums
+from semdiff.link.files import NAME, shipped_models, verify_checksums
 from semdiff.link.inputs import check_share
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
 from semdiff.link.steps import USUAL, Steps, check_steps
@@ -102,10 +101,8 @@ class Reception:
 
 
 def model_digest(folder: Path | None = None) -> str:
-    """SHA-256 of a model's list of checksums, in hexadecimal; None is the model in the package. ValueError where there is no list."""
-    if folder is None:
-        with as_file(files("semdiff") / "weights" / DEFAULT_MODEL) as own:
-            return model_digest(own)
+    """SHA-256 of a model's list of checksums, in hexadecimal; None is the default model. ValueError where there is no list."""
+    folder = shipped_models()[DEFAULT_MODEL] if folder is None else folder
     if not (folder / NAME).is_file():
         raise ValueError(f"{folder}: expected a model with {NAME}, as save_pretrained writes it")
     verify_checksums(folder)
