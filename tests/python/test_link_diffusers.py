@@ -14,6 +14,7 @@ from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.header import USES
 from semdiff.training.ends import train_ends
 from semdiff.training.engine import Plan
+from semdiff.training.photos import read_recipe
 from tests.python.photographs import photograph
 
 KEY = semdiff.Key(4)
@@ -108,6 +109,7 @@ def test_only_the_ends_are_trained(vae, unet):
     before = {name: {n: t.clone() for n, t in getattr(link, name).state_dict().items()} for name in parts}
     images = photograph("coffee")[..., :384, :384].unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 32, 32)
     first = train_ends(link, [images], Plan(1, 12, 1e-3, warm_up=1), progress=False)
+    assert link.config.snr_db_range == read_recipe()["snr_db"]
     later = train_ends(link, [images], Plan(60, 12, 2e-3, warm_up=1), progress=False)
     for name in ("vae", "unet"):
         assert all(torch.equal(t, before[name][n]) for n, t in getattr(link, name).state_dict().items())
