@@ -131,8 +131,9 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
 
 
 def test_the_packages_weights_are_found_by_the_images_shape():
-    assert ADJSCC.default((1, 28, 28)).image_shape == (1, 28, 28)
-    for kind, shape in ((ADJSCC, (1, 32, 32)), (DeepJSCC, (1, 28, 28))):
+    for kind in (ADJSCC, DeepJSCC, PerceptualADJSCC):
+        assert kind.default((1, 28, 28)).image_shape == (1, 28, 28)
+    for kind, shape in ((ADJSCC, (1, 32, 32)), (DeepJSCC, (3, None, 28))):
         with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} for images of shape"):
             kind.default(shape)
 

@@ -73,9 +73,15 @@ def test_the_table_is_kept_with_the_model(link, images, tmp_path):
 
 
 def test_without_a_table_and_without_samples(images):
+    plain = build(0).link()
+    plain.register_to_config(auto_steps=None)
+    assert plain.transmit(images[:1], 3.0, steps="auto", key=KEY).evaluations == USUAL
+    assert plain.transmit(images[:1], 3.0, steps="auto", realism=0.0, key=KEY).evaluations == 1
+
+
+def test_the_shipped_models_table(images):
     shipped = SemanticLink.default()
-    assert shipped.transmit(images[:1], 3.0, steps="auto", key=KEY).evaluations == USUAL
-    assert shipped.transmit(images[:1], 3.0, steps="auto", realism=0.0, key=KEY).evaluations == 1
+    assert [shipped.transmit(images[:1], snr_db, steps="auto", key=KEY).evaluations for snr_db in (-5.0, 3.0)] == [6, 4]
 
 
 @pytest.mark.parametrize("table", [[], [[0.0]], [[0.0, 2.5]], [[0.0, 0]], [[0.0, 1001]], [[5.0, 2], [0.0, 4]], [[0.0, 2], [0.0, 4]]])

@@ -71,7 +71,9 @@ def test_the_receiver_counts_the_gain(link, images):
 
 
 def test_a_model_that_does_not_say_is_not_questioned(images):
-    assert told(lambda: SemanticLink.default().transmit(images, 60.0, steps=1, key=KEY))[0] == []
+    plain = SemanticLink.default()
+    plain.register_to_config(snr_db_range=None)
+    assert told(lambda: plain.transmit(images, 60.0, steps=1, key=KEY))[0] == []
 
 
 @pytest.mark.parametrize("bad", [[1.0], [5.0, 5.0], [9.0, 1.0]])

@@ -102,8 +102,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     @property
     def trained_on(self) -> tuple[str, ...]:
         """The metrics that its training made good. Where the mean and the samples have decoders of their own, the samples' saw LPIPS."""
-        two_decoders = self.mean_decoder is not None or self.sample_decoder is not None
-        return ("psnr", "lpips_alex") if two_decoders else ("psnr",)
+        return ("psnr", "lpips_alex") if self.mean_decoder or self.sample_decoder else ("psnr",)
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
