@@ -238,8 +238,8 @@ def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], N
         raise ValueError("results: expected rows to draw, got none")
     colours = {name: i for i, name in enumerate(dict.fromkeys(r["system"] for r in rows))}
     where = places(rows)
-    across = min(COLUMNS, len(where))
-    down = -(-len(where) // across)
+    down = -(-len(where) // COLUMNS)
+    across = -(-len(where) // down)  # four panels are two by two
     figure = Figure(figsize=(max(1.5, across) * PANEL_WIDTH, down * PANEL_HEIGHT + 0.6), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for axes, place in zip(grid.flat, where, strict=False):
