@@ -52,11 +52,11 @@ def by_element(link: SemanticLink, heard: Heard, realism: float, key: Key) -> Te
     error = ((variance - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR)
     state = match(heard.gaussian.mean / a.sqrt().float(), error, link.schedule, "calibrated", key=key, spread="element")
     denoise = lambda x, t: link.unet(x, t).sample  # noqa: E731
+    size = link.image_shape[1:]
     if realism == 0:
-        z = posterior_mean(denoise, state, link.schedule, link.prediction)
-    else:
-        z = sample(denoise, state, link.schedule, STEPS, prediction=link.prediction, key=key)
-    return link._decode(z.float())
+        return link._decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
+    z = sample(denoise, state, link.schedule, STEPS, prediction=link.prediction, key=key)
+    return link._decode_sample(z.float(), size)
 
 
 @torch.no_grad()
