@@ -62,12 +62,14 @@ def lend_torch(folder: Path) -> None:
 def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        size = sum(i.file_size for i in archive.infolist())
+        sizes = {i.filename: i.file_size for i in archive.infolist()}
     libraries = [n for n in names if ".so" in n]
     assert len(libraries) == 1, libraries
     assert libraries[0].startswith("semdiff/_C.")
     assert "semdiff/py.typed" in names
-    assert size < 16 * 2**20
+    weights = sum(size for name, size in sizes.items() if name.startswith("semdiff/weights/"))
+    assert weights <= 16 * 2**20
+    assert sum(sizes.values()) - weights < 4 * 2**20
 
 
 def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
 from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
 from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import SMALLEST, arrive, features_to_symbols
-from semdiff.link.trained import check_range, warn_of_snr
+from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.link.trained import average_snr_db, check_range, warn_of_snr
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import DiffusionState, MatchMode
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -189,8 +189,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
         gain = check_gains(torch.ones(batch) if h is None else h, symbols)
-        power = gain.abs().square().double().mean(1).cpu() / per_symbol.cpu().mean(1)
-        warn_of_snr(10 * power.clamp_min(SMALLEST).log10(), self.config.snr_db_range)
+        warn_of_snr(average_snr_db(gain, per_symbol, fading=h is not None), self.config.snr_db_range)
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
     @torch.no_grad()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from semdiff.link.symbols import SMALLEST
+
 TOLERANCE_DB = 0.05  # an SNR that was estimated, or came back from a noise variance
 
 
@@ -15,6 +17,13 @@ def check_range(trained: Sequence[float] | None) -> None:
     """None or [low, high] with low < high. ValueError otherwise."""
     if trained is not None and not (len(trained) == 2 and trained[0] < trained[1]):
         raise ValueError(f"snr_db_range: expected two rising SNRs in dB, got {trained}")
+
+
+def average_snr_db(gain: Tensor, noise_var: Tensor, fading: bool) -> Tensor:
+    """Of symbols (B, uses) with these gains and noises, broadcastable to them: float64 (B,). fading: (1,), the batch's average, since a
+    sample in a deep fade is no channel of another SNR."""
+    power = gain.abs().square().double().mean(1).cpu() / noise_var.double().cpu().mean(1)
+    return 10 * (power.mean(0, keepdim=True) if fading else power).clamp_min(SMALLEST).log10()
 
 
 def warn_of_snr(snr_db: Tensor, trained: Sequence[float] | None) -> None:
