@@ -132,7 +132,7 @@ def test_diagnose(place: Path) -> None:
         Image.fromarray((image * 255).round().to(torch.uint8).numpy()).save(f"many/{i:02}.png")
     done = call("diagnose", "--data", "many", "--snr", "5", "--steps", "2")  # the model in the package: its latents have unit variance
     assert done.exit_code == 0, done.output
-    assert "20 latents of 256 elements" in done.stdout
+    assert "20 latents of 512 elements" in done.stdout
     assert "Verdict: " in done.stdout
     document = json.loads(call("diagnose", "--data", "many", "--snr", "5", "--snr", "0", "--steps", "2", "--json").stdout)
     assert [level["snr_db"] for level in document["levels"]] == [5, 0]
