@@ -11,8 +11,8 @@ from typing import IO
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """The file at `path` becomes `content` (or what `content(file)` writes) in one step, also across a crash: it is written beside its
-    place, flushed to the disk and renamed, so readers see the old file or the new one. Folders are made. OSError, naming
-    the file, where the disk is full: the old file is whole then."""
+    place, flushed to the disk and renamed, so readers see the old file or the new one. Folders are made. OSError, naming the file,
+    where the disk is full: the old file is whole then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -22,6 +22,7 @@ from semdiff.cli.options import parse_model
 from semdiff.cli.output import psnr_db
 from semdiff.cli.pictures import load_picture
 from semdiff.data import sample_images
+from tests.python.pretrained import installed
 
 pytest.importorskip("diffusers")
 Image = pytest.importorskip("PIL.Image")
@@ -135,10 +136,7 @@ def test_demo_json(model: Path, tmp_path: Path) -> None:
 def test_sample_images_are_the_data_sets() -> None:
     from semdiff.data import fashion_mnist
 
-    try:
-        images, labels = fashion_mnist("test")
-    except FileNotFoundError:
-        pytest.skip("Fashion-MNIST is not on this machine")
+    images, labels = installed(lambda: fashion_mnist("test"))
     first = [int((labels == c).nonzero()[0]) for c in range(10)]
     assert torch.equal(sample_images(), images[first])
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import semdiff
 from semdiff.baselines import ADJSCC
@@ -25,6 +24,8 @@ from semdiff.link import SemanticLink
 from semdiff.training.fashion_mnist import build
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
+from tests.python.test_cli import _here as _here
+from tests.python.test_cli import call as run
 
 KEY = semdiff.Key(0).fold_in(0)  # of the first batch of seed 0
 SHIRT = (sample_images()[:1] * 255).round() / 255
@@ -37,11 +38,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     link.register_to_config(auto_steps=[[0.0, 3], [8.0, 1]])
     link.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -58,13 +54,11 @@ def no_digital(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "_digital", absent)
 
 
-def call(*arguments: object) -> Any:
-    from semdiff.cli.app import app
-
-    return CliRunner().invoke(app, ["transmit", *map(str, arguments)])
+def call(*arguments: Path | str) -> Any:
+    return run("transmit", *arguments)
 
 
-def report(*arguments: object) -> Any:
+def report(*arguments: Path | str) -> Any:
     done = call(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)

@@ -9,6 +9,7 @@ from semdiff.baselines import FFDNet, FFDNetReceiver
 from semdiff.baselines.ffdnet import noise_deviation
 from semdiff.data import sample_images
 from semdiff.metrics import psnr
+from tests.python.pretrained import installed
 
 skimage_data = pytest.importorskip("skimage.data")
 KEY = semdiff.Key(8)
@@ -16,10 +17,7 @@ KEY = semdiff.Key(8)
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        return FFDNet()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    return installed(FFDNet)
 
 
 def photograph():

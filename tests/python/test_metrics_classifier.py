@@ -13,14 +13,12 @@ from semdiff.data import fashion_mnist, sample_images
 from semdiff.metrics import Score, accuracy, classifier, frechet_classifier
 from semdiff.metrics.classifier import classifier_features, default_classifier
 from tests.python.photographs import noisy
+from tests.python.pretrained import installed
 
 
 @pytest.fixture(scope="module")
 def clothes():
-    try:
-        return fashion_mnist("test")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    return installed(lambda: fashion_mnist("test"))
 
 
 def test_samples_are_told_apart():

@@ -17,6 +17,7 @@ from semdiff.data.cache import cache_folder
 from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read, read_arrays
 from tests.python.photographs import noisy, photograph, photographs
+from tests.python.pretrained import installed
 
 NETS = ("alex", "vgg")
 
@@ -30,10 +31,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def weights(own_cache) -> Path:
-    try:
-        return locate(ALEXNET)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    return installed(lambda: locate(ALEXNET))
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -16,6 +16,7 @@ from semdiff.metrics.distribution import frechet_distance, kernel_distance
 from semdiff.metrics.inception import SIZE, inception_features, normalized
 from semdiff.metrics.weights import INCEPTION, locate
 from tests.python.photographs import crops, noisy
+from tests.python.pretrained import installed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,10 +118,7 @@ def test_resizing_is_that_of_tensorflow_1():
 
 @pytest.fixture
 def network():
-    try:
-        return locate(INCEPTION)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    return installed(lambda: locate(INCEPTION))
 
 
 @pytest.mark.slow

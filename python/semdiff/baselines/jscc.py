@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ from torch.nn import functional as F
 
 from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
-from semdiff.link.files import quiet, verify_checksums, write_checksums
+from semdiff.link.files import WEIGHTS, quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.steps import Steps
@@ -193,12 +192,11 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def default(cls: type[Self], image_shape: Sequence[int | None] = (1, 28, 28)) -> Self:
         """The weights that come with the package for images of this shape: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24, unless another is
         given. FileNotFoundError where there are none."""
-        data = DATA.get(tuple(image_shape), "")
-        with as_file(files("semdiff") / "weights" / f"{data}-{cls.weights}") as folder:
-            if not folder.is_dir():
-                trained = "semdiff.training.jscc trains one"
-                raise FileNotFoundError(f"no {cls.__name__} for images of shape {tuple(image_shape)} comes with the package; {trained}")
-            return cls.load(folder)
+        folder = WEIGHTS / f"{DATA.get(tuple(image_shape), '')}-{cls.weights}"
+        if not folder.is_dir():
+            trained = "semdiff.training.jscc trains one"
+            raise FileNotFoundError(f"no {cls.__name__} for images of shape {tuple(image_shape)} comes with the package; {trained}")
+        return cls.load(folder)
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:

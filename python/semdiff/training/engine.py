@@ -87,8 +87,7 @@ def fit(
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
     up, and a finished one makes this return at once. Returns the scalars' running means over some 50 steps, which `curve` is told too, in
-    the main process. ValueError if that file belongs to another
-    plan, seed, data or precision, or is damaged.
+    the main process. ValueError if that file belongs to another plan, seed, data or precision, or is damaged.
     """
     accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
