@@ -34,6 +34,8 @@ def test_the_shipped_configurations() -> None:
     assert config.cbr == (64 / 784, 32 / 784)
     assert config.channels == (ChannelSpec("awgn"), ChannelSpec("rayleigh", (("coherence", "block"),)))
     assert Config.from_toml("fashion-mnist-perceptual").metrics == ("lpips_vgg", "fid", "kid")
+    assert Config.from_toml("photos").cbr == (1 / 12, 1 / 24, 1 / 48)
+    assert Config.from_toml("photos-perceptual").metrics == ("lpips_vgg", "kid_patches")
 
 
 def test_toml_comes_back(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text('systems = ["link"]\nsnr = 5\n')
     with pytest.raises(ValueError, match=r"typo\.toml: snr: unknown field 'snr', did you mean 'snr_db'"):
         Config.from_toml(tmp_path / "typo.toml")
-    with pytest.raises(FileNotFoundError, match=r"\(fashion-mnist, fashion-mnist-perceptual\), got 'cifar'"):
+    with pytest.raises(FileNotFoundError, match=r"\(fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual\), got 'cifar'"):
         Config.from_toml("cifar")
 
 

@@ -130,12 +130,12 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
         ADJSCC.load(tmp_path / "nothing")
 
 
-def test_the_packages_weights_are_found_by_the_images_shape():
+def test_the_packages_weights_are_found_by_name():
     for kind in (ADJSCC, DeepJSCC, PerceptualADJSCC):
-        assert kind.default((1, 28, 28)).image_shape == (1, 28, 28)
-    for kind, shape in ((ADJSCC, (1, 32, 32)), (DeepJSCC, (3, None, 28))):
-        with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} for images of shape"):
-            kind.default(shape)
+        assert kind.default("fashion-mnist").image_shape == kind.default().image_shape == (1, 28, 28)
+    for kind in (ADJSCC, DeepJSCC):
+        with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} of the name 'cats' comes with the package"):
+            kind.default("cats")
 
 
 def test_the_loss_is_the_squared_error_of_what_arrives():

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from semdiff import Key, normal
 from semdiff.data.cache import cache_folder
-from semdiff.metrics import fid, frechet_classifier, inception, kid
+from semdiff.metrics import fid, frechet_classifier, inception, kid, kid_patches
 from semdiff.metrics.distribution import frechet_distance, kernel_distance
 from semdiff.metrics.inception import SIZE, inception_features, normalized
+from semdiff.metrics.realism import patches
 from semdiff.metrics.weights import INCEPTION, locate
-from tests.python.photographs import crops, noisy
+from tests.python.photographs import crops, noisy, photographs
 from tests.python.pretrained import installed
 
 
@@ -153,6 +154,25 @@ def test_fid_and_kid_rise_with_noise(network):
     assert found[1][1].value == pytest.approx(0.06089, rel=0.02)
     assert found[1][0].standard_error is None
     assert found[1][1].standard_error == pytest.approx(0.0353, rel=0.02)
+
+
+def test_patches_lie_side_by_side_about_the_middle():
+    images = torch.arange(2 * 3 * 8 * 11).view(2, 3, 8, 11).float()
+    found = patches(images, 3)
+    assert found.shape == (2 * 2 * 3, 3, 3, 3)
+    assert torch.equal(found[7], images[1, :, 1:4, 4:7])
+    assert torch.equal(patches(images, 8), images[..., 1:9])
+    with pytest.raises(ValueError, match="images: expected at least 9x9 pixels for a patch"):
+        patches(images, 9)
+
+
+@pytest.mark.slow
+def test_kid_of_patches_is_that_of_the_squares(network):
+    y = photographs(64)[:2]
+    x = noisy(y, 0.1)
+    squares = [torch.cat([v[:, :, a : a + 32, b : b + 32] for a in (0, 32) for b in (0, 32)]) for v in (x, y)]
+    assert kid_patches(x, y, size=32).n == 8
+    assert kid_patches(x, y, size=32).value == pytest.approx(kid(*squares).value, abs=1e-6)
 
 
 def test_absent_network_says_how_to_get_it(monkeypatch):

@@ -11,8 +11,9 @@ pytest.importorskip("accelerate")
 
 import semdiff
 from semdiff.link import SemanticLink
+from semdiff.link.codec import to_blocks
 from semdiff.training.budget import parse_seconds
-from semdiff.training.fidelity import FidelityStage
+from semdiff.training.fidelity import DRIFT_WEIGHT, FidelityStage
 from semdiff.training.photos import RECIPE, build, read_recipe, train
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
@@ -80,7 +81,7 @@ def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tm
     ("change", "words"),
     [
         (("crop = 96", "crops = 96"), "crop"),
-        (("hints = 48", "hint = 48"), "networks.denoiser.hint"),
+        (("hints = 64", "hint = 64"), "networks.denoiser.hint"),
         (("renoise = 1.0", "renoise = {}"), "renoise: expected a value"),
         (("[stages]", "[stages"), "does not parse"),
     ],
@@ -106,7 +107,7 @@ def test_what_is_no_time(text):
 def test_a_batch_of_unit_power_as_a_whole_keeps_its_parts_apart():
     """Two pictures of which one is nine times as strong: alone each is of unit power, together only their mean is."""
     networks = build(read_recipe(), 0)
-    z = semdiff.normal((6, 24, 4, 4), semdiff.Key(1)) * torch.tensor([1.0, 0.1, 1.0, 0.1, 1.0, 0.1]).view(6, 1, 1, 1)
+    z = semdiff.normal((6, 32, 4, 4), semdiff.Key(1)) * torch.tensor([1.0, 0.1, 1.0, 0.1, 1.0, 0.1]).view(6, 1, 1, 1)
     heard = {}
     networks.upsampler.register_forward_pre_hook(lambda _, inputs: heard.update(features=inputs[0], snr_db=inputs[1]))
     sent = {}
@@ -133,3 +134,27 @@ def test_fidelity_learns_and_leaves_the_encoder_alone():
         assert all(p.grad is not None for p in part.parameters())
     pixels = (losses["loss"] - losses["fused"]).item() / 10
     assert losses["psnr"].item() == pytest.approx(-10 * math.log10(pixels / 4), abs=1e-3)
+
+
+def test_fidelity_can_train_the_encoder():
+    """The loss is what it says, and the latents are no target that moves towards the guess: see DRIFT_WEIGHT."""
+    networks = build(read_recipe(), 0)
+    ends = networks.downsampler, networks.upsampler, (128, 64, 32), networks.mean_decoder
+    x = photographs(64)
+
+    def losses(weight):
+        stage = FidelityStage(networks.vae, *ends, block=8, border="replicate", pixel_weight=weight, encoder="trained")
+        stage.freeze()
+        stage.zero_grad()
+        found = stage(semdiff.Key(0), x)
+        found["loss"].backward()
+        return {n: v.item() for n, v in found.items()}
+
+    found = losses(10.0)
+    assert all(p.grad is not None for p in networks.vae.encoder.parameters())
+    with torch.no_grad():
+        z = networks.vae.encoder(to_blocks(x, 8, "replicate"))
+    drift = (z.mean((0, 2, 3)) ** 2).mean() + ((z**2).mean((0, 2, 3)) - 1).square().mean()
+    assert found["drift"] == pytest.approx(drift.item(), rel=1e-4)
+    pixels = 4 * 10 ** (-found["psnr"] / 10)
+    assert found["loss"] == pytest.approx(10 * pixels + found["fused"] + DRIFT_WEIGHT * found["drift"], rel=1e-4)

@@ -31,8 +31,6 @@ from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.rng import Key, KeyLike, key_tensor
 
-DATA: dict[tuple[int | None, ...], str] = {(1, 28, 28): "fashion-mnist", (3, None, None): "photos"}  # of the package's weights, by shape
-
 Self = TypeVar("Self", bound="DeepJSCC")
 
 
@@ -189,13 +187,13 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     # Files
 
     @classmethod
-    def default(cls: type[Self], image_shape: Sequence[int | None] = (1, 28, 28)) -> Self:
-        """The weights that come with the package for images of this shape: Fashion-MNIST, 28x28 grey, CBR 1/12 and 1/24, unless another is
-        given. FileNotFoundError where there are none."""
-        folder = WEIGHTS / f"{DATA.get(tuple(image_shape), '')}-{cls.weights}"
+    def default(cls: type[Self], model: str = "fashion-mnist") -> Self:
+        """The weights that come with the package to compare the link of that name with: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or
+        photos, any size, CBR 1/12, 1/24 and 1/48. FileNotFoundError where there are none."""
+        folder = WEIGHTS / f"{model}-{cls.weights}"
         if not folder.is_dir():
             trained = "semdiff.training.jscc trains one"
-            raise FileNotFoundError(f"no {cls.__name__} for images of shape {tuple(image_shape)} comes with the package; {trained}")
+            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} comes with the package; {trained}")
         return cls.load(folder)
 
     @classmethod

@@ -15,7 +15,7 @@ from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
 from semdiff.metrics.perceptual import lpips
-from semdiff.metrics.realism import fid, frechet_classifier, kid
+from semdiff.metrics.realism import fid, frechet_classifier, kid, kid_patches
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(accuracy, "higher", "", "image", "labels"),
     "fid": Metric(fid, "lower", "", "set"),
     "kid": Metric(kid, "lower", "", "set"),
+    "kid_patches": Metric(kid_patches, "lower", "", "set"),
     "frechet_classifier": Metric(frechet_classifier, "lower", "", "set"),
 }
 

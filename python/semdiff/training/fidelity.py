@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The link's path of least squared error, trained end to end on pixels: down-sampler, channel, up-sampler, and what decodes the mean.
 
-The encoder is finished and stays as it is, as does a denoiser. The fused loss keeps the up-sampler's Gaussian honest about the latents, so
-that a sampler may start from it.
+The fused loss keeps the up-sampler's Gaussian honest about the latents, so that a sampler may start from it. A denoiser stays as it is. The
+encoder does too, or goes on learning: what a short training found worth keeping in a latent is less than what a good channel carries. Then
+only the pixels teach it, since latents that are easy to guess are not better ones, and a small loss keeps each channel near mean 0 and
+variance 1, as what follows expects.
 """
 
 from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DModel
@@ -23,11 +28,15 @@ from semdiff.training.engine import Stage
 from semdiff.training.resampling import USUAL, Conditions, cross_channel
 from semdiff.vae import GaussianSample
 
+EncoderKind = Literal["trained", "frozen"]
+DRIFT_WEIGHT = 0.03  # beside a loss around 1: batches differ in it by some tenths, which is to count for little
+
 
 class FidelityStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): squared error of the pixels, and the fused loss of `semdiff.upsampler_loss`.
 
     With a `MeanDecoder` that makes the mean of the up-sampler's Gaussian; else the denoiser does, and the autoencoder's decoder after it.
+    encoder: whether it is trained too.
     block, border: see `semdiff.link.codec`.
     """
 
@@ -43,28 +52,36 @@ class FidelityStage(Stage):
         border: Border = "black",
         pixel_weight: float = 10.0,
         lambda_match: float = 0.1,
+        encoder: EncoderKind = "frozen",
     ) -> None:
         super().__init__()
         self.encoder, self.downsampler, self.upsampler = vae.encoder, downsampler, upsampler
         self.mean_decoder = mean if isinstance(mean, MeanDecoder) else None
         if isinstance(mean, MeanDecoder):
-            self.frozen = ("encoder",)
+            self.frozen = ()
         else:
-            self.decoder, self.frozen = vae.decoder, ("encoder", "unet")
+            self.decoder, self.frozen = vae.decoder, ("unet",)
             self.unet, self.schedule = mean[0], mean[1]
+        self.encoding = encoder == "trained"
+        if not self.encoding:
+            self.frozen = ("encoder", *self.frozen)
         self.rates, self.conditions, self.block, self.border = rates, conditions, block, border
         self.pixel_weight, self.lambda_match = pixel_weight, lambda_match
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, loss_key, match_key = key.split(3)
         target = to_blocks(images, self.block, self.border)
-        with torch.no_grad():
+        with nullcontext() if self.encoding else torch.no_grad():
             z = self.encoder(target).to(target)
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
-        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z, 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
+        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z.detach(), 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
         pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key).to(target), target)
         psnr = -10 * torch.log10(pixels.detach() / 4)  # of values in [-1, 1]
-        return {"loss": self.pixel_weight * pixels + fused.total, "psnr": psnr, "fused": fused.total}
+        loss = self.pixel_weight * pixels + fused.total
+        if not self.encoding:
+            return {"loss": loss, "psnr": psnr, "fused": fused.total}
+        drift = z.mean((0, 2, 3)).square().mean() + (z.square().mean((0, 2, 3)) - 1).square().mean()
+        return {"loss": loss + DRIFT_WEIGHT * drift, "psnr": psnr, "fused": fused.total, "drift": drift}
 
     def decode(self, gaussian: GaussianSample, noise_var: Tensor, key: Key) -> Tensor:
         """The posterior mean as blocks of pixels."""

@@ -54,7 +54,7 @@ class GenerationStage(Stage):
         border: Border,
         renoise: float = 1.0,
         perceptual: float = 1.0,
-        pixel_weight: float = 2.0,
+        pixel_weight: float = 4.0,
         decoder_noise: float = 0.15,
         path: PathKind = "received",
         decoder: DecoderKind = "trained",

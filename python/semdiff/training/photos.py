@@ -27,7 +27,7 @@ from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
-from semdiff.training.fidelity import FidelityStage
+from semdiff.training.fidelity import EncoderKind, FidelityStage
 from semdiff.training.generation import DecoderKind, GenerationStage, PathKind
 from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
@@ -38,7 +38,11 @@ BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
 RECIPE = Path(__file__).with_name("photos.toml")
 # What a recipe may say besides, for comparisons; the first is meant where it says nothing.
-CHOICES = {"stages.generation.path": get_args(PathKind), "stages.generation.decoder": get_args(DecoderKind)}
+CHOICES = {
+    "stages.fidelity.encoder": get_args(EncoderKind),
+    "stages.generation.path": get_args(PathKind),
+    "stages.generation.decoder": get_args(DecoderKind),
+}
 STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
 
 
@@ -185,7 +189,9 @@ def train(
     fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, BORDER)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
-    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks))
+    encoder = recipe["stages"]["fidelity"].get("encoder", "trained")
+    weight = recipe["stages"]["fidelity"]["pixel_weight"]
+    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, encoder=encoder))
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     weights = recipe["renoise"], recipe["perceptual"]
     forms = {n: recipe["stages"]["generation"][n] for n in ("path", "decoder") if n in recipe["stages"]["generation"]}
