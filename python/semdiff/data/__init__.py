@@ -5,7 +5,7 @@ from semdiff.data.fashion_mnist import FashionMNIST, fashion_mnist
 from semdiff.data.folders import cifar10, image_files, kodak, read_folder
 from semdiff.data.photos import Photo, photo_list, photos
 from semdiff.data.pictures import read_picture
-from semdiff.data.samples import sample_images
+from semdiff.data.samples import sample_images, sample_photos
 
 __all__ = [
     "FashionMNIST",
@@ -19,4 +19,5 @@ __all__ = [
     "read_folder",
     "read_picture",
     "sample_images",
+    "sample_photos",
 ]
