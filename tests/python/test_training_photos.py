@@ -48,7 +48,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
     x = photographs(64)
     sent = link.transmit(x, 5.0, 1 / 24, steps=1, key=semdiff.Key(0))
     assert sent.images.shape == x.shape
-    for stage in ("autoencoder", "fidelity", "generation"):
+    for stage in ("fidelity", "decoder", "generation"):
 
         def stop(name, step, stage=stage):
             if (name, step) == (stage, 2):
@@ -69,7 +69,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
 
 def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):
     train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
-    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == {"autoencoder": 4, "fidelity": 4, "generation": 4}
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == {"fidelity": 4, "decoder": 4, "generation": 4}
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed, budget and precision"):
         train(tmp_path / "run", 61.0, config=tiny, pictures=pictures, progress=False)
     (tmp_path / "run" / "plan.json").write_text("[")

@@ -18,7 +18,7 @@ from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("autoencoder", "fidelity", "generation")
+STAGES = ("fidelity", "decoder", "generation")
 
 
 CLI = ("--no-python", sys.executable, "-c", "from semdiff.cli import main; main()", "train", "photos")

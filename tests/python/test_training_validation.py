@@ -22,7 +22,7 @@ from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
-STAGES = ("autoencoder", "fidelity", "generation")
+STAGES = ("fidelity", "decoder", "generation")
 STEPS = 4
 
 
@@ -113,7 +113,7 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
                     at = picture, name, f"{snr_db:g}", f"{cbr:.6f}"
                     assert found.pop(at) == pytest.approx(float(metric(sent, held_out).mean()), rel=0.01)
     assert found == {}
-    assert scores(rows_of(tmp_path), "autoencoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
+    assert scores(rows_of(tmp_path), "decoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
     drawn = read_picture(tmp_path / "validation.png")
     assert drawn.shape == (3, 64, 9 * 64)
     torch.testing.assert_close(drawn[:, :, :64].float() / 255, held_out[0], rtol=0, atol=1 / 255)
@@ -141,7 +141,7 @@ def test_losses_are_running_means(options, tmp_path, monkeypatch):
 
     monkeypatch.setattr(photos.AutoencoderStage, "forward", noted)
     train(tmp_path, **options)
-    (value,) = [r["value"] for r in rows_of(tmp_path) if (r["stage"], r["quantity"], r["picture"]) == ("autoencoder", "mse", "")]
+    (value,) = [r["value"] for r in rows_of(tmp_path) if (r["stage"], r["quantity"], r["picture"]) == ("decoder", "mse", "")]
     assert float(value) == pytest.approx(sum(seen[-STEPS:]) / STEPS, rel=1e-4)
 
 

@@ -3,9 +3,9 @@
 
 A fully convolutional network learns how much power each place deserves. Dividing by the power of the whole picture, as the air demands,
 hides that from a receiver that sees other pictures beside it, so it is told: 7 bits, a step of 0.38 dB, by the first-order Reed-Muller code
-of length 64 (biorthogonal, decoded by a Hadamard transform; Green, JPL 1966), sent twice, two chips a symbol. Maximum-likelihood decoding at
-distance 64 of 128: at -5 dB over AWGN about one header in 2,500 is misread. The range is wide, since a trained network's features have from
--16 to 0 dB of power, depending on SNR and rate, and pictures differ by another 10 dB.
+of length 64 (biorthogonal, decoded by a Hadamard transform; Green, JPL 1966), sent twice, two chips a symbol. Maximum-likelihood decoding
+at distance 64 of 128: at -5 dB over AWGN about one header in 2,500 is misread. The range is wide, since a trained network's features have
+from -16 to 0 dB of power, depending on SNR and rate, and pictures differ by another 10 dB.
 """
 
 from __future__ import annotations

@@ -82,12 +82,20 @@ class FiLMBlock(nn.Module):
 class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Latent (B, latent_channels, 2h, 2w) to features (B, symbol_channels, h, w), real, not yet of unit power.
 
-    The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest.
+    The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest. linear: with a linear
+    map beside the blocks, which a training may begin with (`semdiff.training.linear`).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
-        self, latent_channels: int = 4, symbol_channels: int = 8, width: int = 48, deep_width: int = 64, depth: int = 2, condition: int = 48
+        self,
+        latent_channels: int = 4,
+        symbol_channels: int = 8,
+        width: int = 48,
+        deep_width: int = 64,
+        depth: int = 2,
+        condition: int = 48,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(condition)
@@ -96,6 +104,7 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.shrink = nn.Conv2d(width, deep_width, 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(deep_width, condition) for _ in range(depth))
         self.conv_out = nn.Conv2d(deep_width, symbol_channels, 3, padding=1)
+        self.straight = nn.Conv2d(latent_channels, symbol_channels, UPSCALE, stride=UPSCALE, bias=False) if linear else None
 
     def forward(self, z: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """z as above, snr_db and rate (B,), float."""
@@ -103,7 +112,8 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = self.shrink(self.block_in(self.conv_in(z), c))
         for block in self.blocks:
             x = block(x, c)
-        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+        out = self.conv_out(F.silu(x))
+        return out if self.straight is None else out + self.straight(z)  # type: ignore[no-any-return]
 
 
 class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -111,16 +121,28 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Where noise differs along a sample (fading), a map of it tells how far each element is to be relied on.
 
-    Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass.
+    Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass. linear: with a linear map to the
+    mean beside the blocks, each output of it scaled as SNR and rate ask.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 4, symbol_channels: int = 8, width: int = 80, depth: int = 3, condition: int = 48) -> None:
+    def __init__(
+        self,
+        latent_channels: int = 4,
+        symbol_channels: int = 8,
+        width: int = 80,
+        depth: int = 3,
+        condition: int = 48,
+        linear: bool = False,
+    ) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(condition)
         self.conv_in = nn.Conv2d(2 * symbol_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
-        self.conv_out = nn.Conv2d(width, 2 * latent_channels * UPSCALE**2, 3, padding=1)
+        means = latent_channels * UPSCALE**2
+        self.conv_out = nn.Conv2d(width, 2 * means, 3, padding=1)
+        self.straight = nn.Conv2d(symbol_channels, means, 1, bias=False) if linear else None
+        self.gain = nn.Linear(condition, means) if linear else None
 
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
@@ -135,7 +157,11 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.blocks:
             x = block(x, c)
-        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+        out = self.conv_out(F.silu(x))
+        if self.straight is None or self.gain is None:
+            return out  # type: ignore[no-any-return]
+        mean = self.straight(features) * (1 + self.gain(c))[:, :, None, None]
+        return torch.cat([out[:, : mean.shape[1]] + mean, out[:, mean.shape[1] :]], 1)
 
 
 class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -174,21 +200,24 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
-    picture of least squared error. A decoder trained for how pictures look cannot be that too."""
+    picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
+    beside the blocks."""
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 128, depth: int = 4) -> None:
+    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 128, depth: int = 4, linear: bool = False) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(2 * latent_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+        self.straight = nn.Conv2d(latent_channels, out_channels, 1) if linear else None
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
         level = log_error.flatten(1).mean(1, keepdim=True)
         x = self.conv_in(torch.cat([z, log_error], 1))
         for block in self.blocks:
             x = block(x, torch.cat([level, level.exp()], 1))
-        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+        out = self.conv_out(F.silu(x))
+        return out if self.straight is None else out + self.straight(z)  # type: ignore[no-any-return]
 
 
 class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]

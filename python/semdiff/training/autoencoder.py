@@ -2,10 +2,13 @@
 """Stage 1: an autoencoder whose latents have zero mean and unit variance in each channel, and bear noise.
 
 Noise on the latents in training makes the decoder smooth in them: what a channel or a denoiser leaves behind changes the picture little.
-For photographs LPIPS (AlexNet) stands beside the squared error: this decoder is the one that samples go through.
+For photographs LPIPS (AlexNet) stands beside the squared error, and the encoder is finished: this decoder is the one that samples go
+through.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderTiny
@@ -17,32 +20,43 @@ from semdiff.metrics import lpips
 from semdiff.rng import Key, normal
 from semdiff.training.engine import Stage
 
+EncoderKind = Literal["trained", "frozen"]
+
 
 class AutoencoderStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): squared error of the blocks in [-1, 1], plus `perceptual` times LPIPS.
 
-    block, border: see `semdiff.link.codec`.
+    block, border: see `semdiff.link.codec`. encoder: whether it is trained; a frozen one has latents of about unit variance already.
     """
 
     mean: Tensor
     var: Tensor
 
     def __init__(
-        self, vae: AutoencoderTiny, noise: float = 0.15, block: int = 4, border: Border = "black", perceptual: float = 0.0
+        self,
+        vae: AutoencoderTiny,
+        noise: float = 0.15,
+        block: int = 4,
+        border: Border = "black",
+        perceptual: float = 0.0,
+        encoder: EncoderKind = "trained",
     ) -> None:
         super().__init__()
         self.vae, self.noise, self.block, self.border, self.perceptual = vae, noise, block, border, perceptual
+        self.encoding = encoder == "trained"
+        self.frozen = () if self.encoding else ("vae.encoder",)
         self.register_buffer("mean", torch.zeros(vae.config.latent_channels))
         self.register_buffer("var", torch.ones(vae.config.latent_channels))
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         x = to_blocks(images, self.block, self.border)
         z = self.vae.encode(x).latents.to(x)
-        mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
-        with torch.no_grad():
-            self.mean.lerp_(mean, 0.05)
-            self.var.lerp_(var, 0.05)
-        z = (z - mean[:, None, None]) / (var[:, None, None] + 1e-6).sqrt()
+        if self.encoding:
+            mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
+            with torch.no_grad():
+                self.mean.lerp_(mean, 0.05)
+                self.var.lerp_(var, 0.05)
+            z = (z - mean[:, None, None]) / (var[:, None, None] + 1e-6).sqrt()
         z = z + self.noise * normal(z.shape, key, device=z.device)
         decoded = self.vae.decode(z).sample.to(x)
         error = F.mse_loss(decoded, x)

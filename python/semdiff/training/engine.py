@@ -35,14 +35,14 @@ SHOWN_EVERY = 50  # steps
 class Stage(nn.Module):
     """What is trained in one stage. forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}.
 
-    Parameters with requires_grad are trained; submodules in `frozen` (a tuple of attribute names) are left alone and not stored.
+    Parameters with requires_grad are trained; submodules in `frozen` (a tuple of their names) are left alone and not stored.
     """
 
     frozen: tuple[str, ...] = ()
 
     def freeze(self) -> None:
         for name in self.frozen:
-            getattr(self, name).requires_grad_(False).eval()
+            self.get_submodule(name).requires_grad_(False).eval()
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors that this stage may change, by name: what is averaged and stored."""

@@ -10,7 +10,6 @@ variance 1, as what follows expects.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Literal
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DModel
@@ -24,11 +23,11 @@ from semdiff.loss import upsampler_loss
 from semdiff.rng import Key
 from semdiff.sampler import posterior_mean
 from semdiff.schedule import NoiseSchedule
+from semdiff.training.autoencoder import EncoderKind
 from semdiff.training.engine import Stage
 from semdiff.training.resampling import USUAL, Conditions, cross_channel
 from semdiff.vae import GaussianSample
 
-EncoderKind = Literal["trained", "frozen"]
 DRIFT_WEIGHT = 0.03  # beside a loss around 1: batches differ in it by some tenths, which is to count for little
 
 

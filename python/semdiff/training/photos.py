@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the photograph link: an autoencoder, then the path of least error, then the path of most detail. See photos.toml."""
+"""The recipe of the photograph link: from a linear start the path of least error, then the path of most detail. See photos.toml."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from torch import Tensor
 
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
-from semdiff.link.codec import Border
+from semdiff.link.codec import Border, to_blocks
 from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
 from semdiff.metrics import LPIPS
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
-from semdiff.training.autoencoder import AutoencoderStage, fold_statistics
+from semdiff.training.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
-from semdiff.training.fidelity import EncoderKind, FidelityStage
+from semdiff.training.fidelity import FidelityStage
 from semdiff.training.generation import DecoderKind, GenerationStage, PathKind
+from semdiff.training.linear import begin_linear
 from semdiff.training.precision import Precision, prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
@@ -43,7 +44,7 @@ CHOICES = {
     "stages.generation.path": get_args(PathKind),
     "stages.generation.decoder": get_args(DecoderKind),
 }
-STATISTICS_BATCHES = 8  # over which the latents' mean and variance are taken
+SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
 
 
 @dataclass
@@ -168,6 +169,7 @@ def train(
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, accelerator, resume)
     learned, held_out = split(pictures, crop, progress)
+    ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     curve = Curve(folder / "curve.csv", resume)
 
     def validate(stage: Stage) -> list[Score]:
@@ -184,16 +186,16 @@ def train(
         plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
         course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
 
-    run(1, "autoencoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"]))
-    crops = RandomCrops(learned, crop, 64, key.fold_in(10))
-    fold_statistics(networks.vae, torch.cat([crops.batch(i)[0] for i in range(STATISTICS_BATCHES)]), 64, BLOCK, BORDER)
-    ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
+    first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
+    begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
     encoder = recipe["stages"]["fidelity"].get("encoder", "trained")
     weight = recipe["stages"]["fidelity"]["pixel_weight"]
-    run(2, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, encoder=encoder))
+    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, encoder=encoder))
+    seen = recipe["perceptual"]
+    run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=seen, encoder="frozen"))
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
-    weights = recipe["renoise"], recipe["perceptual"]
+    weights = recipe["renoise"], seen
     forms = {n: recipe["stages"]["generation"][n] for n in ("path", "decoder") if n in recipe["stages"]["generation"]}
     run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights, **forms))
     return course.finish(networks.link(recipe), folder / "model")

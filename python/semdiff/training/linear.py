@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A linear start: before any step of training the link is the analog code of principal components, and the networks learn the rest.
+
+What a pixel is takes a network thousands of steps to learn, and a linear map is that already: blocks of pixels to their first principal
+components, whitened; each at the power that is best for a linear receiver, in proportion to its standard deviation (Lee and Petersen, IEEE
+Trans. Commun. 1976), the strongest first, so that a lower rate drops the weakest; and back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor
+
+from semdiff.link.networks import UPSCALE, Downsampler, MeanDecoder, Upsampler
+
+FAINT = 0.1  # what the networks add at first, of what torch's own initialisation would
+LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
+
+
+class Components(NamedTuple):
+    """mean (D,), directions (D, L) and standard deviations (L,), falling, of blocks of D pixels in [0, 1]."""
+
+    mean: Tensor
+    directions: Tensor
+    deviations: Tensor
+
+
+def principal_components(blocks: Tensor, count: int) -> Components:
+    """Of blocks (B, D, h, w) in [-1, 1]."""
+    x = (blocks.double() + 1).div(2).movedim(1, -1).flatten(0, -2)
+    mean = x.mean(0)
+    values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    return Components(mean, vectors[:, -count:].flip(1), values[-count:].flip(0).clamp_min(1e-12).sqrt())
+
+
+@torch.no_grad()
+def begin_linear(vae: AutoencoderTiny, downsampler: Downsampler, upsampler: Upsampler, mean_decoder: MeanDecoder, blocks: Tensor) -> None:
+    """Sets the networks' weights so. ValueError where their widths leave no room, or where an end has no linear map."""
+    latents = vae.config.latent_channels
+    width = vae.config.encoder_block_out_channels[-1]
+    if width < 2 * latents:
+        raise ValueError(f"vae: expected a width of at least {2 * latents}, two for a latent, got {width}")
+    if downsampler.straight is None or upsampler.straight is None or mean_decoder.straight is None:
+        raise ValueError("downsampler, upsampler, mean_decoder: expected networks with a linear map, got some without")
+    mean, directions, deviations = principal_components(blocks, latents)
+    _encode(vae.encoder.layers, mean, directions, deviations)
+    _decode(vae.decoder.layers, mean, directions, deviations)
+    _begin_ends(downsampler, upsampler, (deviations / deviations.mean()).sqrt())
+    straight: Any = mean_decoder.straight
+    straight.weight.copy_((2 * directions * deviations)[:, :, None, None])
+    straight.bias.copy_(2 * mean - 1)
+    _faint(mean_decoder.conv_out)
+
+
+def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:
+    """Each latent of a cell is a symbol channel of its own, at this amplitude, as far as there are channels."""
+    downsampler.straight.weight.zero_()
+    upsampler.straight.weight.zero_()
+    upsampler.gain.weight.mul_(FAINT)
+    upsampler.gain.bias.zero_()
+    for k in range(min(downsampler.config.symbol_channels, len(amplitudes) * UPSCALE**2)):
+        latent, place = divmod(k, UPSCALE**2)
+        downsampler.straight.weight[k, latent, place // UPSCALE, place % UPSCALE] = amplitudes[latent]
+        upsampler.straight.weight[k, k] = 1 / amplitudes[latent]
+    _faint(downsampler.conv_out)
+    _faint(upsampler.conv_out)
+
+
+def _encode(layers: Any, mean: Tensor, directions: Tensor, deviations: Tensor) -> None:
+    """A component and its negative side by side pass through ReLUs, and their difference is the component."""
+    first, last, n = layers[0], layers[-1], len(deviations)
+    whiten = (directions / deviations).T
+    _quieten(layers)
+    for rows, sign in ((slice(0, n), 1.0), (slice(n, 2 * n), -1.0)):
+        first.weight[rows] = 0.0
+        first.weight[rows, :, 1, 1] = (sign * whiten).to(first.weight)
+        first.bias[rows] = (-sign * whiten @ mean).to(first.bias)
+        last.weight[:, rows] = 0.0
+        last.weight[range(n), range(rows.start, rows.stop), 1, 1] = sign
+
+
+def _decode(layers: Any, mean: Tensor, directions: Tensor, deviations: Tensor) -> None:
+    first, last, n = layers[0], layers[-1], len(deviations)
+    _quieten(layers)
+    first.weight[:n] = 0.0
+    first.weight[range(n), range(n), 1, 1] = 1.0
+    first.bias[:n] = LIFT
+    colours = directions * deviations
+    last.weight[:, :n] = 0.0
+    last.weight[:, :n, 1, 1] = colours.to(last.weight)
+    last.bias.copy_(mean - LIFT * colours.sum(1))
+
+
+def _quieten(layers: Any) -> None:
+    """What the blocks and the last convolution add is faint."""
+    for block in layers:
+        if hasattr(block, "fuse"):
+            _faint(block.conv[-1])
+    _faint(layers[-1])
+
+
+def _faint(conv: Any) -> None:
+    conv.weight.mul_(FAINT)
+    conv.bias.zero_()

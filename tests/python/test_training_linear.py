@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear start against principal components by numpy's SVD."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("accelerate")
+
+import semdiff.training.linear as linear
+from semdiff.link.codec import to_blocks
+from semdiff.training.photos import build, read_recipe
+from tests.python.photographs import photographs
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Networks that add nothing to the linear maps, and the blocks of pixels that they began with."""
+    monkeypatch.setattr(linear, "FAINT", 0.0)
+    networks = build(read_recipe(), 0)
+    blocks = to_blocks(photographs(256), 8, "replicate")
+    linear.begin_linear(networks.vae, networks.downsampler, networks.upsampler, networks.mean_decoder, blocks)
+    return networks, blocks
+
+
+def components(blocks):
+    """Mean, directions (rows) and standard deviations of blocks in [0, 1]."""
+    x = (blocks.double().numpy() + 1).transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1]) / 2
+    mean = x.mean(0)
+    _, sizes, rows = np.linalg.svd(x - mean, full_matrices=False)
+    return x, mean, rows, sizes / np.sqrt(len(x))
+
+
+@torch.no_grad()
+def test_latents_are_whitened_components(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 32)
+    x, mean, rows, deviations = components(blocks)
+    expected = (x - mean) @ rows[:32].T / deviations[:32]
+    signs = np.sign((z * expected).sum(0))
+    np.testing.assert_allclose(z * signs, expected, rtol=0, atol=2e-3)
+
+
+@torch.no_grad()
+def test_both_decoders_are_their_inverse(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    x, mean, rows, _ = components(blocks)
+    kept = rows[:32]
+    expected = (x - mean) @ kept.T @ kept + mean
+    found = networks.mean_decoder(z, torch.full_like(z, -6.0))
+    pixels = ((found.double() + 1) / 2).numpy().transpose(0, 2, 3, 1).reshape(-1, 192)
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-3)
+    small = 0.1 * z  # where the decoder's tanh is straight
+    a, b = networks.vae.decoder(small), networks.mean_decoder(small, torch.full_like(z, -6.0))
+    assert (a - b).abs().max() < 0.03
+
+
+@torch.no_grad()
+def test_the_ends_are_each_others_inverse_and_the_strongest_components_go_first(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    snr, rate = torch.full((3,), 20.0), torch.ones(3)
+    features = networks.downsampler(z, snr, rate)
+    torch.testing.assert_close(networks.upsampler(features, snr, rate).mean, z, rtol=0, atol=1e-4)
+    kept = networks.upsampler(torch.cat([features[:, :32], torch.zeros_like(features[:, 32:])], 1), snr, rate).mean
+    torch.testing.assert_close(kept[:, :8], z[:, :8], rtol=0, atol=1e-4)
+    assert not kept[:, 8:].any()
+    _, _, _, deviations = components(blocks)
+    power = features.square().mean((0, 2, 3)).view(32, 4).mean(1)
+    expected = torch.from_numpy(deviations[:32] / deviations[:32].mean()).float()
+    torch.testing.assert_close(power, expected, rtol=0.01, atol=1e-3)
+
+
+def test_networks_without_room_or_map_are_refused():
+    recipe = read_recipe()
+    blocks = to_blocks(photographs(64), 8, "replicate")
+    narrow = build(recipe | {"networks": recipe["networks"] | {"autoencoder": recipe["networks"]["autoencoder"] | {"width": 48}}}, 0)
+    with pytest.raises(ValueError, match="vae: expected a width of at least 64, two for a latent, got 48"):
+        linear.begin_linear(narrow.vae, narrow.downsampler, narrow.upsampler, narrow.mean_decoder, blocks)
+    bent = build(recipe | {"networks": recipe["networks"] | {"mean_decoder": recipe["networks"]["mean_decoder"] | {"linear": False}}}, 0)
+    with pytest.raises(ValueError, match="expected networks with a linear map"):
+        linear.begin_linear(bent.vae, bent.downsampler, bent.upsampler, bent.mean_decoder, blocks)
