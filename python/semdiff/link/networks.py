@@ -83,7 +83,7 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Latent (B, latent_channels, 2h, 2w) to features (B, symbol_channels, h, w), real, not yet of unit power.
 
     The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest. linear: with a linear
-    map beside the blocks, which a training may begin with (`semdiff.training.linear`).
+    map beside the blocks, each output of it scaled as SNR and rate ask, which a training may begin with (`semdiff.training.linear`).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -105,6 +105,7 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(FiLMBlock(deep_width, condition) for _ in range(depth))
         self.conv_out = nn.Conv2d(deep_width, symbol_channels, 3, padding=1)
         self.straight = nn.Conv2d(latent_channels, symbol_channels, UPSCALE, stride=UPSCALE, bias=False) if linear else None
+        self.gain = nn.Linear(condition, symbol_channels) if linear else None
 
     def forward(self, z: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """z as above, snr_db and rate (B,), float."""
@@ -113,7 +114,9 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             x = block(x, c)
         out = self.conv_out(F.silu(x))
-        return out if self.straight is None else out + self.straight(z)  # type: ignore[no-any-return]
+        if self.straight is None or self.gain is None:
+            return out  # type: ignore[no-any-return]
+        return out + self.straight(z) * (1 + self.gain(c))[:, :, None, None]  # type: ignore[no-any-return]
 
 
 class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -59,8 +59,8 @@ def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:
     """Each latent of a cell is a symbol channel of its own, at this amplitude, as far as there are channels."""
     downsampler.straight.weight.zero_()
     upsampler.straight.weight.zero_()
-    upsampler.gain.weight.mul_(FAINT)
-    upsampler.gain.bias.zero_()
+    _faint(downsampler.gain)
+    _faint(upsampler.gain)
     for k in range(min(downsampler.config.symbol_channels, len(amplitudes) * UPSCALE**2)):
         latent, place = divmod(k, UPSCALE**2)
         downsampler.straight.weight[k, latent, place // UPSCALE, place % UPSCALE] = amplitudes[latent]
@@ -102,6 +102,6 @@ def _quieten(layers: Any) -> None:
     _faint(layers[-1])
 
 
-def _faint(conv: Any) -> None:
-    conv.weight.mul_(FAINT)
-    conv.bias.zero_()
+def _faint(layer: Any) -> None:
+    layer.weight.mul_(FAINT)
+    layer.bias.zero_()
