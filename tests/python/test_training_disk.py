@@ -81,7 +81,7 @@ def test_the_command_says_it_in_one_line(options, tmp_path, capfd):
     data.mkdir()
     for name, picture in pictures().items():
         to_picture(picture).save(data / f"{name}.png")
-    file = tmp_path / "run" / "checkpoints" / "autoencoder.safetensors"
+    file = tmp_path / "run" / "checkpoints" / "fidelity.safetensors"
     fill(file)
     command = ["train", "photos", "--out", str(tmp_path / "run"), "--config", str(options["config"]), "--data"]
     with pytest.raises(SystemExit, match="1"):

@@ -49,9 +49,9 @@ def test_two_processes_train_one_link(tmp_path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "plan.json").write_text(json.dumps(plan))
-    stopped = two("-m", "tests.python.cut_training", cut, recipe, data, 1.0, "fidelity", 2)
+    stopped = two("-m", "tests.python.cut_training", cut, recipe, data, 1.0, "decoder", 2)
     assert "stopped" in stopped.stderr, stopped.stderr
-    assert {p.name for p in (cut / "checkpoints").iterdir()} == {"autoencoder.safetensors", "fidelity.safetensors"}
+    assert {p.name for p in (cut / "checkpoints").iterdir()} == {"fidelity.safetensors", "decoder.safetensors"}
     for folder in (whole, cut):
         ran = two(*CLI, "--out", folder, "--budget", "1s", *options)
         assert ran.returncode == 0, ran.stderr
