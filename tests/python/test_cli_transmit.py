@@ -226,8 +226,17 @@ def test_unequal_bandwidth_is_not_compared(any_size: Path, tmp_path: Path, no_di
 
 
 def test_nothing_shipped_for_photographs_is_said(any_size: Path, tmp_path: Path, no_digital: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semdiff.baselines.jscc.DATA", {})
+    monkeypatch.setattr("semdiff.cli.comparison.TRAINED_ON", {})
     to_picture(photograph("coffee", 32)[0]).save(tmp_path / "cup.png")
     said = report(tmp_path / "cup.png", "--model", any_size, "--compare", "--steps", "1")
-    assert said["left_out"]["ADJSCC"].startswith("no ADJSCC for images of shape (3, None, None) comes with the package")
+    assert said["left_out"]["ADJSCC"].startswith("no ADJSCC of the name")
     assert read_picture("received/cup-compared.png").shape[0] == 3
+
+
+def test_photographs_are_the_default(tmp_path: Path, no_digital: None) -> None:
+    """Any size, one step, and ADJSCC of the same rates beside it: both of the package, and better than nothing."""
+    to_picture(photograph("coffee", 100)[0, :, :, :77]).save(tmp_path / "cup.png")
+    said = report(tmp_path / "cup.png", "--compare", "--cbr", "1/24", "--realism", "0")
+    assert said["images"][0]["psnr_db"] > 18
+    assert said["images"][0]["systems"]["ADJSCC"]["psnr_db"] > 18
+    assert read_picture("received/cup.png").shape == (3, 100, 77)

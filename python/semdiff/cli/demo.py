@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from semdiff.cli.options import Cbr, Json, Model, Seed, Steps, load_link
+from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
 from semdiff.cli.output import print_json, psnr_db, ratio
 from semdiff.cli.pictures import save_png
 from semdiff.cli.sheet import Band, draw
-from semdiff.data import sample_images
+from semdiff.data import sample_images, sample_photos
 from semdiff.data.pictures import require_pillow
 from semdiff.rng import Key
 
@@ -50,15 +50,18 @@ class Row:
 def demo(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("demo.png"),
     cbr: Cbr = None,
-    steps: Steps = 8,
+    steps: Steps = "auto",
     seed: Seed = 0,
-    model: Model = None,
+    model: PhotoModel = None,
     as_json: Json = False,
 ) -> None:
-    """Send ten real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it."""
+    """Send real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it.
+
+    Parts of four photographs by the model for photographs, ten garments by one of Fashion-MNIST.
+    """
     require_pillow()  # before the work, not after it
-    images = sample_images()
-    link = load_link(model)
+    link = load_link(model, "photos")
+    images = sample_photos() if link.image_shape[0] == 3 else sample_images()
     out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
     for options in RECEPTIONS.values():  # what only a first call pays is not measured below
         link.transmit(images, 10.0, cbr, steps=steps, key=Key(seed), **options)
@@ -90,8 +93,9 @@ def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
 
 
 def _print(rows: list[Row], count: int, link: SemanticLink, out: Path) -> None:
+    what = "photographs" if link.image_shape[0] == 3 else "Fashion-MNIST test images"
     table = Table(
-        title=f"{count} Fashion-MNIST test images over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
+        title=f"{count} {what} over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
         caption="t: the time of the diffusion, of "
         f"{link.schedule.T}, at which denoising began; evaluations: passes of the denoiser; ms: for one image",
     )

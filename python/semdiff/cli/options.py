@@ -62,12 +62,13 @@ def parse_model(text: str) -> Path:
     return folder
 
 
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model", parser=parse_model, metavar="MODEL", help="Name of a model in the package, or folder of one; fashion-mnist if not given."
-    ),
-]
+def _model(default: str) -> Any:
+    text = f"Name of a model in the package, or folder of one; {default} if not given."
+    return typer.Option("--model", parser=parse_model, metavar="MODEL", help=text)
+
+
+Model = Annotated[Path | None, _model("fashion-mnist")]
+PhotoModel = Annotated[Path | None, _model("photos")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the channel's noise and the sampler's. The same seed gives the same result.")]
 Steps = Annotated[  # int or "auto": typer knows no unions
     Any,
@@ -80,11 +81,11 @@ Steps = Annotated[  # int or "auto": typer knows no unions
 ]
 
 
-def load_link(model: Path | None) -> SemanticLink:
-    """The model in that folder, or the package's own. ImportError, naming the extra, where diffusers is absent."""
+def load_link(model: Path | None, default: str = "fashion-mnist") -> SemanticLink:
+    """The model in that folder, or the package's of that name. ImportError, naming the extra, where diffusers is absent."""
     from semdiff.link import SemanticLink
 
-    return SemanticLink.default() if model is None else SemanticLink.from_pretrained(model)
+    return SemanticLink.default(default) if model is None else SemanticLink.from_pretrained(model)
 
 
 def parse_channel(text: str) -> Channel:

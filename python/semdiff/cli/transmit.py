@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from semdiff.cli.comparison import Comparison, Outcome, judge
-from semdiff.cli.options import Cbr, ChannelName, Json, Model, Seed, Steps, load_link, parse_channel
+from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, ratio
 from semdiff.cli.panels import Panel, draw_panels
 from semdiff.cli.pictures import load_animation, save_frames
@@ -38,7 +38,7 @@ def transmit(
     snr: Annotated[float, typer.Option("--snr", help="Average signal-to-noise ratio of the channel, in dB.")] = 10.0,
     channel: ChannelName = "awgn",
     cbr: Cbr = None,
-    steps: Steps = 8,
+    steps: Steps = "auto",
     realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for what was received, as PNG under the same names.", file_okay=False)] = Path(
@@ -53,20 +53,20 @@ def transmit(
         typer.Option("--adjscc", help="As --compare, with the ADJSCC of this folder, not the package's.", exists=True, file_okay=False),
     ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures of another size to the model's, which loses detail.")] = False,
-    model: Model = None,
+    model: PhotoModel = None,
     as_json: Json = False,
 ) -> None:
     """Send pictures over a noisy channel and write what arrives.
 
-    The model in the package takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and was trained on nothing else.
-    Colour becomes grey. A model that `semdiff train photos` made takes any picture. Of an animation (GIF, APNG, WebP) every frame is sent,
+    Photographs of any size by default; --model fashion-mnist takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and
+    colour becomes grey. Of an animation (GIF, APNG, WebP) every frame is sent,
     each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
     uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
     """
     compare = compare or adjscc is not None
     places = _places(images, out, compare)
     air = parse_channel(channel)
-    link = load_link(model)
+    link = load_link(model, "photos")
     clips = [load_animation(path, link.image_shape, resize) for path in images]
     comparison = Comparison(link, adjscc) if compare else None
     rows: list[dict[str, Any]] = []

@@ -44,6 +44,7 @@ CHOICES = {
     "stages.generation.path": get_args(PathKind),
     "stages.generation.decoder": get_args(DecoderKind),
 }
+AUTO_STEPS = ((-9, 1),)  # SNR in dB and steps from there upwards: more are worse in PSNR and LPIPS while the denoiser is young
 SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
 
 
@@ -73,6 +74,7 @@ class Networks:
             border=BORDER,
             header=True,
             snr_db_range=recipe["snr_db"],
+            auto_steps=AUTO_STEPS,
         )
 
 
