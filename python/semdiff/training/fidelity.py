@@ -85,7 +85,9 @@ class FidelityStage(Stage):
     def decode(self, gaussian: GaussianSample, noise_var: Tensor, key: Key) -> Tensor:
         """The posterior mean as blocks of pixels."""
         if self.mean_decoder is not None:
-            return self.mean_decoder(*estimate_elements(gaussian, noise_var))  # type: ignore[no-any-return]
+            guess, log_error = estimate_elements(gaussian, noise_var)
+            # The variance is to say how far off the guess is: as a way for pixels to come through it would be no variance any more.
+            return self.mean_decoder(guess, log_error.detach())  # type: ignore[no-any-return]
         state = starting_state(gaussian, noise_var, self.schedule, "calibrated", 0.0, key)
         z = posterior_mean(lambda x, t: self.unet(x, t).sample.to(x), state, self.schedule, "v")
         return self.decoder(z)  # type: ignore[no-any-return]
