@@ -229,7 +229,7 @@ def test_nothing_shipped_for_photographs_is_said(any_size: Path, tmp_path: Path,
     monkeypatch.setattr("semdiff.cli.comparison.TRAINED_ON", {})
     to_picture(photograph("coffee", 32)[0]).save(tmp_path / "cup.png")
     said = report(tmp_path / "cup.png", "--model", any_size, "--compare", "--steps", "1")
-    assert said["left_out"]["ADJSCC"].startswith("no ADJSCC of the name")
+    assert said["left_out"]["ADJSCC"].startswith("no ADJSCC for images of shape (3, None, None) comes with the package")
     assert read_picture("received/cup-compared.png").shape[0] == 3
 
 

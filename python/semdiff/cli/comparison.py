@@ -84,7 +84,9 @@ def _adjscc(link: SemanticLink, folder: Path | None) -> Any:
     from semdiff.baselines import ADJSCC
 
     if folder is None:
-        return ADJSCC.default(TRAINED_ON.get(link.image_shape, f"images of shape {link.image_shape}"))
+        if link.image_shape not in TRAINED_ON:
+            raise FileNotFoundError(f"no ADJSCC for images of shape {link.image_shape} comes with the package")
+        return ADJSCC.default(TRAINED_ON[link.image_shape])
     try:
         found = ADJSCC.load(folder)
     except FileNotFoundError as error:

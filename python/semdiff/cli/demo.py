@@ -61,7 +61,8 @@ def demo(
     """
     require_pillow()  # before the work, not after it
     link = load_link(model, "photos")
-    images = sample_photos() if link.image_shape[0] == 3 else sample_images()
+    photographs = link.image_shape[0] == 3
+    images, what = (sample_photos(), "photographs") if photographs else (sample_images(), "Fashion-MNIST test images")
     out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
     for options in RECEPTIONS.values():  # what only a first call pays is not measured below
         link.transmit(images, 10.0, cbr, steps=steps, key=Key(seed), **options)
@@ -75,7 +76,7 @@ def demo(
     if as_json:
         print_json({"images": len(images), "seed": seed, "steps": steps, "picture": str(out), "rows": [asdict(r) for r in rows]})
     else:
-        _print(rows, len(images), link, out)
+        _print(rows, f"{len(images)} {what}", link, out)
 
 
 def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
@@ -92,10 +93,9 @@ def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
     )
 
 
-def _print(rows: list[Row], count: int, link: SemanticLink, out: Path) -> None:
-    what = "photographs" if link.image_shape[0] == 3 else "Fashion-MNIST test images"
+def _print(rows: list[Row], what: str, link: SemanticLink, out: Path) -> None:
     table = Table(
-        title=f"{count} {what} over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
+        title=f"{what} over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
         caption="t: the time of the diffusion, of "
         f"{link.schedule.T}, at which denoising began; evaluations: passes of the denoiser; ms: for one image",
     )

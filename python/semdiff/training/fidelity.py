@@ -9,8 +9,6 @@ variance 1, as what follows expects.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from diffusers import AutoencoderTiny, UNet2DModel
 from torch import Tensor
@@ -70,17 +68,16 @@ class FidelityStage(Stage):
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, loss_key, match_key = key.split(3)
         target = to_blocks(images, self.block, self.border)
-        with nullcontext() if self.encoding else torch.no_grad():
-            z = self.encoder(target).to(target)
+        z = self.encoder(target).to(target)  # a frozen encoder's parameters ask for no gradient
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         fused = upsampler_loss(gaussian.mean, gaussian.logvar, z.detach(), 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
         pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key).to(target), target)
         psnr = -10 * torch.log10(pixels.detach() / 4)  # of values in [-1, 1]
-        loss = self.pixel_weight * pixels + fused.total
-        if not self.encoding:
-            return {"loss": loss, "psnr": psnr, "fused": fused.total}
-        drift = z.mean((0, 2, 3)).square().mean() + (z.square().mean((0, 2, 3)) - 1).square().mean()
-        return {"loss": loss + DRIFT_WEIGHT * drift, "psnr": psnr, "fused": fused.total, "drift": drift}
+        terms = {"loss": self.pixel_weight * pixels + fused.total, "psnr": psnr, "fused": fused.total}
+        if self.encoding:
+            terms["drift"] = z.mean((0, 2, 3)).square().mean() + (z.square().mean((0, 2, 3)) - 1).square().mean()
+            terms["loss"] = terms["loss"] + DRIFT_WEIGHT * terms["drift"]
+        return terms
 
     def decode(self, gaussian: GaussianSample, noise_var: Tensor, key: Key) -> Tensor:
         """The posterior mean as blocks of pixels."""

@@ -103,6 +103,12 @@ def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any
             raise ValueError(f"{place}: {name}: expected {' or '.join(choices)}, got {value!r}")
 
 
+def chosen(recipe: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """What the recipe says of the stage's CHOICES, by their last names."""
+    table, fields = recipe["stages"][stage], {f.rpartition("."): choices for f, choices in CHOICES.items()}
+    return {name: table.get(name, choices[0]) for (where, _, name), choices in fields.items() if where == f"stages.{stage}"}
+
+
 def conditions(recipe: Mapping[str, Any], fading: bool = True) -> Conditions:
     """What crops meet on the air: a batch is of unit power as a whole."""
     low, high = recipe["snr_db"]
@@ -191,13 +197,12 @@ def train(
     first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
     begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
-    encoder = recipe["stages"]["fidelity"].get("encoder", "trained")
     weight = recipe["stages"]["fidelity"]["pixel_weight"]
-    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, encoder=encoder))
+    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, **chosen(recipe, "fidelity")))
     seen = recipe["perceptual"]
     run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=seen, encoder="frozen"))
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     weights = recipe["renoise"], seen
-    forms = {n: recipe["stages"]["generation"][n] for n in ("path", "decoder") if n in recipe["stages"]["generation"]}
+    forms = chosen(recipe, "generation")
     run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights, **forms))
     return course.finish(networks.link(recipe), folder / "model")
