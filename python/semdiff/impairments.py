@@ -32,7 +32,7 @@ class Bussgang(NamedTuple):
 def clip(s: Tensor, papr_db: float) -> Tensor:
     """Magnitudes above A = 10^(papr_db / 20) are cut to A, phases kept: the peak power is papr_db above the average, which is 1."""
     peak = 10 ** (to_finite(papr_db, "papr_db") / 10)
-    return s * (peak / power(s).clamp_min(peak)).sqrt()
+    return s * (power(s) / peak).clamp_min(1).rsqrt()
 
 
 def bussgang(papr_db: float) -> Bussgang:

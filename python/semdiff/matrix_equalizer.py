@@ -39,12 +39,12 @@ def equalize_matrix(received: Received, method: EqualizerMethod = "zf") -> Equal
     """
     check_method(method)
     y, h, n0 = _checked(received)
-    wide = h.to(torch.complex128)
+    wide, eps = h.to(torch.complex128), torch.finfo(h.dtype).eps
     if method == "zf":
-        w = _zero_forcing(wide, torch.finfo(h.dtype).eps)
+        w = _zero_forcing(wide, eps)
     elif method in ("mmse", "mmse_unbiased"):
         w = _left_inverse(wide, n0)
-        if not torch.compiler.is_compiling() and bool((n0 == 0).any()) and not bool(w.isfinite().all()):
+        if not torch.compiler.is_compiling() and bool(((n0[..., 0] == 0) & _singular(wide, w, eps)).any()):
             raise ValueError(f"received.h: expected matrices of full column rank for {method} without noise, got a singular one")
     else:
         w = wide.mH
@@ -90,11 +90,16 @@ def _zero_forcing(h: Tensor, eps: float) -> Tensor:
     if nr < nt:
         raise ValueError(f"received.h: expected at least as many receive as transmit antennas for zf, got nr = {nr}, nt = {nt}")
     w = _left_inverse(h, torch.zeros(1, 1, 1, dtype=torch.float64, device=h.device))
-    if not torch.compiler.is_compiling():
-        condition = (power(h).sum((-2, -1)) * power(w).sum((-2, -1))).sqrt()
-        if not bool((condition < 0.25 / eps).all()):  # NaN too
-            raise ValueError("received.h: expected matrices of full column rank for zf, got a singular one")
+    if not torch.compiler.is_compiling() and bool(_singular(h, w, eps).any()):
+        raise ValueError("received.h: expected matrices of full column rank for zf, got a singular one")
     return w
+
+
+def _singular(h: Tensor, w: Tensor, eps: float) -> Tensor:
+    """Whether the condition number is beyond what entries rounded to `eps` can tell: of h and its inverse w, (B or 1, uses or 1). What
+    rounding makes of the inverse of a singular matrix, large numbers, infinity or NaN, depends on the processor."""
+    condition = (power(h).sum((-2, -1)) * power(w).sum((-2, -1))).sqrt()
+    return ~(condition < 0.25 / eps)
 
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:

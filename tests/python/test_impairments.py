@@ -22,7 +22,8 @@ def test_clipping_a_gaussian_is_its_closed_form(papr_db: float) -> None:
     x = clip(s, papr_db)
     a = 10 ** (papr_db / 20)
     assert float(x.abs().max()) <= a * (1 + 1e-12)
-    assert torch.equal(x[s.abs() <= a], s[s.abs() <= a])
+    kept = s.abs() < a * (1 - 1e-15)  # at the edge itself rounding decides, on each processor in its own way
+    assert torch.equal(x[kept], s[kept])
     cut = s.abs() > a
     assert torch.allclose(x[cut] / a, s[cut] / s[cut].abs())
     gain, distortion = bussgang(papr_db)
