@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms of the generation stage that comparisons need: which path the denoiser learns, what it is told, and what it leaves alone."""
+"""Behind a finished transmitter: which path the denoiser learns and what it is told, and the details that samples show."""
 
 import pytest
 import torch
@@ -10,19 +10,21 @@ import semdiff
 from semdiff.link import SemanticLink
 from semdiff.link.codec import to_blocks
 from semdiff.schedule import NoiseSchedule
+from semdiff.training.detail import PhotoDetailStage
 from semdiff.training.diffusion import velocity
 from semdiff.training.generation import GenerationStage
 from semdiff.training.photos import BLOCK, BORDER, build, conditions, read_recipe, train
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
+from tests.python.small_links import any_size_link
 from tests.python.tiny_photos import pictures, write_recipe
 
-PARTS = ("vae", "unet", "downsampler", "upsampler")
+PARTS = ("vae", "unet", "downsampler", "upsampler", "mean_decoder", "detail_decoder")
 
 
 def change(recipe, *, hints=8, form=""):
     text = recipe.read_text().replace("hints = 8", f"hints = {hints}")
-    recipe.write_text(text.replace("learning_rate = 5e-4 }", f"learning_rate = 5e-4{form} }}"))
+    recipe.write_text(text.replace("generation = {", f"generation = {{ {form}," if form else "generation = {"))
     return recipe
 
 
@@ -38,7 +40,7 @@ def stage(tmp_path, hints=8, **forms):
 
 @pytest.mark.parametrize(("path", "white"), [("noise", True), ("received", False)])
 def test_the_path_of_noise_is_the_forward_process(path, white, tmp_path):
-    made = stage(tmp_path, path=path, decoder="frozen")
+    made = stage(tmp_path, path=path)
     heard = []
     made.unet.register_forward_hook(lambda _, inputs, out: heard.append((inputs, out.sample)))
     images = photographs(64).repeat(20, 1, 1, 1)
@@ -55,23 +57,23 @@ def test_the_path_of_noise_is_the_forward_process(path, white, tmp_path):
     torch.testing.assert_close(terms["loss"], (v - velocity(x, z, a)).square().mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_frozen_decoder_and_no_hints_leave_the_denoiser_alone_to_learn(tmp_path):
-    made = stage(tmp_path, hints=0, path="noise", decoder="frozen")
+def test_the_denoiser_alone_learns_and_without_hints_is_told_nothing(tmp_path):
+    made = stage(tmp_path, hints=0, path="noise")
     heard = []
     made.unet.register_forward_pre_hook(lambda _, inputs: heard.append(inputs))
     made(semdiff.Key(4), photographs(64))["loss"].backward()
     assert len(heard[0]) == 2
     assert all(p.grad is not None for p in made.unet.parameters())
-    assert all(p.grad is None for part in (made.encoder, made.decoder, made.downsampler, made.upsampler) for p in part.parameters())
+    assert all(p.grad is None for part in (made.encoder, made.downsampler, made.upsampler) for p in part.parameters())
     assert {n.split(".")[0] for n in made.weights()} == {"unet"}
 
 
 def test_recipes_name_the_form(tmp_path, monkeypatch):
-    """Unconditional diffusion over a frozen autoencoder changes the denoiser only, of what the stages before have made."""
+    """Unconditional diffusion changes the denoiser, and the details of its samples, and nothing that the stages before have made."""
     require_lpips()
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 2)
     options = {"pictures": pictures(), "progress": False, "precision": "fp32"}
-    recipe = change(write_recipe(tmp_path / "tiny.toml"), hints=0, form=', path = "noise", decoder = "frozen"')
+    recipe = change(write_recipe(tmp_path / "tiny.toml"), hints=0, form='path = "noise"')
     model = train(tmp_path / "run", config=recipe, **options)
     link = SemanticLink.from_pretrained(model)
     assert link.unet.config.hints == 0
@@ -79,15 +81,56 @@ def test_recipes_name_the_form(tmp_path, monkeypatch):
     other = train(tmp_path / "other", config=change(write_recipe(tmp_path / "tiny.toml"), hints=0), **options)
     same = {p: (model / p).rglob("*.safetensors") for p in PARTS}
     differ = {p for p, files in same.items() if any(f.read_bytes() != (other / f.relative_to(model)).read_bytes() for f in files)}
-    assert differ == {"unet", "vae"}  # the recipe's own form trains the decoder as well
+    assert differ == {"unet", "detail_decoder"}
+
+
+def test_the_detail_stage_trains_its_decoder_alone(tmp_path):
+    require_lpips()
+    recipe = read_recipe(write_recipe(tmp_path / "tiny.toml"))
+    n = build(recipe, 0)
+    after = NoiseSchedule.from_diffusers(n.scheduler), tuple(recipe["rates"]), conditions(recipe), BLOCK, BORDER
+    made = PhotoDetailStage(
+        n.vae, n.unet, n.downsampler, n.upsampler, n.mean_decoder, n.detail_decoder, *after, steps=(2,), pixel_weight=3.0
+    )
+    made.freeze()
+    evaluations = []
+    made.unet.register_forward_hook(lambda *_: evaluations.append(1))
+    terms = made(semdiff.Key(4), photographs(64))
+    torch.testing.assert_close(terms["loss"], terms["lpips"] + 3 * terms["mse"])
+    assert len(evaluations) == 2
+    terms["loss"].backward()
+    assert n.detail_decoder.conv_out.weight.grad.abs().max() > 0  # what is before it waits for this one, which is zero at first
+    assert {name.split(".")[0] for name in made.weights()} == {"detail_decoder"}
+
+
+def test_a_sample_is_the_mean_and_its_details():
+    link = any_size_link()
+    images = 0.4 + 0.2 * photographs(64)
+
+    def sent(realism):
+        return link.transmit(images, 5.0, 1 / 24, steps=2, realism=realism, key=semdiff.Key(1)).images
+
+    mean = sent(0.0)
+    assert torch.equal(sent(1.0), mean)  # before it is trained
+    told = []
+    link.detail_decoder.register_forward_hook(lambda _, inputs, out: told.append((inputs, out)))
+    with torch.no_grad():
+        link.detail_decoder.conv_out.weight.normal_(std=0.01, generator=torch.Generator().manual_seed(1))
+    sample = sent(1.0)
+    (z, guess, log_error), details = told[0]
+    assert z.shape == guess.shape == log_error.shape == (len(images), 4, 8, 8)
+    added = torch.nn.functional.pixel_shuffle(details, BLOCK) / 2  # pixels are in [0, 1], blocks in [-1, 1]
+    inside = ((mean > 0) & (mean < 1) & (sample > 0) & (sample < 1)).float()
+    assert inside.mean() > 0.2
+    torch.testing.assert_close((sample - mean) * inside, added * inside, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sent(0.5), (mean + sample) / 2)
 
 
 @pytest.mark.parametrize(
     ("hints", "form", "words"),
     [
-        (8, ', path = "white"', r"tiny\.toml: stages\.generation\.path: expected received or noise, got 'white'"),
-        (8, ", decoder = true", r"tiny\.toml: stages\.generation\.decoder: expected trained or frozen, got True"),
-        (8, ", paths = 1", r"tiny\.toml: stages\.generation\.paths: unknown field"),
+        (8, 'path = "white"', r"tiny\.toml: stages\.generation\.path: expected received or noise, got 'white'"),
+        (8, "paths = 1", r"tiny\.toml: stages\.generation\.paths: unknown field"),
         (7, "", r"networks\.denoiser\.hints: expected 0, or two for each latent channel: 8; got 7"),
     ],
 )

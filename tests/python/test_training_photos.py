@@ -21,6 +21,8 @@ from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures as tiny_pictures
 from tests.python.tiny_photos import write_recipe
 
+STAGES = ("fidelity", "decoder", "generation", "detail")
+
 
 @pytest.fixture
 def tiny(tmp_path):
@@ -48,7 +50,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
     x = photographs(64)
     sent = link.transmit(x, 5.0, 1 / 24, steps=1, key=semdiff.Key(0))
     assert sent.images.shape == x.shape
-    for stage in ("fidelity", "decoder", "generation"):
+    for stage in STAGES:
 
         def stop(name, step, stage=stage):
             if (name, step) == (stage, 2):
@@ -62,14 +64,14 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
         seen = []
         train(out, config=tiny, pictures=pictures, progress=False, on_step=lambda name, step, seen=seen: seen.append((name, step)))
         assert seen[0] == (stage, 3)
-        for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder"):
+        for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder", "detail_decoder"):
             name = f"{part}/diffusion_pytorch_model.safetensors"
             assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), (stage, part)
 
 
 def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):
     train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
-    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == {"fidelity": 4, "decoder": 4, "generation": 4}
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == dict.fromkeys(STAGES, 4)
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed, budget and precision"):
         train(tmp_path / "run", 61.0, config=tiny, pictures=pictures, progress=False)
     (tmp_path / "run" / "plan.json").write_text("[")
@@ -143,7 +145,7 @@ def test_fidelity_can_train_the_encoder():
     x = photographs(64)
 
     def losses(weight):
-        stage = FidelityStage(networks.vae, *ends, block=8, border="replicate", pixel_weight=weight, encoder="trained")
+        stage = FidelityStage(networks.vae, *ends, block=8, border="replicate", pixel_weight=weight, encoder="trained", fused_weight=0.3)
         stage.freeze()
         stage.zero_grad()
         found = stage(semdiff.Key(0), x)
@@ -157,4 +159,4 @@ def test_fidelity_can_train_the_encoder():
     drift = (z.mean((0, 2, 3)) ** 2).mean() + ((z**2).mean((0, 2, 3)) - 1).square().mean()
     assert found["drift"] == pytest.approx(drift.item(), rel=1e-4)
     pixels = 4 * 10 ** (-found["psnr"] / 10)
-    assert found["loss"] == pytest.approx(10 * pixels + found["fused"] + DRIFT_WEIGHT * found["drift"], rel=1e-4)
+    assert found["loss"] == pytest.approx(10 * pixels + 0.3 * found["fused"] + DRIFT_WEIGHT * found["drift"], rel=1e-4)

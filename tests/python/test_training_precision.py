@@ -12,6 +12,7 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training import jscc
 from semdiff.training.autoencoder import AutoencoderStage
 from semdiff.training.budget import steps_within
+from semdiff.training.detail import PhotoDetailStage
 from semdiff.training.engine import Plan, fit
 from semdiff.training.fidelity import FidelityStage
 from semdiff.training.generation import GenerationStage
@@ -31,10 +32,12 @@ def stages(folder):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         adjscc = ADJSCC(**(jscc.PHOTOS | {"width": 8, "outer_width": 4, "depth": 1}))
+    after = schedule, rates, air, *blocks
     return {
         "autoencoder": AutoencoderStage(n.vae, block=BLOCK, border=BORDER, perceptual=1.0),
         "fidelity": FidelityStage(n.vae, *ends, rates, n.mean_decoder, air, *blocks),
-        "generation": GenerationStage(n.vae, n.unet, *ends, schedule, rates, air, *blocks),
+        "generation": GenerationStage(n.vae, n.unet, *ends, *after),
+        "detail": PhotoDetailStage(n.vae, n.unet, *ends, n.mean_decoder, n.detail_decoder, *after),
         "adjscc": jscc.JSCCStage(adjscc, conditions(recipe, fading=False)),
     }
 
@@ -43,7 +46,7 @@ class Stop(Exception):  # noqa: N818, it is no error
     pass
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "fidelity", "generation", "adjscc"])
+@pytest.mark.parametrize("name", ["autoencoder", "fidelity", "generation", "detail", "adjscc"])
 def test_bf16_follows_fp32_and_resumes_to_the_bit(name, tmp_path):
     require_lpips()
     plan = Plan(steps=12, batch_size=3, learning_rate=2e-3, warm_up=2)

@@ -18,7 +18,7 @@ from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("fidelity", "decoder", "generation")
+STAGES = ("fidelity", "decoder", "generation", "detail")
 
 
 CLI = ("--no-python", sys.executable, "-c", "from semdiff.cli import main; main()", "train", "photos")
@@ -61,5 +61,5 @@ def test_two_processes_train_one_link(tmp_path: Path) -> None:
         assert {stage for stage, *_ in rows} == set(STAGES)
         assert set(rows.values()) == {1}
     files = [p.relative_to(whole) for p in (whole / "model").rglob("*.safetensors")]
-    assert len(files) == 5
+    assert len(files) == 6
     assert all((whole / f).read_bytes() == (cut / f).read_bytes() for f in files)

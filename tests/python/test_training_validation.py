@@ -22,7 +22,7 @@ from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
-STAGES = ("fidelity", "decoder", "generation")
+STAGES = ("fidelity", "decoder", "generation", "detail")
 STEPS = 4
 
 
@@ -102,7 +102,7 @@ def test_a_cut_run_has_the_curve_of_a_whole_one(options, tmp_path, monkeypatch):
 def test_scores_are_those_of_the_averaged_link(options, tmp_path):
     """The last row of the last stage is what the saved link does, up to the half precision of its file."""
     model = train(tmp_path, **options)
-    found = scores(rows_of(tmp_path), "generation", STEPS)
+    found = scores(rows_of(tmp_path), "detail", STEPS)
     link = SemanticLink.from_pretrained(model)
     held_out = middles({"a": options["pictures"]["a"]}, 64)
     for snr_db in (10.0, 0.0):

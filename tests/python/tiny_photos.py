@@ -14,6 +14,7 @@ NETWORKS = {
     "downsampler": "{ width = 8, deep_width = 16, depth = 1, linear = true }",
     "upsampler": "{ width = 16, depth = 1, linear = true }",
     "mean_decoder": "{ width = 16, depth = 1, linear = true }",
+    "detail_decoder": "{ width = 16, depth = 1 }",
     "denoiser": "{ width = 16, deep_width = 16, depth = 1, deep_depth = 1, hints = 8 }",
 }
 

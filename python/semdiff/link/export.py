@@ -22,6 +22,7 @@ from semdiff import __version__
 from semdiff.arguments import to_count
 from semdiff.atomic import write_atomically
 from semdiff.link.codec import from_blocks
+from semdiff.link.compiled import has_compiler
 from semdiff.link.networks import UPSCALE
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
         raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
     if link.image_shape[1] is None:
         raise ValueError(f"link: expected one for images of one size, got one for {link.image_shape}")
-    _require_compiler()
+    if not has_compiler():
+        raise RuntimeError("exporting needs a C++ compiler: install g++, or name one in the variable CXX")
     cpu = torch.backends.cpu.get_cpu_capability()
     digests = {}
     for name, (part, inputs) in parts(link, batch).items():
@@ -109,13 +111,3 @@ def _compile(part: Part, inputs: tuple[Tensor, ...], name: str, configs: dict[st
         program = torch.export.export(part, inputs)
         path = torch._inductor.aoti_compile_and_package(program, package_path=f"{scratch}/{name}.pt2", inductor_configs=configs)
         return Path(path).read_bytes()
-
-
-def _require_compiler() -> None:
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler as error:
-        raise RuntimeError("exporting needs a C++ compiler: install g++, or name one in the variable CXX") from error

@@ -79,11 +79,23 @@ class FiLMBlock(nn.Module):
         return x + self.conv2(F.silu(h))  # type: ignore[no-any-return]
 
 
+class SteeredMap(nn.Module):
+    """A linear map whose outputs are each scaled as SNR and rate ask: what a training may begin with (`semdiff.training.linear`)."""
+
+    def __init__(self, map: nn.Conv2d, condition: int) -> None:
+        super().__init__()
+        self.map = map
+        self.gain = nn.Linear(condition, map.out_channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return self.map(x) * (1 + self.gain(condition))[:, :, None, None]  # type: ignore[no-any-return]
+
+
 class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Latent (B, latent_channels, 2h, 2w) to features (B, symbol_channels, h, w), real, not yet of unit power.
 
-    The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest. linear: with a linear
-    map beside the blocks, each output of it scaled as SNR and rate ask, which a training may begin with (`semdiff.training.linear`).
+    The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest. linear: with a
+    `SteeredMap` beside the blocks.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -104,8 +116,8 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.shrink = nn.Conv2d(width, deep_width, 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(deep_width, condition) for _ in range(depth))
         self.conv_out = nn.Conv2d(deep_width, symbol_channels, 3, padding=1)
-        self.straight = nn.Conv2d(latent_channels, symbol_channels, UPSCALE, stride=UPSCALE, bias=False) if linear else None
-        self.gain = nn.Linear(condition, symbol_channels) if linear else None
+        straight = nn.Conv2d(latent_channels, symbol_channels, UPSCALE, stride=UPSCALE, bias=False)
+        self.straight = SteeredMap(straight, condition) if linear else None
 
     def forward(self, z: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """z as above, snr_db and rate (B,), float."""
@@ -114,9 +126,7 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             x = block(x, c)
         out = self.conv_out(F.silu(x))
-        if self.straight is None or self.gain is None:
-            return out  # type: ignore[no-any-return]
-        return out + self.straight(z) * (1 + self.gain(c))[:, :, None, None]  # type: ignore[no-any-return]
+        return out if self.straight is None else out + self.straight(z, c)  # type: ignore[no-any-return]
 
 
 class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -124,8 +134,8 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Where noise differs along a sample (fading), a map of it tells how far each element is to be relied on.
 
-    Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass. linear: with a linear map to the
-    mean beside the blocks, each output of it scaled as SNR and rate ask.
+    Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass. linear: with a `SteeredMap` to
+    the mean beside the blocks.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -144,8 +154,7 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
         means = latent_channels * UPSCALE**2
         self.conv_out = nn.Conv2d(width, 2 * means, 3, padding=1)
-        self.straight = nn.Conv2d(symbol_channels, means, 1, bias=False) if linear else None
-        self.gain = nn.Linear(condition, means) if linear else None
+        self.straight = SteeredMap(nn.Conv2d(symbol_channels, means, 1, bias=False), condition) if linear else None
 
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
@@ -161,9 +170,9 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block in self.blocks:
             x = block(x, c)
         out = self.conv_out(F.silu(x))
-        if self.straight is None or self.gain is None:
+        if self.straight is None:
             return out  # type: ignore[no-any-return]
-        mean = self.straight(features) * (1 + self.gain(c))[:, :, None, None]
+        mean = self.straight(features, c)
         return torch.cat([out[:, : mean.shape[1]] + mean, out[:, mean.shape[1] :]], 1)
 
 
@@ -221,6 +230,27 @@ class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x = block(x, torch.cat([level, level.exp()], 1))
         out = self.conv_out(F.silu(x))
         return out if self.straight is None else out + self.straight(z)  # type: ignore[no-any-return]
+
+
+class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """What a sample shows besides the posterior mean: sampled latents, the estimate of z and the logarithm of its error variance,
+    (B, latent_channels, h, w) each, to blocks that are added to those of the `MeanDecoder`. Nothing, before it is trained."""
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 96, depth: int = 3) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(3 * latent_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
+        self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, z: Tensor, guess: Tensor, log_error: Tensor) -> Tensor:
+        level = log_error.flatten(1).mean(1, keepdim=True)
+        x = self.conv_in(torch.cat([z - guess, guess, log_error], 1))
+        for block in self.blocks:
+            x = block(x, torch.cat([level, level.exp()], 1))
+        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
 
 
 class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]

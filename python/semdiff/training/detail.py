@@ -1,25 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 6: a decoder for samples, which learns how they should look. All that comes before it stays as it is.
+"""The decoders for samples, which learn how these should look. All that comes before them stays as it is.
 
-Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error.
+Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error. For
+Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the posterior mean's picture.
 """
 
 from __future__ import annotations
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import AutoencoderTiny, UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.link.codec import from_blocks
-from semdiff.link.networks import Downsampler, SampleDecoder, Upsampler
-from semdiff.link.reception import starting_state
+from semdiff.link.codec import Border, from_blocks, to_blocks
+from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
+from semdiff.link.reception import estimate_elements, starting_state
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.sampler import sample
 from semdiff.schedule import NoiseSchedule
+from semdiff.training.diffusion import uniform
 from semdiff.training.engine import Stage
-from semdiff.training.resampling import cross_channel
+from semdiff.training.resampling import Conditions, cross_channel
+
+
+def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
+    """LPIPS plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]."""
+    error = F.mse_loss(decoded, images)
+    seen = lpips(decoded.clamp(0, 1), images).mean()
+    return {"loss": seen + pixel_weight * error, "lpips": seen, "mse": error}
 
 
 class DetailStage(Stage):
@@ -49,7 +58,53 @@ class DetailStage(Stage):
             crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key)
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
             drawn = sample(lambda x, t: self.unet(x, t).sample.to(x), state, self.schedule, self.steps, prediction="v", key=sample_key)
-        decoded = from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3])
-        error = F.mse_loss(decoded, images)
-        seen = lpips(decoded.clamp(0, 1), images).mean()
-        return {"loss": seen + self.pixel_weight * error, "lpips": seen, "mse": error}
+        return judge(from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3]), images, self.pixel_weight)
+
+
+class PhotoDetailStage(Stage):
+    """forward(key, images (B, 3, H, W) in [0, 1]): the same for a `DetailDecoder` beside the `MeanDecoder`.
+
+    steps: what each batch takes one of, so that the decoder knows the samples of few evaluations and of more. block, border: see
+    `semdiff.link.codec`.
+    """
+
+    frozen = ("encoder", "unet", "downsampler", "upsampler", "mean_decoder")
+
+    def __init__(
+        self,
+        vae: AutoencoderTiny,
+        unet: Denoiser,
+        downsampler: Downsampler,
+        upsampler: Upsampler,
+        mean_decoder: MeanDecoder,
+        detail_decoder: DetailDecoder,
+        schedule: NoiseSchedule,
+        rates: tuple[int, ...],
+        conditions: Conditions,
+        block: int,
+        border: Border,
+        renoise: float = 1.0,
+        steps: tuple[int, ...] = (1, 2, 4),
+        pixel_weight: float = 8.0,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.unet, self.downsampler, self.upsampler = vae.encoder, unet, downsampler, upsampler
+        self.mean_decoder, self.detail_decoder, self.schedule, self.rates = mean_decoder, detail_decoder, schedule, rates
+        self.conditions, self.block, self.border = conditions, block, border
+        self.renoise, self.steps, self.pixel_weight = renoise, steps, pixel_weight
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        crossing_key, start_key, sample_key, steps_key = key.split(4)
+        steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
+        with torch.no_grad():
+            z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
+            crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
+            state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
+            guess, log_error = estimate_elements(*crossing)
+            hints = (torch.cat([guess, log_error], 1),) if self.unet.config.hints else ()
+            drawn = sample(
+                lambda x, t: self.unet(x, t, *hints).sample.to(x), state, self.schedule, steps, prediction="v", key=sample_key
+            )
+            mean = self.mean_decoder(guess, log_error).to(z)
+        blocks = mean + self.detail_decoder(drawn.to(z), guess, log_error).to(z)
+        return judge(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight)

@@ -33,7 +33,8 @@ class FidelityStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): squared error of the pixels, and the fused loss of `semdiff.upsampler_loss`.
 
     With a `MeanDecoder` that makes the mean of the up-sampler's Gaussian; else the denoiser does, and the autoencoder's decoder after it.
-    encoder: whether it is trained too.
+    fused_weight: of the second loss, which counts every latent alike; a transmitter that hears too much of it spends power on what pixels
+    hardly show. encoder: whether it is trained too.
     block, border: see `semdiff.link.codec`.
     """
 
@@ -50,6 +51,7 @@ class FidelityStage(Stage):
         pixel_weight: float = 10.0,
         lambda_match: float = 0.1,
         encoder: EncoderKind = "frozen",
+        fused_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.encoder, self.downsampler, self.upsampler = vae.encoder, downsampler, upsampler
@@ -63,7 +65,7 @@ class FidelityStage(Stage):
         if not self.encoding:
             self.frozen = ("encoder", *self.frozen)
         self.rates, self.conditions, self.block, self.border = rates, conditions, block, border
-        self.pixel_weight, self.lambda_match = pixel_weight, lambda_match
+        self.pixel_weight, self.lambda_match, self.fused_weight = pixel_weight, lambda_match, fused_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, loss_key, match_key = key.split(3)
@@ -73,7 +75,7 @@ class FidelityStage(Stage):
         fused = upsampler_loss(gaussian.mean, gaussian.logvar, z.detach(), 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
         pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key).to(target), target)
         psnr = -10 * torch.log10(pixels.detach() / 4)  # of values in [-1, 1]
-        terms = {"loss": self.pixel_weight * pixels + fused.total, "psnr": psnr, "fused": fused.total}
+        terms = {"loss": self.pixel_weight * pixels + self.fused_weight * fused.total, "psnr": psnr, "fused": fused.total}
         if self.encoding:
             terms["drift"] = z.mean((0, 2, 3)).square().mean() + (z.square().mean((0, 2, 3)) - 1).square().mean()
             terms["loss"] = terms["loss"] + DRIFT_WEIGHT * terms["drift"]

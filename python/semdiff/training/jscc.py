@@ -21,13 +21,14 @@ from torch.nn import functional as F
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import fashion_mnist
 from semdiff.metrics import lpips
+from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans, parse_seconds
 from semdiff.training.curve import Curve
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.photos import conditions, read_recipe, split
-from semdiff.training.precision import Precision, prepare_accelerator
+from semdiff.training.precision import prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
 from semdiff.training.validation import over_the_link, score
 

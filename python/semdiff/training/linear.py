@@ -57,14 +57,15 @@ def begin_linear(vae: AutoencoderTiny, downsampler: Downsampler, upsampler: Upsa
 
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:
     """Each latent of a cell is a symbol channel of its own, at this amplitude, as far as there are channels."""
-    downsampler.straight.weight.zero_()
-    upsampler.straight.weight.zero_()
-    _faint(downsampler.gain)
-    _faint(upsampler.gain)
+    there, back = downsampler.straight, upsampler.straight
+    there.map.weight.zero_()
+    back.map.weight.zero_()
+    _faint(there.gain)
+    _faint(back.gain)
     for k in range(min(downsampler.config.symbol_channels, len(amplitudes) * UPSCALE**2)):
         latent, place = divmod(k, UPSCALE**2)
-        downsampler.straight.weight[k, latent, place // UPSCALE, place % UPSCALE] = amplitudes[latent]
-        upsampler.straight.weight[k, k] = 1 / amplitudes[latent]
+        there.map.weight[k, latent, place // UPSCALE, place % UPSCALE] = amplitudes[latent]
+        back.map.weight[k, k] = 1 / amplitudes[latent]
     _faint(downsampler.conv_out)
     _faint(upsampler.conv_out)
 

@@ -18,19 +18,21 @@ from torch import Tensor
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
 from semdiff.link.codec import Border, to_blocks
-from semdiff.link.networks import Denoiser, Downsampler, MeanDecoder, Upsampler
+from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
 from semdiff.metrics import LPIPS
+from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
 from semdiff.training.curve import Curve, Score
+from semdiff.training.detail import PhotoDetailStage
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
-from semdiff.training.generation import DecoderKind, GenerationStage, PathKind
+from semdiff.training.generation import GenerationStage, PathKind
 from semdiff.training.linear import begin_linear
-from semdiff.training.precision import Precision, prepare_accelerator
+from semdiff.training.precision import prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
 from semdiff.training.validation import Shown, draw, middles, over_the_link, put_aside, score
@@ -42,7 +44,6 @@ RECIPE = Path(__file__).with_name("photos.toml")
 CHOICES = {
     "stages.fidelity.encoder": get_args(EncoderKind),
     "stages.generation.path": get_args(PathKind),
-    "stages.generation.decoder": get_args(DecoderKind),
 }
 AUTO_STEPS = ((-9, 1),)  # SNR in dB and steps from there upwards: more are worse in PSNR and LPIPS while the denoiser is young
 SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
@@ -57,6 +58,7 @@ class Networks:
     downsampler: Downsampler
     upsampler: Upsampler
     mean_decoder: MeanDecoder
+    detail_decoder: DetailDecoder
     scheduler: DDIMScheduler
 
     def link(self, recipe: Mapping[str, Any]) -> SemanticLink:
@@ -67,6 +69,7 @@ class Networks:
             self.upsampler,
             self.scheduler,
             self.mean_decoder,
+            detail_decoder=self.detail_decoder,
             image_shape=(3, None, None),
             rates=recipe["rates"],
             renoise=recipe["renoise"],
@@ -145,6 +148,7 @@ def build(recipe: Mapping[str, Any], seed: int) -> Networks:
             Downsampler(latent, channels, **sizes["downsampler"]),
             Upsampler(latent, channels, **sizes["upsampler"]),
             MeanDecoder(latent, 3 * BLOCK**2, **sizes["mean_decoder"]),
+            DetailDecoder(latent, 3 * BLOCK**2, **sizes["detail_decoder"]),
             scheduler(),
         )
 
@@ -184,7 +188,7 @@ def train(
         if isinstance(stage, AutoencoderStage):
             shown = [Shown("reconstruction", stage.reconstruct(held_out.to(accelerator.device)).cpu())]
         else:
-            shown = over_the_link(networks.link(recipe).to(accelerator.device), held_out, isinstance(stage, GenerationStage))
+            shown = over_the_link(networks.link(recipe).to(accelerator.device), held_out, isinstance(stage, PhotoDetailStage))
         draw(shown, held_out, folder / "validation.png")
         return score(shown, held_out)
 
@@ -197,12 +201,14 @@ def train(
     first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
     begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
-    weight = recipe["stages"]["fidelity"]["pixel_weight"]
-    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, weight, **chosen(recipe, "fidelity")))
-    seen = recipe["perceptual"]
-    run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=seen, encoder="frozen"))
-    schedule = NoiseSchedule.from_diffusers(networks.scheduler)
-    weights = recipe["renoise"], seen
-    forms = chosen(recipe, "generation")
-    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, schedule, rates, air, *blocks, *weights, **forms))
+    weights = {name: recipe["stages"]["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
+    forms = weights | chosen(recipe, "fidelity")
+    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms))
+    run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"], encoder="frozen"))
+    after: dict[str, Any] = {"schedule": NoiseSchedule.from_diffusers(networks.scheduler), "rates": rates, "conditions": air}
+    after |= {"block": BLOCK, "border": BORDER, "renoise": recipe["renoise"]}
+    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, **(after | chosen(recipe, "generation"))))
+    decoders = networks.mean_decoder, networks.detail_decoder
+    weight = recipe["stages"]["detail"]["pixel_weight"]
+    run(4, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight))
     return course.finish(networks.link(recipe), folder / "model")

@@ -7,13 +7,12 @@ Weights, optimiser, averages, what stands between the networks and the losses st
 from __future__ import annotations
 
 import os
-from typing import Literal, get_args
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-Precision = Literal["auto", "bf16", "fp32"]
+from semdiff.precision import Precision, check_precision, computes_bf16
 
 VARIABLE = "ACCELERATE_MIXED_PRECISION"  # which `accelerate launch --mixed_precision` sets too
 
@@ -24,8 +23,8 @@ def prepare_accelerator(precision: Precision | None = None, cpu: bool = False) -
     None is what the environment tells accelerate, float32 where it tells nothing; "auto" is that too, but bf16 where it tells nothing and
     the device computes with it. cpu: even where there is a GPU. ValueError for another precision.
     """
-    if precision is not None and precision not in get_args(Precision):
-        raise ValueError(f"precision: expected {', '.join(get_args(Precision))}, got {precision!r}")
+    if precision is not None:
+        check_precision(precision)
     cpu = cpu or not torch.cuda.is_available()
     told = os.environ.get(VARIABLE, "").lower()
     if precision in (None, "auto"):
@@ -35,11 +34,3 @@ def prepare_accelerator(precision: Precision | None = None, cpu: bool = False) -
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # accelerate would refuse a second precision in one process, or silently go on with the first
     return Accelerator(cpu=cpu, mixed_precision=mixed)
-
-
-def computes_bf16(cpu: bool) -> bool:
-    """Whether the processor itself multiplies bfloat16; others could only imitate it, which is slower than float32."""
-    if not cpu:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
