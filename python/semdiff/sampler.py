@@ -165,17 +165,21 @@ def sample(
         return _sample_elements(denoiser, elements, x, grid, schedule, solver, prediction, clip, callback)
     base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
     previous_x0 = t_previous = None
-    for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
+    grid = grid.detach()
+    times, told, table = grid.unbind(), _for_network(grid[:-1], x).unbind(), schedule.alphas_cumprod
+    for i, (now, after, t) in enumerate(zip(times[:-1], times[1:], told, strict=True)):
         if callback is not None:
             callback(i, x, now)
-        output = denoiser(x, _for_network(now, x))
+        output = denoiser(x, t)
+        # The steps as they are below their Python functions, which would look at the same grid again and again.
         if solver == "dpmpp_2m":
-            x, previous_x0 = dpmpp_2m_step(x, output, previous_x0, t_previous, now, after, schedule, prediction, clip)
+            x, previous_x0 = ops.dpmpp_2m_step.default(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
             t_previous = now
         elif solver == "heun":
             x = _heun_step(denoiser, x, output, now, after, schedule, prediction, clip)
         else:
-            x = ddim_step(x, output, now, after, schedule, eta, prediction, clip, base.fold_in(i) if base else None)
+            key = base.fold_in(i).tensor if base else None
+            x = ops.ddim_step.default(x, output, now, after, table, eta, prediction, clip, key)
     return x
 
 

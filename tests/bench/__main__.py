@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: every operator against its eager form and torch.compile, in one process, interleaved. Prints a table and writes JSON."""
+"""`make bench`: every operator against its eager form and torch.compile, and the sampling loop against diffusers', in one process,
+interleaved. Prints tables and writes them as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 import semdiff
+from tests.bench import samplers
 from tests.bench.cases import CASES
 from tests.bench.timing import interleave
 
@@ -70,10 +72,12 @@ def main() -> None:
         rows.append(measure(case, size, threads, args.rounds, not args.no_compile))
     print(file=sys.stderr)
     setting = f"torch {torch.__version__}, {info['compiler']}, instruction set {info['isa']}, {args.rounds} interleaved rounds"
-    table = f"{setting}\n\n{markdown(rows)}"
+    torch.set_num_threads(1)
+    loops = [] if args.only else samplers.measure(args.rounds)
+    table = f"{setting}\n\n{markdown(rows)}" + (f"\n\n{samplers.markdown(loops)}" if loops else "")
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows}, indent=1))
+    (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows, "loops": loops}, indent=1))
     (args.out / "bench.md").write_text(table + "\n")
 
 
