@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: every operator against its eager form and torch.compile, and the sampling loop against diffusers', in one process,
-interleaved. Prints tables and writes them as Markdown and JSON."""
+"""`make bench`: every operator against its eager form and torch.compile, the sampling loop against
+diffusers', and a training step against plain PyTorch's, in one process, interleaved. Prints tables and writes them as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import semdiff
-from tests.bench import samplers
+from tests.bench import samplers, training
 from tests.bench.cases import CASES
 from tests.bench.timing import interleave
 
@@ -73,11 +73,11 @@ def main() -> None:
     print(file=sys.stderr)
     setting = f"torch {torch.__version__}, {info['compiler']}, instruction set {info['isa']}, {args.rounds} interleaved rounds"
     torch.set_num_threads(1)
-    loops = [] if args.only else samplers.measure(args.rounds)
-    table = f"{setting}\n\n{markdown(rows)}" + (f"\n\n{samplers.markdown(loops)}" if loops else "")
+    loops, steps = ([], []) if args.only else (samplers.measure(args.rounds), training.measure(args.rounds))
+    table = f"{setting}\n\n{markdown(rows)}" + ("" if args.only else f"\n\n{samplers.markdown(loops)}\n\n{training.markdown(steps)}")
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows, "loops": loops}, indent=1))
+    (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows, "loops": loops, "training": steps}, indent=1))
     (args.out / "bench.md").write_text(table + "\n")
 
 

@@ -9,6 +9,7 @@ pytest.importorskip("accelerate")
 
 import semdiff.training.linear as linear
 from semdiff.link.codec import to_blocks
+from semdiff.link.networks import Downsampler
 from semdiff.training.photos import build, read_recipe
 from tests.python.photographs import photographs
 
@@ -70,6 +71,18 @@ def test_the_ends_are_each_others_inverse_and_the_strongest_components_go_first(
     power = features.square().mean((0, 2, 3)).view(32, 4).mean(1)
     expected = torch.from_numpy(deviations[:32] / deviations[:32].mean()).float()
     torch.testing.assert_close(power, expected, rtol=0.01, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_level_is_the_power_of_the_features_that_are_sent(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    rate = torch.tensor([1.0, 0.5, 0.25])
+    features = networks.downsampler(z, torch.full((3,), 20.0), rate)
+    expected = [10 * f[:kept].square().mean().log10() for f, kept in zip(features, (128, 64, 32), strict=True)]
+    torch.testing.assert_close(networks.downsampler.level_db(z, rate), torch.stack(expected), rtol=0, atol=1e-3)
+    no_map = Downsampler(32, 128)
+    assert torch.equal(no_map.level_db(z, rate), torch.zeros(3))
 
 
 def test_networks_without_room_or_map_are_refused():

@@ -113,10 +113,12 @@ def test_a_batch_of_unit_power_as_a_whole_keeps_its_parts_apart():
     heard = {}
     networks.upsampler.register_forward_pre_hook(lambda _, inputs: heard.update(features=inputs[0], snr_db=inputs[1]))
     sent = {}
-    networks.downsampler.register_forward_hook(lambda _, __, out: sent.update(features=out))
+    networks.downsampler.register_forward_hook(lambda _, inputs, out: sent.update(features=out, told=inputs[1]))
     with torch.no_grad():
         cross_channel(networks.downsampler, networks.upsampler, z, (128,), semdiff.Key(2), Conditions((60.0, 60.0), 0.0, together=True))
         torch.testing.assert_close(heard["features"][::2], sent["features"][::2], rtol=0.02, atol=0.01)  # AWGN, 60 dB: as it was sent
+        level = (10 ** (networks.downsampler.level_db(z, torch.ones(6)) / 10)).mean()  # of the whole
+        torch.testing.assert_close(sent["told"], (60.0 - 10 * level.log10()).expand(6), rtol=0, atol=1e-3)
         power = sent["features"].square().mean()
         torch.testing.assert_close(heard["snr_db"][::2], torch.full((3,), 60.0) - 10 * power.log10(), rtol=0, atol=1e-3)
 

@@ -119,8 +119,19 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         straight = nn.Conv2d(latent_channels, symbol_channels, UPSCALE, stride=UPSCALE, bias=False)
         self.straight = SteeredMap(straight, condition) if linear else None
 
+    @torch.no_grad()
+    def level_db(self, z: Tensor, rate: Tensor) -> Tensor:
+        """The power of what the linear map would send of each latent, in dB, (B,); 0 without such a map. A picture is of unit power on the
+        air, so what it is heard at, in units of its features, is the channel's SNR less this: a smooth one comes through better."""
+        if self.straight is None:
+            return torch.zeros_like(rate)
+        power = self.straight.map(z).float().square().mean((2, 3))
+        kept = torch.arange(power.shape[1], device=z.device) < (rate * power.shape[1]).round()[:, None]
+        mean: Tensor = (power * kept).sum(1) / kept.sum(1)
+        return 10 * mean.clamp_min(1e-6).log10()
+
     def forward(self, z: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """z as above, snr_db and rate (B,), float."""
+        """z as above, snr_db (less `level_db`) and rate (B,), float."""
         c = self.embedding(snr_db, rate)
         x = self.shrink(self.block_in(self.conv_in(z), c))
         for block in self.blocks:

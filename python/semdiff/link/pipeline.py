@@ -138,7 +138,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         warn_of_snr(believed, self.config.snr_db_range)
         z = self.encode(images.to(self.device, self.dtype))
-        features = self.downsampler(z, believed.to(z), self._rate(channels, z))
+        rate = self._rate(channels, z)
+        features = self.downsampler(z, believed.to(z) - self.downsampler.level_db(z, rate), rate)
         return features_to_symbols(features, channels, self.config.header)
 
     def encode(self, images: Tensor) -> Tensor:

@@ -52,10 +52,21 @@ def cross_channel(
     """Latents (B, C, h, w) over a channel under `conditions`, to what the up-sampler says."""
     *keys, draw_key = key.split(4)
     total = downsampler.config.symbol_channels
-    arrived, rate = over_the_air(lambda believed, rate: downsampler(z, believed, rate), z, total, rates, keys, conditions)
+
+    def encode(believed: Tensor, rate: Tensor) -> Tensor:
+        level_db = downsampler.level_db(z, rate)
+        return downsampler(z, believed - (_shared(level_db, rate) if conditions.together else level_db), rate)  # type: ignore[no-any-return]
+
+    arrived, rate = over_the_air(encode, z, total, rates, keys, conditions)
     heard_db = (-10 * arrived.noise_var.log10()).to(z)
     gaussian = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z))
     return Crossing(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
+
+
+def _shared(level_db: Tensor, rate: Tensor) -> Tensor:
+    """The level of all samples of a rate together."""
+    same = (rate[:, None] == rate).to(level_db)
+    return 10 * ((same @ (10 ** (level_db / 10))) / same.sum(1)).log10()
 
 
 def over_the_air(
