@@ -77,7 +77,8 @@ def main() -> None:
     table = f"{setting}\n\n{markdown(rows)}" + ("" if args.only else f"\n\n{samplers.markdown(loops)}\n\n{training.markdown(steps)}")
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench.json").write_text(json.dumps({"build": info, "rounds": args.rounds, "rows": rows, "loops": loops, "training": steps}, indent=1))
+    found = {"build": info, "rounds": args.rounds, "rows": rows, "loops": loops, "training": steps}
+    (args.out / "bench.json").write_text(json.dumps(found, indent=1))
     (args.out / "bench.md").write_text(table + "\n")
 
 

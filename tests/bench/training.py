@@ -73,7 +73,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    heads = (f"a training step of both ends, {BATCH} latents", "ours, ms", "torch, ms", "× torch (10-90 %)", "kept for backward, of torch's")
+    heads = (f"a training step of both ends, {BATCH} latents", "ours, ms", "torch, ms", "× torch (10-90 %)", "kept for backward, share")
     lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|---:|"]
     for r in rows:
         ratio, share = f"{r['ratio']:.2f} ({r['p10']:.2f}-{r['p90']:.2f})", f"{100 * r['ours_bytes'] / r['torch_bytes']:.0f} %"
