@@ -24,6 +24,7 @@ ALLOWED = {
     "_reference": set(),
     "arguments": set(),
     "atomic": set(),
+    "precision": set(),
     "products": set(),
     "rng": {"_ops"},
     "schedule": {"_ops", "arguments"},

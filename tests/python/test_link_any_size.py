@@ -68,6 +68,23 @@ def test_a_result_does_not_depend_on_batch_mates(link):
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:snr_db. this model was trained for")
+def test_better_than_clear_is_clear(link):
+    """Both ends are told no SNR beyond those that training met."""
+    x, told = pictures(32, 48), []
+    hook = link.downsampler.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+    heard = [link.hear(link.send(x, 1 / 24, 20.0), 10 ** (-snr_db / 10), key=KEY, size=(32, 48)).noise_var for snr_db in (5.0, 20.0)]
+    link.send(x, 1 / 24, 90.0)
+    best = 10 ** (-link.config.clearest_db / 10)
+    beyond = link.hear(link.send(x, 1 / 24, 90.0), 1e-9, key=KEY, size=(32, 48)).noise_var
+    hook.remove()
+    assert all(bool((t <= link.config.clearest_db).all()) for t in told)
+    assert torch.equal(told[-1], torch.full_like(told[-1], link.config.clearest_db))
+    torch.testing.assert_close(beyond, torch.full_like(beyond, best))
+    assert bool((heard[0] > best).all())
+    assert bool((heard[0] > heard[1]).all())
+
+
 def test_no_norm_looks_at_the_whole_picture(link):
     """Far from a change nothing changes: a denoiser with group norm would fail here, and could not be tiled."""
     z = semdiff.normal((1, 4, 8, 64), KEY)

@@ -58,6 +58,20 @@ def test_both_decoders_are_their_inverse(begun):
 
 
 @torch.no_grad()
+def test_the_mean_decoder_shuts_out_what_it_does_not_trust(begun):
+    """A gate of -1 on one component leaves what the others say."""
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    log_error = torch.full_like(z, -6.0)
+    networks.mean_decoder.gate.bias[3] = -1.0
+    without = z.clone()
+    without[:, 3] = 0
+    found = networks.mean_decoder(z, log_error)
+    networks.mean_decoder.gate.bias.zero_()
+    torch.testing.assert_close(found, networks.mean_decoder(without, log_error), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
 def test_the_ends_are_each_others_inverse_and_the_strongest_components_go_first(begun):
     networks, blocks = begun
     z = networks.vae.encoder(blocks)

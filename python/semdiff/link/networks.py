@@ -79,6 +79,11 @@ class FiLMBlock(nn.Module):
         return x + self.conv2(F.silu(h))  # type: ignore[no-any-return]
 
 
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class SteeredMap(nn.Module):
     """A linear map whose outputs are each scaled as SNR and rate ask: what a training may begin with (`semdiff.training.linear`)."""
 
@@ -224,7 +229,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
     picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
-    beside the blocks."""
+    beside the blocks, each element of it scaled as they say: where a picture is smooth, noise is let through less."""
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 128, depth: int = 4, linear: bool = False) -> None:
@@ -233,14 +238,20 @@ class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.straight = nn.Conv2d(latent_channels, out_channels, 1) if linear else None
+        self.gate = nn.Conv2d(width, latent_channels, 1) if linear else None
+        if self.gate is not None:
+            _zero(self.gate)
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
         level = log_error.flatten(1).mean(1, keepdim=True)
         x = self.conv_in(torch.cat([z, log_error], 1))
         for block in self.blocks:
             x = block(x, torch.cat([level, level.exp()], 1))
-        out = self.conv_out(F.silu(x))
-        return out if self.straight is None else out + self.straight(z)  # type: ignore[no-any-return]
+        x = F.silu(x)
+        out = self.conv_out(x)
+        if self.straight is None or self.gate is None:
+            return out  # type: ignore[no-any-return]
+        return out + self.straight(z * (1 + self.gate(x)))  # type: ignore[no-any-return]
 
 
 class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -253,8 +264,7 @@ class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_in = nn.Conv2d(3 * latent_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
-        for parameter in self.conv_out.parameters():
-            nn.init.zeros_(parameter)
+        _zero(self.conv_out)
 
     def forward(self, z: Tensor, guess: Tensor, log_error: Tensor) -> Tensor:
         level = log_error.flatten(1).mean(1, keepdim=True)

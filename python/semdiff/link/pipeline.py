@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds to the mean_decoder's picture what they
     show besides. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
-    training, [low, high]; outside there is a UserWarning.
+    training, [low, high]; outside there is a UserWarning. clearest_db: both ends take features that are heard better for ones heard so.
     """
 
     _optional_components = ["mean_decoder", "sample_decoder", "detail_decoder", "prompt"]  # noqa: RUF012, diffusers' own name and type
@@ -76,6 +77,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         header: bool = False,
         auto_steps: Sequence[Sequence[float]] | None = None,
         snr_db_range: Sequence[float] | None = None,
+        clearest_db: float | None = None,
     ) -> None:
         super().__init__()
         modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
@@ -85,7 +87,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
         shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
-        self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, snr_db_range=snr_db_range and list(snr_db_range))
+        self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, clearest_db=clearest_db)
+        self.register_to_config(snr_db_range=snr_db_range and list(snr_db_range))
+        self._clearest_db = math.inf if clearest_db is None else float(clearest_db)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
         for module in modules.values():
@@ -139,7 +143,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         warn_of_snr(believed, self.config.snr_db_range)
         z = self.encode(images.to(self.device, self.dtype))
         rate = self._rate(channels, z)
-        features = self.downsampler(z, believed.to(z) - self.downsampler.level_db(z, rate), rate)
+        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._clearest_db), rate)
         return features_to_symbols(features, channels, self.config.header)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -205,10 +209,11 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         layout = self._sized(size)
         arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
         features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
-        snr_db = -10 * torch.log10(arrived.noise_var)
+        noise_var = arrived.noise_var.clamp_min(10 ** (-self._clearest_db / 10))
+        snr_db = -10 * torch.log10(noise_var)
         draw = Key.from_tensor(key_tensor(key)).fold_in(1)
         gaussian = self.upsampler(features, snr_db.to(features), self._rate(channels, features), draw, noise_map)
-        return Heard(gaussian, arrived.noise_var.cpu())
+        return Heard(gaussian, noise_var.cpu())
 
     @torch.no_grad()
     def imagine(

@@ -46,6 +46,7 @@ CHOICES = {
     "stages.generation.path": get_args(PathKind),
 }
 AUTO_STEPS = ((-9, 1),)  # SNR in dB and steps from there upwards: more are worse in PSNR and LPIPS while the denoiser is young
+CLEAREST_DB = 28.0  # hardly a crop of the training was heard better, and beyond it pictures fell apart
 SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
 
 
@@ -78,6 +79,7 @@ class Networks:
             header=True,
             snr_db_range=recipe["snr_db"],
             auto_steps=AUTO_STEPS,
+            clearest_db=CLEAREST_DB,
         )
 
 
