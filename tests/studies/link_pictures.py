@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The photograph link's pictures beside the baselines', to look at.
 
-python -m tests.studies.link_pictures writes docs/results/photos.jpg: parts of held-out photographs over AWGN at CBR 1/24, each in a row at 0
-and one at 10 dB: the original, the posterior mean, a sample, ADJSCC's picture. --perceptual FOLDER adds the ADJSCC trained on LPIPS.
+python -m tests.studies.link_pictures writes docs/results/photos.jpg: parts of held-out photographs over AWGN at CBR 1/24, a row each at 0
+and 10 dB: the original, the posterior mean, a sample, ADJSCC's picture. --perceptual FOLDER adds the ADJSCC trained on LPIPS.
 """
 
 from __future__ import annotations
