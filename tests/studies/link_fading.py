@@ -56,7 +56,7 @@ def by_element(link: SemanticLink, heard: Heard, realism: float, key: Key) -> Te
     if realism == 0:
         return link._decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
     z = sample(denoise, state, link.schedule, STEPS, prediction=link.prediction, key=key)
-    return link._decode_sample(z.float(), size)
+    return link._decode_sample(z.float(), heard, size)
 
 
 @torch.no_grad()
