@@ -7,21 +7,24 @@ Fashion-MNIST that is stage 6, for photographs the last: there a decoder of deta
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderTiny, UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.link.codec import Border, from_blocks, to_blocks
+from semdiff.link.codec import from_blocks
 from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
-from semdiff.link.reception import estimate_elements, starting_state
+from semdiff.link.reception import starting_state
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.sampler import sample
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.diffusion import uniform
 from semdiff.training.engine import Stage
-from semdiff.training.resampling import Conditions, cross_channel
+from semdiff.training.generation import ReceivingStage
+from semdiff.training.resampling import cross_channel
 
 
 def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
@@ -61,11 +64,10 @@ class DetailStage(Stage):
         return judge(from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3]), images, self.pixel_weight)
 
 
-class PhotoDetailStage(Stage):
+class PhotoDetailStage(ReceivingStage):
     """forward(key, images (B, 3, H, W) in [0, 1]): the same for a `DetailDecoder` beside the `MeanDecoder`.
 
-    steps: what each batch takes one of, so that the decoder knows the samples of few evaluations and of more. block, border: see
-    `semdiff.link.codec`.
+    steps: what each batch takes one of, so that the decoder knows the samples of few evaluations and of more.
     """
 
     frozen = ("encoder", "unet", "downsampler", "upsampler", "mean_decoder")
@@ -78,33 +80,22 @@ class PhotoDetailStage(Stage):
         upsampler: Upsampler,
         mean_decoder: MeanDecoder,
         detail_decoder: DetailDecoder,
-        schedule: NoiseSchedule,
-        rates: tuple[int, ...],
-        conditions: Conditions,
-        block: int,
-        border: Border,
-        renoise: float = 1.0,
+        *behind: Any,
         steps: tuple[int, ...] = (1, 2, 4),
         pixel_weight: float = 8.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.encoder, self.unet, self.downsampler, self.upsampler = vae.encoder, unet, downsampler, upsampler
-        self.mean_decoder, self.detail_decoder, self.schedule, self.rates = mean_decoder, detail_decoder, schedule, rates
-        self.conditions, self.block, self.border = conditions, block, border
-        self.renoise, self.steps, self.pixel_weight = renoise, steps, pixel_weight
+        super().__init__(vae, unet, downsampler, upsampler, *behind, **options)
+        self.mean_decoder, self.detail_decoder, self.steps, self.pixel_weight = mean_decoder, detail_decoder, steps, pixel_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, start_key, sample_key, steps_key = key.split(4)
         steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
+        z, crossing, told, hints = self.hear(crossing_key, images)
         with torch.no_grad():
-            z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
-            crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
-            guess, log_error = estimate_elements(*crossing)
-            hints = (torch.cat([guess, log_error], 1),) if self.unet.config.hints else ()
-            drawn = sample(
-                lambda x, t: self.unet(x, t, *hints).sample.to(x), state, self.schedule, steps, prediction="v", key=sample_key
-            )
-            mean = self.mean_decoder(guess, log_error).to(z)
-        blocks = mean + self.detail_decoder(drawn.to(z), guess, log_error).to(z)
+            denoise = lambda x, t: self.unet(x, t, *hints).sample.to(x)  # noqa: E731
+            drawn = sample(denoise, state, self.schedule, steps, prediction="v", key=sample_key)
+            mean = self.mean_decoder(*told).to(z)
+        blocks = mean + self.detail_decoder(drawn.to(z), *told).to(z)
         return judge(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight)

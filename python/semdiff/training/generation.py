@@ -8,7 +8,7 @@ know. For comparison the path may be that of white noise, the forward process of
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderTiny
@@ -24,18 +24,14 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.diffusion import velocity
 from semdiff.training.engine import Stage
 from semdiff.training.receiver import path_point
-from semdiff.training.resampling import Conditions, cross_channel
+from semdiff.training.resampling import Conditions, Crossing, cross_channel
 
 PathKind = Literal["received", "noise"]
 
 
-class GenerationStage(Stage):
-    """forward(key, images (B, 3, H, W) in [0, 1]): mean squared error of v on the path.
-
-    path: from what is received, or from noise. block, border: see `semdiff.link.codec`.
-    """
-
-    frozen = ("encoder", "downsampler", "upsampler")
+class ReceivingStage(Stage):
+    """A stage behind a finished transmitter and up-sampler: what `hear` hands on is the receiver's. block, border: see
+    `semdiff.link.codec`."""
 
     def __init__(
         self,
@@ -49,21 +45,38 @@ class GenerationStage(Stage):
         block: int,
         border: Border,
         renoise: float = 1.0,
-        path: PathKind = "received",
     ) -> None:
         super().__init__()
         self.encoder, self.unet, self.downsampler, self.upsampler = vae.encoder, unet, downsampler, upsampler
         self.schedule, self.rates, self.conditions, self.renoise = schedule, rates, conditions, renoise
-        self.block, self.border, self.path = block, border, path
+        self.block, self.border = block, border
+
+    @torch.no_grad()
+    def hear(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        """The latents that were sent, what arrives, the estimate of them with the logarithm of its error, and the denoiser's hints."""
+        z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
+        crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, key, self.conditions)
+        told = estimate_elements(*crossing)
+        return z, crossing, told, (torch.cat(told, 1),) if self.unet.config.hints else ()
+
+
+class GenerationStage(ReceivingStage):
+    """forward(key, images (B, 3, H, W) in [0, 1]): mean squared error of v on the path.
+
+    path: from what is received, or from noise.
+    """
+
+    frozen = ("encoder", "downsampler", "upsampler")
+
+    def __init__(self, *parts: Any, path: PathKind = "received", **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self.path = path
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, path_key = key.split(2)
-        with torch.no_grad():
-            z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
-            gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
-            hints = torch.cat(estimate_elements(gaussian, noise_var), 1)
-            x, t = path_point(gaussian, noise_var, z, self.schedule, self.renoise, path_key)
-            if self.path == "noise":
-                x = add_noise(z, t, self.schedule, path_key.fold_in(0))
-        v = self.unet(x, t.to(x), *((hints,) if self.unet.config.hints else ())).sample.to(z)
+        z, crossing, _, hints = self.hear(crossing_key, images)
+        x, t = path_point(*crossing, z, self.schedule, self.renoise, path_key)
+        if self.path == "noise":
+            x = add_noise(z, t, self.schedule, path_key.fold_in(0))
+        v = self.unet(x, t.to(x), *hints).sample.to(z)
         return {"loss": F.mse_loss(v, velocity(x, z, self.schedule.alpha_bar(t)))}

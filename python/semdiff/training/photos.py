@@ -45,7 +45,7 @@ CHOICES = {
     "stages.fidelity.encoder": get_args(EncoderKind),
     "stages.generation.path": get_args(PathKind),
 }
-AUTO_STEPS = ((-9, 1),)  # SNR in dB and steps from there upwards: more are worse in PSNR and LPIPS while the denoiser is young
+AUTO_STEPS = ((-9, 1),)  # SNR in dB and steps from there upwards: more change nothing (docs/results/photos_steps.md)
 CLEAREST_DB = 28.0  # hardly a crop of the training was heard better, and beyond it pictures fell apart
 SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
 
