@@ -226,6 +226,15 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return UNet2DOutput(sample=self.conv_out(F.silu(x)))
 
 
+def _by_level(blocks: nn.ModuleList, x: Tensor, log_error: Tensor) -> Tensor:
+    """x through FiLM blocks that are told the average of the error."""
+    level = log_error.flatten(1).mean(1, keepdim=True)
+    condition = torch.cat([level, level.exp()], 1)
+    for block in blocks:
+        x = block(x, condition)
+    return x
+
+
 class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
     picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
@@ -243,11 +252,7 @@ class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             _zero(self.gate)
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
-        level = log_error.flatten(1).mean(1, keepdim=True)
-        x = self.conv_in(torch.cat([z, log_error], 1))
-        for block in self.blocks:
-            x = block(x, torch.cat([level, level.exp()], 1))
-        x = F.silu(x)
+        x = F.silu(_by_level(self.blocks, self.conv_in(torch.cat([z, log_error], 1)), log_error))
         out = self.conv_out(x)
         if self.straight is None or self.gate is None:
             return out  # type: ignore[no-any-return]
@@ -267,10 +272,7 @@ class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         _zero(self.conv_out)
 
     def forward(self, z: Tensor, guess: Tensor, log_error: Tensor) -> Tensor:
-        level = log_error.flatten(1).mean(1, keepdim=True)
-        x = self.conv_in(torch.cat([z - guess, guess, log_error], 1))
-        for block in self.blocks:
-            x = block(x, torch.cat([level, level.exp()], 1))
+        x = _by_level(self.blocks, self.conv_in(torch.cat([z - guess, guess, log_error], 1)), log_error)
         return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
 
 
