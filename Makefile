@@ -34,7 +34,7 @@ ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
 	cmake --build --preset release
 	ctest --preset release
 
-pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics
+pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind
 	$(PY) -m pytest -q --durations=10
 
 sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and undefined-behaviour sanitizers
@@ -85,6 +85,11 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/.dependencies
 
 $(VENV)/.catch2: | $(VENV)/.torch
 	@test -d /usr/share/doc/catch2 || ls /usr/lib*/cmake/Catch2 /usr/local/lib/cmake/Catch2 >/dev/null 2>&1 || tools/debian.sh catch2
+	@touch $@
+
+# For the counted instructions; who may not install it goes on without.
+$(VENV)/.valgrind: | $(VENV)/.torch
+	@command -v valgrind >/dev/null || tools/debian.sh valgrind || test "$$(id -u)" != 0
 	@touch $@
 
 $(VENV)/.data: | $(VENV)/.torch

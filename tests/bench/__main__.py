@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: every operator against its eager form and torch.compile, the sampling loop against
-diffusers', and a training step against plain PyTorch's, in one process, interleaved. Prints tables and writes them as Markdown and JSON."""
+"""`make bench`: every operator against its eager form, one by hand in place, other libraries and torch.compile, the sampling loop against
+diffusers', and a training step against plain PyTorch's, in one process, interleaved. Prints tables and writes them as Markdown and JSON,
+and a picture of how near each operator is to what the machine allows."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,14 +15,21 @@ from typing import Any
 import torch
 
 import semdiff
-from tests.bench import samplers, training
-from tests.bench.cases import CASES
+from tests.bench import peers, samplers, training
+from tests.bench.cases import CASES, KEY, Case
+from tests.bench.roofline import draw
 from tests.bench.timing import interleave
 
 SIZES = (3072, 262144, 4194304)
+COLUMNS = {
+    "eager": "× eager (10-90 %)",
+    "in_place": "× in place by hand",
+    "library": "× library",
+    "compile": "× torch.compile",
+}
 
 
-def measure(case: Any, size: int, threads: int, rounds: int, compiled: bool) -> dict[str, Any]:
+def measure(case: Case, size: int, threads: int, rounds: int, compiled: bool) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.compiler.reset()
     torch.manual_seed(0)
@@ -34,24 +43,35 @@ def measure(case: Any, size: int, threads: int, rounds: int, compiled: bool) -> 
         return lambda: torch.autograd.grad(function(*arguments), wanted)
 
     variants = {"ours": ours, "eager": run(eager)}
+    if case.name in peers.IN_PLACE:
+        variants["in_place"] = run(peers.IN_PLACE[case.name])
+    if case.name in peers.LIBRARIES and importlib.util.find_spec((library := peers.LIBRARIES[case.name])[0].lower()):
+        variants["library"] = library[1](*arguments)
     if compiled:
         variants["compile"] = run(torch.compile(eager, fullgraph=True, dynamic=False))
-    times = interleave(variants, rounds)
+    source, target = torch.ones(size), torch.zeros(size)
+    limits = {"copy": lambda: target.copy_(source), "generator": lambda: semdiff.normal((size,), KEY)}
+    times = interleave(variants | limits, rounds)
     row: dict[str, Any] = {"op": case.name, "elements": size, "threads": threads, "microseconds": times["ours"].median * 1e6}
     for name in list(variants)[1:]:
         median, low, high = times["ours"].ratio_to(times[name])
         row[name] = {"ratio": median, "p10": low, "p90": high, "microseconds": times[name].median * 1e6}
+    # The generator's time includes writing 4 bytes a number, so this limit is a little slow for cases that write less.
+    least = max(case.bytes / 8 * times["copy"].median, case.normals * times["generator"].median)
+    row |= {"bytes": case.bytes, "normals": case.normals, "of_limit": least / times["ours"].median}
+    row["bound"] = "generator" if case.normals * times["generator"].median >= least else "memory"
     return row
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    heads = ("op", "elements", "threads", "ours, µs", "ns/element", "× eager (10-90 %)", "× torch.compile (10-90 %)")
-    lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|---:|---:|---:|"]
+    heads = ("op", "elements", "threads", "ours, µs", "ns/element", *COLUMNS.values(), "of the limit")
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for r in rows:
-        cells = [f"{r[k]['ratio']:.1f} ({r[k]['p10']:.1f}-{r[k]['p90']:.1f})" if k in r else "" for k in ("eager", "compile")]
+        cells = [f"{r[k]['ratio']:.1f} ({r[k]['p10']:.1f}-{r[k]['p90']:.1f})" if k in r else "" for k in COLUMNS]
         per_element = r["microseconds"] * 1e3 / r["elements"]
+        limit = f"{r['of_limit']:.0%} ({r['bound']})" if r["elements"] == max(SIZES) and r["op"] != "svd_2x2" else ""
         numbers = (f"{r['elements']:,}", str(r["threads"]), f"{r['microseconds']:,.1f}", f"{per_element:.2f}")
-        lines.append(f"| {' | '.join((r['op'], *numbers, *cells))} |")
+        lines.append(f"| {' | '.join((r['op'], *numbers, *cells, limit))} |")
     return "\n".join(lines)
 
 
@@ -80,6 +100,7 @@ def main() -> None:
     found = {"build": info, "rounds": args.rounds, "rows": rows, "loops": loops, "training": steps}
     (args.out / "bench.json").write_text(json.dumps(found, indent=1))
     (args.out / "bench.md").write_text(table + "\n")
+    draw(rows, args.out / "bench.png")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ class Case:
     name: str
     make: Callable[[int], tuple[Run, Callable[..., object], tuple[object, ...]]]
     """For n elements: our call, and the eager function with its arguments."""
+    bytes: int
+    """What an element must move at least, read and written, where tensors do not stay in the cache."""
+    normals: int = 1
+    """How many normal numbers an element needs."""
 
 
 KEY = semdiff.Key(1)
@@ -187,16 +191,16 @@ def dpmpp_2m_step(n: int) -> tuple[Run, Callable[..., object], tuple[object, ...
 
 
 CASES = [
-    Case("normal", normal),
-    Case("awgn", awgn),
-    Case("rayleigh + mmse, per complex symbol", rayleigh_mmse),
-    Case("match (scale and top up)", match),
-    Case("normalize_power", normalize_power),
-    Case("svd_2x2", svd_2x2),
-    Case("reparameterize", reparameterize),
-    Case("gaussian_upsample", gaussian_upsample),
-    Case("upsampler_loss forward", loss_forward),
-    Case("upsampler_loss forward+backward", loss_training),
-    Case("ddim_step", ddim_step),
-    Case("dpmpp_2m_step", dpmpp_2m_step),
+    Case("normal", normal, 4),
+    Case("awgn", awgn, 8),
+    Case("rayleigh + mmse, per complex symbol", rayleigh_mmse, 24, 4),
+    Case("match (scale and top up)", match, 8),
+    Case("normalize_power", normalize_power, 12, 0),
+    Case("svd_2x2", svd_2x2, 104, 0),
+    Case("reparameterize", reparameterize, 12),
+    Case("gaussian_upsample", gaussian_upsample, 20),
+    Case("upsampler_loss forward", loss_forward, 12),
+    Case("upsampler_loss forward+backward", loss_training, 20),
+    Case("ddim_step", ddim_step, 12, 0),
+    Case("dpmpp_2m_step", dpmpp_2m_step, 20, 0),
 ]

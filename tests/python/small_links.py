@@ -14,8 +14,8 @@ def any_size_link() -> SemanticLink:
         "autoencoder": {"latent_channels": 4, "width": 16, "encoder_blocks": 1, "decoder_blocks": 1},
         "downsampler": {"width": 8, "deep_width": 16, "depth": 1},
         "upsampler": {"width": 16, "depth": 1},
-        "mean_decoder": {"width": 16, "depth": 1},
-        "detail_decoder": {"width": 16, "depth": 1},
+        "mean_decoder": {"width": 16, "depth": 1, "finish": (8, 1)},
+        "detail_decoder": {"width": 16, "depth": 1, "finish": (8, 1)},
         "denoiser": {"width": 16, "deep_width": 16, "depth": 1, "deep_depth": 1, "hints": 8},
     }
     return build(recipe, 0).link(recipe)

@@ -10,7 +10,7 @@ import semdiff
 from semdiff.link import SemanticLink
 from semdiff.link.codec import to_blocks
 from semdiff.schedule import NoiseSchedule
-from semdiff.training.detail import PhotoDetailStage
+from semdiff.training.detail import PhotoDetailStage, glimpse
 from semdiff.training.diffusion import velocity
 from semdiff.training.generation import GenerationStage
 from semdiff.training.photos import BLOCK, BORDER, build, conditions, read_recipe, train
@@ -103,6 +103,20 @@ def test_the_detail_stage_trains_its_decoder_alone(tmp_path):
     assert {name.split(".")[0] for name in made.weights()} == {"detail_decoder"}
 
 
+def test_a_glimpse_is_the_same_part_of_both_pictures():
+    """Wherever it looks, and however: two pictures that differ by a constant still do, and equal ones are equal."""
+    images = photographs(64)
+    seen = [glimpse(images - 0.25, images, semdiff.Key(7).fold_in(i)) for i in range(24)]
+    for decoded, original in seen:
+        torch.testing.assert_close(original - decoded, torch.full_like(original, 0.25))
+    assert {tuple(original.shape[2:]) for _, original in seen} == {(56, 56), (64, 64)}  # shifted; enlarged
+    inside = [original for _, original in seen if original.shape[2] == 56]
+    places = [images.unfold(2, 56, 1).unfold(3, 56, 1)[:, :, i, j] for i in range(9) for j in range(9)]
+    for part in inside:
+        turned = [t for p in (part, part.transpose(2, 3)) for t in (p, p.flip(3))]
+        assert any(torch.equal(t, p) for t in turned for p in places)
+
+
 def test_a_sample_is_the_mean_and_its_details():
     link = any_size_link()
     images = 0.4 + 0.2 * photographs(64)
@@ -117,9 +131,9 @@ def test_a_sample_is_the_mean_and_its_details():
     with torch.no_grad():
         link.detail_decoder.conv_out.weight.normal_(std=0.01, generator=torch.Generator().manual_seed(1))
     sample = sent(1.0)
-    (z, guess, log_error), details = told[0]
+    (z, guess, log_error, known), picture = told[0]
     assert z.shape == guess.shape == log_error.shape == (len(images), 4, 8, 8)
-    added = torch.nn.functional.pixel_shuffle(details, BLOCK) / 2  # pixels are in [0, 1], blocks in [-1, 1]
+    added = torch.nn.functional.pixel_shuffle(picture - known, BLOCK) / 2  # pixels are in [0, 1], blocks in [-1, 1]
     inside = ((mean > 0) & (mean < 1) & (sample > 0) & (sample < 1)).float()
     assert inside.mean() > 0.2
     torch.testing.assert_close((sample - mean) * inside, added * inside, rtol=0, atol=1e-5)

@@ -12,9 +12,10 @@ pytest.importorskip("accelerate")
 import semdiff
 from semdiff.link import SemanticLink
 from semdiff.link.codec import to_blocks
+from semdiff.link.files import shipped_models
 from semdiff.training.budget import parse_seconds
 from semdiff.training.fidelity import DRIFT_WEIGHT, FidelityStage
-from semdiff.training.photos import RECIPE, build, read_recipe, train
+from semdiff.training.photos import RECIPE, begin_with, build, read_recipe, train
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
@@ -67,6 +68,32 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
         for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder", "detail_decoder"):
             name = f"{part}/diffusion_pytorch_model.safetensors"
             assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), (stage, part)
+
+
+def test_a_trained_link_is_gone_on_from(tiny, pictures, four_steps, tmp_path):
+    """It begins with that link's networks, keeps the new parts of the recipe's as they are made, and refuses a link of other sizes."""
+    whole = train(tmp_path / "whole", config=tiny, pictures=pictures, progress=False)
+    older = SemanticLink.from_pretrained(whole)
+    recipe = read_recipe(tiny)
+    networks = build(recipe, 3)
+    begin_with(networks, whole)
+    for name in ("unet", "upsampler", "mean_decoder"):
+        for weight, tensor in getattr(older, name).state_dict().items():
+            assert torch.equal(getattr(networks, name).state_dict()[weight], tensor), (name, weight)
+    plain = tmp_path / "plain.toml"
+    plain.write_text(tiny.read_text().replace("finish = [8, 1]", "finish = []"))
+    without = train(tmp_path / "plain", config=plain, pictures=pictures, progress=False)
+    begun = build(recipe, 3)
+    fresh = {n: t.clone() for n, t in begun.mean_decoder.state_dict().items() if n.startswith("finishing.")}
+    begin_with(begun, without)
+    assert fresh
+    assert all(torch.equal(begun.mean_decoder.state_dict()[n], t) for n, t in fresh.items())
+    out = train(tmp_path / "more", config=tiny, pictures=pictures, start=without, progress=False)
+    assert (out / "model_index.json").is_file()
+    with pytest.raises(ValueError, match=r"plan\.json: expected the plan"):
+        train(tmp_path / "more", config=tiny, pictures=pictures, start=whole, progress=False)
+    with pytest.raises(ValueError, match=r"start: expected a link of the recipe's networks, vae\.encoder.* of shape .*, got "):
+        train(tmp_path / "other", config=tiny, pictures=pictures, start=shipped_models()["fashion-mnist"], progress=False)
 
 
 def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):

@@ -13,8 +13,8 @@ NETWORKS = {
     "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
     "downsampler": "{ width = 8, deep_width = 16, depth = 1, linear = true }",
     "upsampler": "{ width = 16, depth = 1, linear = true }",
-    "mean_decoder": "{ width = 16, depth = 1, linear = true }",
-    "detail_decoder": "{ width = 16, depth = 1 }",
+    "mean_decoder": "{ width = 16, depth = 1, linear = true, finish = [8, 1] }",
+    "detail_decoder": "{ width = 16, depth = 1, finish = [8, 1] }",
     "denoiser": "{ width = 16, deep_width = 16, depth = 1, deep_depth = 1, hints = 8 }",
 }
 

@@ -51,12 +51,16 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="photos: a recipe in TOML in place of the package's.", exists=True, dir_okay=False)
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="photos: a trained link to begin with, for more training or pictures of one's own.", exists=True),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option("--precision", help="photos: auto is bf16 where the processor computes with it, fp32 elsewhere.")
     ] = Precision.auto,
     as_json: Json = False,
 ) -> None:
-    """Train a link from nothing. An interrupted training goes on where it stopped when the command is given again.
+    """Train a link. An interrupted training goes on where it stopped when the command is given again.
 
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
@@ -64,7 +68,7 @@ def train(
     out = out or Path("runs") / recipe.value
     begun = time.perf_counter()
     try:
-        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config, precision)
+        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config, start, precision)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
@@ -79,7 +83,15 @@ def train(
 
 
 def _run(
-    recipe: Recipe, out: Path, budget: str, seed: int, resume: bool, data: Path | None, config: Path | None, precision: Precision
+    recipe: Recipe,
+    out: Path,
+    budget: str,
+    seed: int,
+    resume: bool,
+    data: Path | None,
+    config: Path | None,
+    start: Path | None,
+    precision: Precision,
 ) -> Path:
     try:
         from semdiff.training import fashion_mnist, photos
@@ -88,9 +100,11 @@ def _run(
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:
         pictures = None if data is None else read_folder(data)
-        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, precision=precision.value)
+        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, start, precision=precision.value)
     if config is not None:
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
+    if start is not None:
+        raise ValueError(f"--start: expected none, {recipe.value} is trained from nothing; got {start}")
     if precision is Precision.bf16:
         raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
     try:

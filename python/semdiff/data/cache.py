@@ -20,13 +20,14 @@ def cache_folder() -> Path:
 
 
 def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]], again: bool = False) -> dict[str, Tensor]:
-    """What `make` returns, from the cache if it was made before. The name must tell all that the result depends on. again: make it anew."""
+    """What `make` returns, in order of the names, from the cache if it was made before. The cache's name must tell all that the result
+    depends on. again: make it anew."""
     path = cache_folder() / f"{name}.safetensors"
     found = None if again else load_cached(path)
     if found is None:
         found = make()
         store_cached(path, found)
-    return found
+    return dict(sorted(found.items()))  # a file forgets the order, and what is drawn by number must be the same the first time
 
 
 def load_cached(path: Path) -> dict[str, Tensor] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,12 @@ def verify_checksums(folder: Path) -> None:
         found = _digest(folder / name)
         if found != digest:
             raise ValueError(f"{folder / name}: truncated or altered, expected sha256 {digest}, got {found}")
+
+
+def digest(folder: str | os.PathLike[str]) -> str:
+    """The sha256 of a model's files, by name and content, wherever it lies."""
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != NAME)
+    return hashlib.sha256("".join(f"{p.relative_to(folder).as_posix()} {_digest(p)}\n" for p in files).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

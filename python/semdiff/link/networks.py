@@ -8,6 +8,7 @@ batch statistics anywhere, so a result never depends on its batch mates.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -226,54 +227,118 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return UNet2DOutput(sample=self.conv_out(F.silu(x)))
 
 
-def _by_level(blocks: nn.ModuleList, x: Tensor, log_error: Tensor) -> Tensor:
-    """x through FiLM blocks that are told the average of the error."""
+def _level(log_error: Tensor) -> Tensor:
+    """What FiLM is told of the error: its average."""
     level = log_error.flatten(1).mean(1, keepdim=True)
-    condition = torch.cat([level, level.exp()], 1)
+    return torch.cat([level, level.exp()], 1)
+
+
+def _through(blocks: nn.ModuleList, x: Tensor, condition: Tensor) -> Tensor:
     for block in blocks:
         x = block(x, condition)
     return x
 
 
+class Finish(nn.Module):
+    """Blocks of pixels (B, colours * block^2, h, w), gone over at half the picture's resolution by convolutions that see over their edges.
+
+    A decoder that makes blocks shows their grain where it is unsure. Adds nothing, before it is trained. features: the decoder's own,
+    (B, coarse, h, w). While nothing is trained, bands of rows go through one after the other, so that a large picture needs little
+    memory; each is given as many rows more as the convolutions reach, so the result is that of the whole.
+    """
+
+    FEATURES, BAND = 4, 32  # channels at half the resolution; rows of blocks
+
+    def __init__(self, coarse: int, channels: int, width: int, depth: int, colours: int = 3) -> None:
+        super().__init__()
+        self.block = math.isqrt(channels // colours)
+        self.narrow = nn.Conv2d(coarse, self.FEATURES * (self.block // 2) ** 2, 1)
+        self.conv_in = nn.Conv2d(4 * colours + self.FEATURES, width, 3, padding=1)
+        self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
+        self.conv_out = nn.Conv2d(width, 4 * colours, 3, padding=1)
+        self.reach = -(-2 * (2 + 2 * depth) // self.block)  # in blocks
+        _zero(self.conv_out)
+
+    def forward(self, blocks: Tensor, features: Tensor, condition: Tensor) -> Tensor:
+        rows = blocks.shape[2]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= self.BAND:
+            return self._finished(blocks, features, condition)
+        out = torch.empty_like(blocks)
+        for first in range(0, rows, self.BAND):
+            last, above = min(first + self.BAND, rows), max(first - self.reach, 0)
+            seen = slice(above, min(last + self.reach, rows))
+            band = self._finished(blocks[:, :, seen], features[:, :, seen], condition)
+            out[:, :, first:last] = band[:, :, first - above : last - above]
+        return out
+
+    def _finished(self, blocks: Tensor, features: Tensor, condition: Tensor) -> Tensor:
+        half = F.pixel_unshuffle(F.pixel_shuffle(blocks, self.block), 2)
+        x = self.conv_in(torch.cat([half, F.pixel_shuffle(self.narrow(features), self.block // 2)], 1))
+        more = self.conv_out(F.silu(_through(self.blocks, x, condition)))
+        return blocks + F.pixel_unshuffle(F.pixel_shuffle(more, 2), self.block)
+
+
 class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
     picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
-    beside the blocks, each element of it scaled as they say: where a picture is smooth, noise is let through less."""
+    beside the blocks, each element of it scaled as they say: where a picture is smooth, noise is let through less. finish: the width and
+    depth of a `Finish` behind it all, or none."""
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 128, depth: int = 4, linear: bool = False) -> None:
+    def __init__(
+        self,
+        latent_channels: int = 24,
+        out_channels: int = 192,
+        width: int = 128,
+        depth: int = 4,
+        linear: bool = False,
+        finish: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(2 * latent_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.straight = nn.Conv2d(latent_channels, out_channels, 1) if linear else None
         self.gate = nn.Conv2d(width, latent_channels, 1) if linear else None
+        self.finishing = Finish(width, out_channels, *finish) if finish else None
         if self.gate is not None:
             _zero(self.gate)
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
-        x = F.silu(_by_level(self.blocks, self.conv_in(torch.cat([z, log_error], 1)), log_error))
-        out = self.conv_out(x)
-        if self.straight is None or self.gate is None:
-            return out  # type: ignore[no-any-return]
-        return out + self.straight(z * (1 + self.gate(x)))  # type: ignore[no-any-return]
+        condition = _level(log_error)
+        x = F.silu(_through(self.blocks, self.conv_in(torch.cat([z, log_error], 1)), condition))
+        out: Tensor = self.conv_out(x)
+        if self.straight is not None and self.gate is not None:
+            out = out + self.straight(z * (1 + self.gate(x)))
+        return out if self.finishing is None else self.finishing(out, x, condition)
 
 
 class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """What a sample shows besides the posterior mean: sampled latents, the estimate of z and the logarithm of its error variance,
-    (B, latent_channels, h, w) each, to blocks that are added to those of the `MeanDecoder`. Nothing, before it is trained."""
+    (B, latent_channels, h, w) each, and the `MeanDecoder`'s blocks, to blocks of the sample's picture. Those of the mean, before it is
+    trained. finish: as there."""
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 24, out_channels: int = 192, width: int = 96, depth: int = 3) -> None:
+    def __init__(
+        self,
+        latent_channels: int = 24,
+        out_channels: int = 192,
+        width: int = 96,
+        depth: int = 3,
+        finish: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(3 * latent_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+        self.finishing = Finish(width, out_channels, *finish) if finish else None
         _zero(self.conv_out)
 
-    def forward(self, z: Tensor, guess: Tensor, log_error: Tensor) -> Tensor:
-        x = _by_level(self.blocks, self.conv_in(torch.cat([z - guess, guess, log_error], 1)), log_error)
-        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
+    def forward(self, z: Tensor, guess: Tensor, log_error: Tensor, mean: Tensor) -> Tensor:
+        condition = _level(log_error)
+        x = F.silu(_through(self.blocks, self.conv_in(torch.cat([z - guess, guess, log_error], 1)), condition))
+        out = mean + self.conv_out(x)
+        return out if self.finishing is None else self.finishing(out, x, condition)  # type: ignore[no-any-return]
 
 
 class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]

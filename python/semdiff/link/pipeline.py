@@ -50,8 +50,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
     mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
-    sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds to the mean_decoder's picture what they
-    show besides. prompt: what a text-conditioned denoiser is told.
+    sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds what they show to the mean_decoder's
+    picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
     training, [low, high]; outside there is a UserWarning. clearest_db: both ends take features that are heard better for ones heard so.
     """
@@ -380,7 +380,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def _decode_sample(self, z: Tensor, heard: Heard, size: tuple[int, int]) -> Tensor:
         if self.detail_decoder is not None and self.mean_decoder is not None:
             told = estimate_elements(*heard)
-            return self._to_images(self.mean_decoder(*told) + self.detail_decoder(z, *told), size)
+            return self._to_images(self.detail_decoder(z, *told, self.mean_decoder(*told)), size)
         return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:

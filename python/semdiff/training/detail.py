@@ -26,12 +26,35 @@ from semdiff.training.engine import Stage
 from semdiff.training.generation import ReceivingStage
 from semdiff.training.resampling import cross_channel
 
+SHIFT = 8  # pixels, a block
 
-def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
-    """LPIPS plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]."""
+
+def judge(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key | None = None) -> dict[str, Tensor]:
+    """LPIPS plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]; with a key, LPIPS of a `glimpse`."""
     error = F.mse_loss(decoded, images)
-    seen = lpips(decoded.clamp(0, 1), images).mean()
+    pair = (decoded.clamp(0, 1), images) if key is None else glimpse(decoded.clamp(0, 1), images, key)
+    seen = lpips(*pair).mean()
     return {"loss": seen + pixel_weight * error, "lpips": seen, "mse": error}
+
+
+def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
+    """The same part of both, (B, c, H, W), shifted, turned over and half the time enlarged, as the key draws.
+
+    AlexNet looks at every fourth pixel through windows of eleven. A decoder that knows where it looks, and how large things are, learns
+    patterns that it does not see and people do; one that does not know has to make pictures (E-LPIPS, arXiv 1906.03973).
+    """
+    enlarged, down, right, flip, turn = uniform(5, key).tolist()
+    zoom = 2 if enlarged < 0.5 else 1
+    height, width = ((n - SHIFT if zoom == 1 else n // 2) for n in images.shape[2:])
+    top, left = int(down * (images.shape[2] - height + 1)), int(right * (images.shape[3] - width + 1))
+
+    def look(x: Tensor) -> Tensor:
+        part = x[:, :, top : top + height, left : left + width]
+        part = part.flip(3) if flip < 0.5 else part
+        part = part.transpose(2, 3) if turn < 0.5 else part
+        return F.interpolate(part, scale_factor=2, mode="bilinear") if zoom == 2 else part
+
+    return look(decoded), look(images)
 
 
 class DetailStage(Stage):
@@ -89,7 +112,7 @@ class PhotoDetailStage(ReceivingStage):
         self.mean_decoder, self.detail_decoder, self.steps, self.pixel_weight = mean_decoder, detail_decoder, steps, pixel_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        crossing_key, start_key, sample_key, steps_key = key.split(4)
+        crossing_key, start_key, sample_key, steps_key, glimpse_key = key.split(5)
         steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
         z, crossing, told, hints = self.hear(crossing_key, images)
         with torch.no_grad():
@@ -97,5 +120,5 @@ class PhotoDetailStage(ReceivingStage):
             denoise = lambda x, t: self.unet(x, t, *hints).sample.to(x)  # noqa: E731
             drawn = sample(denoise, state, self.schedule, steps, prediction="v", key=sample_key)
             mean = self.mean_decoder(*told).to(z)
-        blocks = mean + self.detail_decoder(drawn.to(z), *told).to(z)
-        return judge(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight)
+        blocks = self.detail_decoder(drawn.to(z), *told, mean).to(z)
+        return judge(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight, glimpse_key)

@@ -13,11 +13,12 @@ from typing import Any, get_args
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderTiny, DDIMScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
 from semdiff.link.codec import Border, to_blocks
+from semdiff.link.files import digest
 from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
 from semdiff.metrics import LPIPS
 from semdiff.precision import Precision
@@ -155,6 +156,21 @@ def build(recipe: Mapping[str, Any], seed: int) -> Networks:
         )
 
 
+def begin_with(networks: Networks, start: str | os.PathLike[str]) -> None:
+    """Gives the networks the weights of the link in that folder; what it lacks stays as it is. ValueError for a link of other sizes."""
+    link = SemanticLink.from_pretrained(start)
+    for name, network in vars(networks).items():
+        given = getattr(link, name)
+        if not isinstance(network, nn.Module) or given is None:
+            continue
+        known = {n: t.shape for n, t in network.state_dict().items()}
+        for weight, tensor in given.state_dict().items():
+            if known.get(weight) != tensor.shape:
+                wanted = f"{name}.{weight} of shape {tuple(known[weight])}" if weight in known else f"no {name}.{weight}"
+                raise ValueError(f"start: expected a link of the recipe's networks, {wanted}, got {tuple(tensor.shape)}")
+        network.load_state_dict(given.state_dict(), strict=False)
+
+
 def train(
     out: str | os.PathLike[str],
     seconds: float = 3 * 3600.0,
@@ -162,6 +178,7 @@ def train(
     resume: bool = True,
     config: str | os.PathLike[str] | None = None,
     pictures: Mapping[str, Tensor] | None = None,
+    start: str | os.PathLike[str] | None = None,
     progress: bool = True,
     accelerator: Accelerator | None = None,
     on_step: Callable[[str, int], None] | None = None,
@@ -171,9 +188,10 @@ def train(
 
     The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
     so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. out/curve.csv and
-    out/validation.png tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos; precision: see
-    `prepare_accelerator`. on_step(stage, step) is called after every step. ValueError for a recipe that does not fit; FileNotFoundError
-    where the photographs or LPIPS's network are not installed.
+    out/validation.png tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos; start: the folder of a trained link
+    to begin with, see `begin_with`, for more training or one's own pictures; precision: see `prepare_accelerator`. on_step(stage, step) is
+    called after every step. ValueError for a recipe that does not fit; FileNotFoundError where the photographs or LPIPS's network are not
+    installed.
     """
     recipe = read_recipe(config)
     LPIPS("alex")  # if its weights are not there, say so now
@@ -181,7 +199,11 @@ def train(
     accelerator = accelerator or prepare_accelerator(precision)
     networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
-    plans = Plans(folder / "plan.json", {"recipe": recipe, "seed": seed, "seconds": seconds}, accelerator, resume)
+    made_for = {"recipe": recipe, "seed": seed, "seconds": seconds}
+    if start is not None:
+        begin_with(networks, start)
+        made_for["start"] = digest(start)
+    plans = Plans(folder / "plan.json", made_for, accelerator, resume)
     learned, held_out = split(pictures, crop, progress)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     curve = Curve(folder / "curve.csv", resume)
@@ -200,8 +222,9 @@ def train(
         plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
         course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
 
-    first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
-    begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
+    if start is None:
+        first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
+        begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
     weights = {name: recipe["stages"]["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
     forms = weights | chosen(recipe, "fidelity")
