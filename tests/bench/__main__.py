@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import semdiff
-from tests.bench import peers, samplers, training
+from tests.bench import peers, receiver, samplers, training
 from tests.bench.cases import CASES, KEY, Case
 from tests.bench.roofline import draw
 from tests.bench.timing import interleave
@@ -93,11 +93,12 @@ def main() -> None:
     print(file=sys.stderr)
     setting = f"torch {torch.__version__}, {info['compiler']}, instruction set {info['isa']}, {args.rounds} interleaved rounds"
     torch.set_num_threads(1)
-    loops, steps = ([], []) if args.only else (samplers.measure(args.rounds), training.measure(args.rounds))
-    table = f"{setting}\n\n{markdown(rows)}" + ("" if args.only else f"\n\n{samplers.markdown(loops)}\n\n{training.markdown(steps)}")
+    # Each with its own table: the sampling loop, a training step, the photograph link's receiver.
+    more = {} if args.only else {part: part.measure(args.rounds) for part in (samplers, training, receiver)}
+    table = "\n\n".join([setting, markdown(rows), *(part.markdown(found) for part, found in more.items())])
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
-    found = {"build": info, "rounds": args.rounds, "rows": rows, "loops": loops, "training": steps}
+    found = {"build": info, "rounds": args.rounds, "rows": rows} | {part.__name__.rpartition(".")[2]: found for part, found in more.items()}
     (args.out / "bench.json").write_text(json.dumps(found, indent=1))
     (args.out / "bench.md").write_text(table + "\n")
     draw(rows, args.out / "bench.png")
