@@ -54,3 +54,19 @@ def test_untrained_it_adds_nothing():
     mean = decoder(z, log_error)
     assert torch.equal(finished(z, log_error), mean)
     assert torch.equal(details(z, z, log_error, mean), mean)
+
+
+def test_features_beyond_the_ceiling_are_cut_off_once_it_is_trained():
+    z, log_error = (semdiff.normal((1, 4, 6, 6), k) for k in semdiff.Key(2).split())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = MeanDecoder(4, 192, 16, 1)
+    seen = []
+    decoder.conv_out.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
+    decoder.train()(z, log_error)
+    decoder.ceiling.copy_(seen[0].amax((0, 2, 3)) * torch.linspace(0.2, 2, 16))
+    decoder(z, log_error)
+    decoder.eval()(z, log_error)
+    assert torch.equal(seen[1], seen[0])
+    torch.testing.assert_close(seen[2], torch.minimum(seen[0], decoder.ceiling[:, None, None]))
+    assert not torch.equal(seen[2], seen[0])

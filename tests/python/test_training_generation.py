@@ -69,11 +69,11 @@ def test_the_denoiser_alone_learns_and_without_hints_is_told_nothing(tmp_path):
 
 
 def test_recipes_name_the_form(tmp_path, monkeypatch):
-    """Unconditional diffusion changes the denoiser, and the details of its samples, and nothing that the stages before have made."""
+    """Another path changes the denoiser, and the details of its samples, and nothing that the stages before have made."""
     require_lpips()
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 2)
     options = {"pictures": pictures(), "progress": False, "precision": "fp32"}
-    recipe = change(write_recipe(tmp_path / "tiny.toml"), hints=0, form='path = "noise"')
+    recipe = change(write_recipe(tmp_path / "tiny.toml"), hints=0, form='path = "received"')
     model = train(tmp_path / "run", config=recipe, **options)
     link = SemanticLink.from_pretrained(model)
     assert link.unet.config.hints == 0
@@ -143,7 +143,7 @@ def test_a_sample_is_the_mean_and_its_details():
 @pytest.mark.parametrize(
     ("hints", "form", "words"),
     [
-        (8, 'path = "white"', r"tiny\.toml: stages\.generation\.path: expected received or noise, got 'white'"),
+        (8, 'path = "white"', r"tiny\.toml: stages\.generation\.path: expected noise or received, got 'white'"),
         (8, "paths = 1", r"tiny\.toml: stages\.generation\.paths: unknown field"),
         (7, "", r"networks\.denoiser\.hints: expected 0, or two for each latent channel: 8; got 7"),
     ],

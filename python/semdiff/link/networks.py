@@ -239,6 +239,21 @@ def _through(blocks: nn.ModuleList, x: Tensor, condition: Tensor) -> Tensor:
     return x
 
 
+class _Decoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """What both decoders of blocks have: features from FiLM blocks that are told the level of the error, none of them above what training
+    met (`semdiff.training.ceilings`). Without that a cell in a thousand pictures had features twenty times as large, and burst."""
+
+    ceiling: Tensor
+    blocks: nn.ModuleList
+
+    def _features(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = F.silu(_through(self.blocks, x, condition))
+        return x if self.training else torch.minimum(x, self.ceiling.to(x)[:, None, None])
+
+
+UNBOUNDED = 1e4  # a ceiling before any was found; half precision holds it
+
+
 class Finish(nn.Module):
     """Blocks of pixels (B, colours * block^2, h, w), gone over at half the picture's resolution by convolutions that see over their edges.
 
@@ -278,7 +293,7 @@ class Finish(nn.Module):
         return blocks + F.pixel_unshuffle(F.pixel_shuffle(more, 2), self.block)
 
 
-class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class MeanDecoder(_Decoder):
     """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
     picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
     beside the blocks, each element of it scaled as they say: where a picture is smooth, noise is let through less. finish: the width and
@@ -301,19 +316,20 @@ class MeanDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.straight = nn.Conv2d(latent_channels, out_channels, 1) if linear else None
         self.gate = nn.Conv2d(width, latent_channels, 1) if linear else None
         self.finishing = Finish(width, out_channels, *finish) if finish else None
+        self.register_buffer("ceiling", torch.full((width,), UNBOUNDED))
         if self.gate is not None:
             _zero(self.gate)
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
         condition = _level(log_error)
-        x = F.silu(_through(self.blocks, self.conv_in(torch.cat([z, log_error], 1)), condition))
+        x = self._features(self.conv_in(torch.cat([z, log_error], 1)), condition)
         out: Tensor = self.conv_out(x)
         if self.straight is not None and self.gate is not None:
             out = out + self.straight(z * (1 + self.gate(x)))
         return out if self.finishing is None else self.finishing(out, x, condition)
 
 
-class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class DetailDecoder(_Decoder):
     """What a sample shows besides the posterior mean: sampled latents, the estimate of z and the logarithm of its error variance,
     (B, latent_channels, h, w) each, and the `MeanDecoder`'s blocks, to blocks of the sample's picture. Those of the mean, before it is
     trained. finish: as there."""
@@ -332,11 +348,12 @@ class DetailDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.finishing = Finish(width, out_channels, *finish) if finish else None
+        self.register_buffer("ceiling", torch.full((width,), UNBOUNDED))
         _zero(self.conv_out)
 
     def forward(self, z: Tensor, guess: Tensor, log_error: Tensor, mean: Tensor) -> Tensor:
         condition = _level(log_error)
-        x = F.silu(_through(self.blocks, self.conv_in(torch.cat([z - guess, guess, log_error], 1)), condition))
+        x = self._features(self.conv_in(torch.cat([z - guess, guess, log_error], 1)), condition)
         out = mean + self.conv_out(x)
         return out if self.finishing is None else self.finishing(out, x, condition)  # type: ignore[no-any-return]
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The photograph link's denoiser, behind a transmitter and an up-sampler that stay as they are.
 
-It learns the straight path from what the receiver starts with to the latent that was sent (posterior-mean rectified flow, arXiv
-2410.00418), told what was heard: the estimate and how far each element of it is to be relied on. So it adds what the up-sampler does not
-know. For comparison the path may be that of white noise, the forward process of plain latent diffusion, at the times that receivers meet.
+It learns the forward process of latent diffusion at the times that receivers meet, told what was heard: the estimate and how far each
+element of it is to be relied on. For comparison the path may be the straight one from what the receiver starts with to the latent that was
+sent (posterior-mean rectified flow, arXiv 2410.00418), which adds only what the up-sampler does not know.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from semdiff.training.engine import Stage
 from semdiff.training.receiver import path_point
 from semdiff.training.resampling import Conditions, Crossing, cross_channel
 
-PathKind = Literal["received", "noise"]
+PathKind = Literal["noise", "received"]
 
 
 class ReceivingStage(Stage):
@@ -63,12 +63,12 @@ class ReceivingStage(Stage):
 class GenerationStage(ReceivingStage):
     """forward(key, images (B, 3, H, W) in [0, 1]): mean squared error of v on the path.
 
-    path: from what is received, or from noise.
+    path: from noise, or from what is received.
     """
 
     frozen = ("encoder", "downsampler", "upsampler")
 
-    def __init__(self, *parts: Any, path: PathKind = "received", **options: Any) -> None:
+    def __init__(self, *parts: Any, path: PathKind = "noise", **options: Any) -> None:
         super().__init__(*parts, **options)
         self.path = path
 

@@ -27,6 +27,7 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans
+from semdiff.training.ceilings import find_ceiling
 from semdiff.training.curve import Curve, Score
 from semdiff.training.detail import PhotoDetailStage
 from semdiff.training.engine import Stage
@@ -216,11 +217,13 @@ def train(
         draw(shown, held_out, folder / "validation.png")
         return score(shown, held_out)
 
-    def run(number: int, name: str, stage: Stage) -> None:
+    def run(number: int, name: str, stage: Stage, decoder: MeanDecoder | DetailDecoder | None = None) -> None:
         how = recipe["stages"][name]
         batches = RandomCrops(learned, crop, how["batch"], key.fold_in(number))
         plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
         course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
+        if decoder is not None:
+            find_ceiling(decoder, stage, batches, key.fold_in(20 + number))
 
     if start is None:
         first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
@@ -228,12 +231,12 @@ def train(
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
     weights = {name: recipe["stages"]["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
     forms = weights | chosen(recipe, "fidelity")
-    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms))
+    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms), networks.mean_decoder)
     run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"], encoder="frozen"))
     after: dict[str, Any] = {"schedule": NoiseSchedule.from_diffusers(networks.scheduler), "rates": rates, "conditions": air}
     after |= {"block": BLOCK, "border": BORDER, "renoise": recipe["renoise"]}
     run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, **(after | chosen(recipe, "generation"))))
     decoders = networks.mean_decoder, networks.detail_decoder
     weight = recipe["stages"]["detail"]["pixel_weight"]
-    run(4, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight))
+    run(4, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight), networks.detail_decoder)
     return course.finish(networks.link(recipe), folder / "model")

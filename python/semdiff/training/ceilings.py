@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How large a decoder's features get, once it is trained: beyond that the link cuts them off, see `semdiff.link.networks`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semdiff.link.networks import UNBOUNDED, DetailDecoder, MeanDecoder
+from semdiff.rng import Key
+from semdiff.training.batches import Batches
+from semdiff.training.engine import Stage
+
+BATCHES = 16
+
+
+@torch.no_grad()
+def find_ceiling(decoder: MeanDecoder | DetailDecoder, stage: Stage, batches: Batches, key: Key) -> None:
+    """Sets the ceiling of each feature to its largest value in a batch of the training: the ninth highest tenth of some batches, because a
+    training meets bursts too."""
+    decoder.ceiling.fill_(UNBOUNDED)
+    reached: list[Tensor] = []
+    handle = decoder.conv_out.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].float().amax((0, 2, 3))))
+    try:
+        for i in range(BATCHES):
+            stage(key.fold_in(i), *batches.batch(i))
+    finally:
+        handle.remove()
+    decoder.ceiling.copy_(torch.stack(reached).quantile(0.9, dim=0))
