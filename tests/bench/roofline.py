@@ -29,7 +29,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.axvline(100, color="black", linewidth=0.8)
     axes.set_yticks([i + 0.4 - height / 2 for i in range(len(ops))], ops, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel(f"% of the limit, {largest:,} elements; blue: copying the bytes, orange: making the normal numbers")
+    axes.set_xlabel(f"% of the limit, {largest:,} elements\nblue: copying the bytes, orange: making the normal numbers")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=150)
