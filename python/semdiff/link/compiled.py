@@ -13,20 +13,22 @@ from torch.utils._pytree import tree_map_only
 
 from semdiff.precision import Precision, check_precision, computes_bf16
 
+Methods = list[tuple[nn.Module, str]]
 
-def hasten(networks: list[tuple[nn.Module, str]], device: torch.device, precision: Precision, compiled: bool, any_size: bool) -> None:
-    """Changes these methods of these networks in place. Their weights stay as they are, and so does what they save. any_size: compiles once
-    for all sizes."""
+
+def hasten(quick: Methods, exact: Methods, device: torch.device, precision: Precision, compiled: bool, any_size: bool) -> None:
+    """Changes these methods of these networks in place, the exact ones in float32. Their weights stay as they are, and so does what they
+    save. any_size: compiles once for all sizes."""
     check_precision(precision)
     narrow = computes_bf16(device.type == "cpu") if precision == "auto" else precision == "bf16"
     if compiled and device.type == "cpu" and not has_compiler():
         message = "compile: no C++ compiler found (install g++, or name one in the variable CXX); the networks run eagerly"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
         compiled = False
-    for network, method in networks:
+    for network, method in (*quick, *exact):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         run = getattr(type(network), method).__get__(network)  # a second call begins anew
-        if narrow:
+        if narrow and (network, method) in quick:
             run = _in_bf16(run, device.type)
         setattr(network, method, torch.compile(run, dynamic=any_size) if compiled else run)
 

@@ -308,12 +308,12 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def compile(self: Self, precision: Precision = "auto", compiled: bool = True) -> Self:
         """Makes the networks quicker, in place, and returns the link: channels last, and through torch.compile, which takes a minute at
         the first picture and, as compiled decoders see a picture whole, more memory for large ones. precision: "bf16" computes
-        convolutions in bfloat16, "auto" does where the processor multiplies it itself; pictures then differ by less than 0.05 dB. Where
+        the receiver in bfloat16, "auto" does where the processor multiplies it itself; pictures then differ by less than 0.05 dB. Where
         there is no C++ compiler, or with compiled=False, the rest is done without it, in the first case with a warning."""
-        found = {"vae": self.vae, **{name: getattr(self, name) for name in ("unet", "downsampler", *self._optional_components)}}
-        networks = [(part, "forward") for name, part in found.items() if part is not None and name not in ("vae", "prompt")]
-        networks += [(self.vae.encoder, "forward"), (self.vae.decoder, "forward"), (self.upsampler, "coarse")]
-        hasten(networks, self.device, precision, compiled, any_size=self.image_shape[1] is None)
+        found = [self.vae.decoder, *(getattr(self, name) for name in ("unet", *self._optional_components) if name != "prompt")]
+        quick = [(part, "forward") for part in found if part is not None] + [(self.upsampler, "coarse")]
+        exact = [(part, "forward") for part in (self.vae.encoder, self.downsampler)]  # bfloat16 there cost up to 0.25 dB
+        hasten(quick, exact, self.device, precision, compiled, any_size=self.image_shape[1] is None)
         return self
 
     # Files
