@@ -57,10 +57,9 @@ def measure(case: Case, size: int, threads: int, rounds: int, compiled: bool) ->
         median, low, high = times["ours"].ratio_to(times[name])
         row[name] = {"ratio": median, "p10": low, "p90": high, "microseconds": times[name].median * 1e6}
     # The generator's time includes writing 4 bytes a number, so this limit is a little slow for cases that write less.
-    least = max(case.bytes / 8 * times["copy"].median, case.normals * times["generator"].median)
-    row |= {"bytes": case.bytes, "normals": case.normals, "of_limit": least / times["ours"].median}
-    row["bound"] = "generator" if case.normals * times["generator"].median >= least else "memory"
-    return row
+    least = {"memory": case.bytes / 8 * times["copy"].median, "generator": case.normals * times["generator"].median}
+    bound = max(least, key=lambda name: least[name])
+    return row | {"bytes": case.bytes, "normals": case.normals, "bound": bound, "of_limit": least[bound] / times["ours"].median}
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 import semdiff
 from semdiff.matching import DiffusionState
+from tests.bench.peers import CLOCK
 from tests.bench.timing import interleave
 
 SIZES = (3072, 262144)
@@ -39,7 +40,7 @@ def _variants(solver: str, make: Callable[..., Any], n: int, steps: int) -> dict
     x = semdiff.normal((n,), semdiff.Key(1)).reshape(-1, 4, 8, 8)
     output = torch.zeros_like(x)
     state = DiffusionState(x, torch.full((x.shape[0],), 999.0, dtype=torch.float64))
-    scheduler = make(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    scheduler = make(**CLOCK)
 
     def theirs() -> torch.Tensor:
         scheduler.set_timesteps(steps)

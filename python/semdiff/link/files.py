@@ -23,9 +23,7 @@ def shipped_models() -> dict[str, Path]:
 
 def write_checksums(folder: Path) -> None:
     """Writes folder/checksums.json: the sha256 of every other file below."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
-    digests = {p.relative_to(folder).as_posix(): _digest(p) for p in files}
-    (folder / NAME).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+    (folder / NAME).write_text(json.dumps(_digests(folder), indent=1) + "\n", encoding="utf-8")
 
 
 def verify_checksums(folder: Path) -> None:
@@ -47,8 +45,12 @@ def verify_checksums(folder: Path) -> None:
 
 def digest(folder: str | os.PathLike[str]) -> str:
     """The sha256 of a model's files, by name and content, wherever it lies."""
-    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != NAME)
-    return hashlib.sha256("".join(f"{p.relative_to(folder).as_posix()} {_digest(p)}\n" for p in files).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_digests(Path(folder))).encode()).hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    return {p.relative_to(folder).as_posix(): _digest(p) for p in files}
 
 
 def _digest(path: Path) -> str:

@@ -16,7 +16,7 @@ BATCHES = 16
 
 @torch.no_grad()
 def find_ceiling(decoder: MeanDecoder | DetailDecoder, stage: Stage, batches: Batches, key: Key) -> None:
-    """Sets the ceiling of each feature to its largest value in a batch of the training: the ninth highest tenth of some batches, because a
+    """Sets the ceiling of each feature to its largest value in a batch of the training: the quantile 0.9 over some batches, because a
     training meets bursts too."""
     decoder.ceiling.fill_(UNBOUNDED)
     reached: list[Tensor] = []
