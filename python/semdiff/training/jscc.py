@@ -3,7 +3,8 @@
 
 `python -m semdiff.training.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST. adjscc-lpips goes on from a trained adjscc with
 LPIPS beside the squared error, for a fifth of the images more: `... adjscc-lpips --start runs/adjscc/model --out runs/adjscc-lpips`.
-With `--photos 2h` it learns semdiff-photos for that time, at the rates and SNRs of the photograph link.
+With `--photos 2h` it learns semdiff-photos for that time, at the rates and SNRs of the photograph link, and any of them may go on from
+another with `--start`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import fashion_mnist
+from semdiff.link.files import digest
 from semdiff.metrics import lpips
 from semdiff.precision import Precision
 from semdiff.rng import Key
@@ -120,19 +122,20 @@ def train_photos(
     """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
     precision: see `prepare_accelerator`.
 
-    start: for adjscc-lpips, the folder of the adjscc that it begins with, which it must have.
+    start: the folder of a trained model to begin with, for more training; adjscc-lpips must have that of an adjscc.
     """
-    if (name == "adjscc-lpips") != (start is not None):
-        raise ValueError(f"start: expected a folder for adjscc-lpips and None for others, got {start!r} for {name}")
+    if name == "adjscc-lpips" and start is None:
+        raise ValueError("start: expected the folder of a trained adjscc for adjscc-lpips, got None")
     recipe, key, folder = read_recipe(), Key(seed), Path(out)
     model = _fresh(name, seed, **(PHOTOS | sizes))
     if start is not None:
-        model.load_state_dict(ADJSCC.load(start).state_dict())
+        model.load_state_dict((DeepJSCC if name == "deepjscc" else ADJSCC).load(start).state_dict())
     stage = JSCCStage(model, conditions(recipe, fading=False))
     learned, held_out = split(pictures, recipe["crop"])
     batches = RandomCrops(learned, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
     accelerator = prepare_accelerator(precision, cpu=True)
-    plans = Plans(folder / "plan.json", {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes}, accelerator)
+    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
+    plans = Plans(folder / "plan.json", made_for, accelerator)
     rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
     plan = plans.plan(name, seconds, rate, stage, batches)
     curve = Curve(folder / "curve.csv").of_stage(name, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
@@ -161,7 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="for adjscc-lpips: the folder of the trained adjscc; the package's if left out")
+    parser.add_argument("--start", type=Path, help="the folder of a model to begin with; for adjscc-lpips an adjscc's, the package's if left out")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
     options = parser.parse_args()
