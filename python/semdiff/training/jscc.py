@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="the folder of a model to begin with; for adjscc-lpips an adjscc's, the package's if left out")
+    parser.add_argument("--start", type=Path, help="the folder of a model to begin with; adjscc-lpips: of an adjscc, or the package's")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
     options = parser.parse_args()
