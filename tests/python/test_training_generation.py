@@ -10,7 +10,7 @@ import semdiff
 from semdiff.link import SemanticLink
 from semdiff.link.codec import to_blocks
 from semdiff.schedule import NoiseSchedule
-from semdiff.training.detail import PhotoDetailStage, glimpse
+from semdiff.training.detail import PhotoDetailStage, glimpse, window
 from semdiff.training.diffusion import velocity
 from semdiff.training.generation import GenerationStage
 from semdiff.training.photos import BLOCK, BORDER, build, conditions, read_recipe, train
@@ -96,7 +96,7 @@ def test_the_detail_stage_trains_its_decoder_alone(tmp_path):
     evaluations = []
     made.unet.register_forward_hook(lambda *_: evaluations.append(1))
     terms = made(semdiff.Key(4), photographs(64))
-    torch.testing.assert_close(terms["loss"], terms["lpips"] + 3 * terms["mse"])
+    torch.testing.assert_close(terms["loss"], terms["lpips"] + terms["vgg"] + 3 * terms["mse"])
     assert len(evaluations) == 2
     terms["loss"].backward()
     assert n.detail_decoder.conv_out.weight.grad.abs().max() > 0  # what is before it waits for this one, which is zero at first
@@ -115,6 +115,17 @@ def test_a_glimpse_is_the_same_part_of_both_pictures():
     for part in inside:
         turned = [t for p in (part, part.transpose(2, 3)) for t in (p, p.flip(3))]
         assert any(torch.equal(t, p) for t in turned for p in places)
+
+
+def test_a_window_is_the_same_square_of_both_pictures():
+    images = photographs(112)
+    seen = [window(images - 0.25, images, semdiff.Key(7).fold_in(i)) for i in range(24)]
+    places = images.unfold(2, 96, 1).unfold(3, 96, 1)
+    for decoded, original in seen:
+        torch.testing.assert_close(original - decoded, torch.full_like(original, 0.25))
+        assert any(torch.equal(original, places[:, :, i, j]) for i in range(17) for j in range(17))
+    assert len({float(original.mean()) for _, original in seen}) > 12  # not always there
+    assert window(images[:, :, :64, :80], images[:, :, :64, :80], semdiff.Key(7))[0].shape[2:] == (64, 80)
 
 
 def test_a_sample_is_the_mean_and_its_details():

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual.")
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the results; what is finished there is kept.", file_okay=False)

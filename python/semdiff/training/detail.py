@@ -2,7 +2,8 @@
 """The decoders for samples, which learn how these should look. All that comes before them stays as it is.
 
 Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error. For
-Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the posterior mean's picture.
+Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the posterior mean's picture, and VGG judges
+too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,30 @@ from semdiff.training.generation import ReceivingStage
 from semdiff.training.resampling import cross_channel
 
 SHIFT = 8  # pixels, a block
+WINDOW = 96  # pixels
 
 
-def judge(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key | None = None) -> dict[str, Tensor]:
-    """LPIPS plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]; with a key, LPIPS of a `glimpse`."""
-    error = F.mse_loss(decoded, images)
-    pair = (decoded.clamp(0, 1), images) if key is None else glimpse(decoded.clamp(0, 1), images, key)
-    seen = lpips(*pair).mean()
+def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
+    """LPIPS (AlexNet) plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]."""
+    error, seen = F.mse_loss(decoded, images), lpips(decoded.clamp(0, 1), images).mean()
     return {"loss": seen + pixel_weight * error, "lpips": seen, "mse": error}
+
+
+def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key) -> dict[str, Tensor]:
+    """The same by two networks that look differently: AlexNet at a `glimpse`, VGG, which sees every pixel and takes long, at a `window`."""
+    glimpse_key, window_key = key.split(2)
+    error, clamped = F.mse_loss(decoded, images), decoded.clamp(0, 1)
+    seen = lpips(*glimpse(clamped, images, glimpse_key)).mean()
+    deep = lpips(*window(clamped, images, window_key), "vgg").mean()
+    return {"loss": seen + deep + pixel_weight * error, "lpips": seen, "vgg": deep, "mse": error}
+
+
+def window(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
+    """The same square of WINDOW pixels of both, (B, c, H, W), or what there is, where the key says."""
+    height, width = (min(WINDOW, n) for n in images.shape[2:])
+    down, right = uniform(2, key).tolist()
+    top, left = int(down * (images.shape[2] - height + 1)), int(right * (images.shape[3] - width + 1))
+    return decoded[:, :, top : top + height, left : left + width], images[:, :, top : top + height, left : left + width]
 
 
 def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
@@ -112,7 +129,7 @@ class PhotoDetailStage(ReceivingStage):
         self.mean_decoder, self.detail_decoder, self.steps, self.pixel_weight = mean_decoder, detail_decoder, steps, pixel_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        crossing_key, start_key, sample_key, steps_key, glimpse_key = key.split(5)
+        crossing_key, start_key, sample_key, steps_key, judge_key = key.split(5)
         steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
         z, crossing, told, hints = self.hear(crossing_key, images)
         with torch.no_grad():
@@ -121,4 +138,4 @@ class PhotoDetailStage(ReceivingStage):
             drawn = sample(denoise, state, self.schedule, steps, prediction="v", key=sample_key)
             mean = self.mean_decoder(*told).to(z)
         blocks = self.detail_decoder(drawn.to(z), *told, mean).to(z)
-        return judge(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight, glimpse_key)
+        return judge_photographs(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight, judge_key)

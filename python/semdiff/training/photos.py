@@ -195,7 +195,8 @@ def train(
     installed.
     """
     recipe = read_recipe(config)
-    LPIPS("alex")  # if its weights are not there, say so now
+    for net in ("alex", "vgg"):
+        LPIPS(net)  # if its weights are not there, say so now
     folder = Path(out)
     accelerator = accelerator or prepare_accelerator(precision)
     networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
