@@ -214,7 +214,7 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
 
 def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatch, lpips_weights):
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 3)
-    pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(112), strict=True)}
+    pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(200), strict=True)}
     options = {"pictures": pictures, "progress": False} | PHOTO
     folder = jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)
     net = ADJSCC.load(folder)
@@ -230,5 +230,5 @@ def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatc
         jscc.train_photos("adjscc-lpips", tmp_path / "b", 60.0, **options)
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe"):
         jscc.train_photos("adjscc", tmp_path / "a", 61.0, **options)
-    with pytest.raises(ValueError, match="pictures: expected some of at least 96x96 pixels, got 1 smaller ones"):
+    with pytest.raises(ValueError, match="pictures: expected some of at least 192x192 pixels, got 1 smaller ones"):
         jscc.train_photos("adjscc", tmp_path / "c", 60.0, **(options | {"pictures": {"a": pictures["a"][:, :90]}}))

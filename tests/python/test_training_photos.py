@@ -17,14 +17,14 @@ from semdiff.training.budget import parse_seconds
 from semdiff.training.ceilings import find_ceiling
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import DRIFT_WEIGHT, FidelityStage
-from semdiff.training.photos import RECIPE, begin_with, build, read_recipe, train
+from semdiff.training.photos import RECIPE, begin_with, build, read_recipe, split, train
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures as tiny_pictures
 from tests.python.tiny_photos import write_recipe
 
-STAGES = ("fidelity", "decoder", "generation", "detail")
+STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tm
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("crop = 96", "crops = 96"), "crop"),
+        (("crop = 96", "crops = 96"), "stages.fidelity.crop"),
         (("hints = 64", "hint = 64"), "networks.denoiser.hint"),
         (("renoise = 1.0", "renoise = {}"), "renoise: expected a value"),
         (("[stages]", "[stages"), "does not parse"),
@@ -143,6 +143,21 @@ def test_recipes_that_do_not_fit(change, words, tmp_path):
     path.write_text(RECIPE.read_text("utf-8").replace(*change))
     with pytest.raises(ValueError, match=rf"recipe\.toml: .*{words}"):
         read_recipe(path)
+
+
+def test_pictures_that_hold_only_small_crops_are_learned_from_too():
+    """What is put aside holds the largest crop, so that it is sent as a whole, and something that does is left to learn from."""
+    sizes = {"a": 100, "b": 200, "c": 90, "d": 210, "e": 130}
+    pictures = {name: torch.full((3, size, size + 8), i, dtype=torch.uint8) for i, (name, size) in enumerate(sizes.items())}
+    learned, held_out = split(pictures, [96, 192])
+    assert sorted(learned) == ["a", "d", "e"]
+    torch.testing.assert_close(held_out, torch.full((1, 3, 192, 192), 1 / 255))
+    del pictures["d"]
+    learned, held_out = split(pictures, [96, 192])
+    assert sorted(learned) == ["a", "b", "e"]
+    assert len(held_out) == 1
+    with pytest.raises(ValueError, match="pictures: expected some of at least 256x256 pixels, got 4 smaller ones"):
+        split(pictures, [96, 256])
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3h", 10800), ("90m", 5400), ("1.5 h", 5400), ("40s", 40)])

@@ -18,7 +18,7 @@ from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("fidelity", "decoder", "generation", "detail")
+STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 
 
 CLI = ("--no-python", sys.executable, "-c", "from semdiff.cli import main; main()", "train", "photos")

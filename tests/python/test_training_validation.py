@@ -22,7 +22,7 @@ from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import pictures, write_recipe
 
-STAGES = ("fidelity", "decoder", "generation", "detail")
+STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 STEPS = 4
 
 
@@ -104,7 +104,7 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
     model = train(tmp_path, **options)
     found = scores(rows_of(tmp_path), "detail", STEPS)
     link = SemanticLink.from_pretrained(model)
-    held_out = middles({"a": options["pictures"]["a"]}, 64)
+    held_out = middles({"a": options["pictures"]["a"]}, 80)
     for snr_db in (10.0, 0.0):
         for cbr in (1 / 12, 1 / 48):
             for picture, realism in (("mean", 0.0), ("sample", 1.0)):

@@ -25,7 +25,9 @@ def write_recipe(path: Path) -> Path:
     for line in RECIPE.read_text("utf-8").splitlines():
         name = line.split(" = ")[0]
         lines.append(f"{name} = {NETWORKS[name]}" if name in NETWORKS and "width" in line else line)
-    text = "\n".join(lines).replace("crop = 96", "crop = 64").replace("batch = 16", "batch = 4").replace("batch = 18", "batch = 4")
+    text = "\n".join(lines)
+    for was, size in (("crop = 96", "crop = 64"), ("crop = 192", "crop = 80"), *((f"batch = {n}", "batch = 4") for n in (16, 18, 6))):
+        text = text.replace(was + ",", size + ",")
     path.write_text(text)
     return path
 

@@ -3,8 +3,8 @@
 
 `python -m semdiff.training.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST. adjscc-lpips goes on from a trained adjscc with
 LPIPS beside the squared error, for a fifth of the images more: `... adjscc-lpips --start runs/adjscc/model --out runs/adjscc-lpips`.
-With `--photos 2h` it learns semdiff-photos for that time, at the rates and SNRs of the photograph link, and any of them may go on from
-another with `--start`.
+With `--photos 2h` it learns semdiff-photos for that time, at the rates, SNRs, crops and learning rates of the photograph link's path of
+least error, and any of them may go on from another with `--start`, on the larger crops.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Plans, parse_seconds
 from semdiff.training.curve import Curve
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.photos import conditions, read_recipe, split
+from semdiff.training.photos import conditions, read_recipe, split, usable
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
 from semdiff.training.validation import over_the_link, score
@@ -131,16 +131,18 @@ def train_photos(
     if start is not None:
         model.load_state_dict((DeepJSCC if name == "deepjscc" else ADJSCC).load(start).state_dict())
     stage = JSCCStage(model, conditions(recipe, fading=False))
-    learned, held_out = split(pictures, recipe["crop"])
-    batches = RandomCrops(learned, recipe["crop"], recipe["stages"]["fidelity"]["batch"], key)
+    parts = {part: recipe["stages"][part] for part in (("fidelity", "wide") if start is None else ("wide",))}
+    learned, held_out = split(pictures, [how["crop"] for how in parts.values()])
     accelerator = prepare_accelerator(precision, cpu=True)
     made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
-    plans = Plans(folder / "plan.json", made_for, accelerator)
-    rate = PERCEPTUAL_PLAN.learning_rate if start is not None else PLAN.learning_rate
-    plan = plans.plan(name, seconds, rate, stage, batches)
-    curve = Curve(folder / "curve.csv").of_stage(name, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
-    checkpoints = folder / "checkpoints"
-    fit(stage, batches, plan, name=name, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=curve)
+    plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv")
+    for number, (part, how) in enumerate(parts.items()):
+        batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
+        time = seconds * how["share"] / sum(h["share"] for h in parts.values())
+        plan = plans.plan(part, time, how["learning_rate"], stage, batches)
+        shown = curve.of_stage(part, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
+        checkpoints = folder / "checkpoints"
+        fit(stage, batches, plan, name=part, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
     return _save(model, folder / "model")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -130,12 +130,15 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
     return found
 
 
-def split(pictures: Mapping[str, Tensor] | None, crop: int, progress: bool = False) -> tuple[dict[str, Tensor], Tensor]:
-    """The pictures to learn from, and middle squares of others: semdiff-photos' training and test photographs if None."""
+def split(pictures: Mapping[str, Tensor] | None, crops: Sequence[int], progress: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+    """The pictures to learn from, which hold the smallest crop and some the largest, and middle squares of that size of others:
+    semdiff-photos' training and test photographs if None."""
+    small, large = min(crops), max(crops)
     if pictures is None:
-        return usable(photos("train", progress=progress), crop), middles(usable(photos("test", progress=progress), crop), crop)
-    learned, aside = put_aside(usable(pictures, crop))
-    return learned, middles(aside, crop)
+        return usable(photos("train", progress=progress), small), middles(usable(photos("test", progress=progress), large), large)
+    all_large = usable(pictures, large)
+    learned, aside = put_aside(all_large)
+    return {n: p for n, p in usable(pictures, small).items() if n in learned or n not in all_large}, middles(aside, large)
 
 
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
@@ -199,14 +202,14 @@ def train(
         LPIPS(net)  # if its weights are not there, say so now
     folder = Path(out)
     accelerator = accelerator or prepare_accelerator(precision)
-    networks, key, crop = build(recipe, seed), Key(seed), recipe["crop"]
+    networks, key, crops = build(recipe, seed), Key(seed), [stage["crop"] for stage in recipe["stages"].values()]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     made_for = {"recipe": recipe, "seed": seed, "seconds": seconds}
     if start is not None:
         begin_with(networks, start)
         made_for["start"] = digest(start)
     plans = Plans(folder / "plan.json", made_for, accelerator, resume)
-    learned, held_out = split(pictures, crop, progress)
+    learned, held_out = split(pictures, crops, progress)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
     curve = Curve(folder / "curve.csv", resume)
 
@@ -220,24 +223,26 @@ def train(
 
     def run(number: int, name: str, stage: Stage, decoder: MeanDecoder | DetailDecoder | None = None) -> None:
         how = recipe["stages"][name]
-        batches = RandomCrops(learned, crop, how["batch"], key.fold_in(number))
+        batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
         plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
         course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
         if decoder is not None:
             find_ceiling(decoder, stage, batches, key.fold_in(20 + number))
 
     if start is None:
-        first = RandomCrops(learned, crop, SEEN_FIRST, key.fold_in(10)).batch(0)[0]
+        first = RandomCrops(learned, min(crops), SEEN_FIRST, key.fold_in(10)).batch(0)[0]
         begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
     weights = {name: recipe["stages"]["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
     forms = weights | chosen(recipe, "fidelity")
-    run(1, "fidelity", FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms), networks.mean_decoder)
-    run(2, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"], encoder="frozen"))
+    fidelity = FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms)
+    run(1, "fidelity", fidelity)
+    run(2, "wide", fidelity, networks.mean_decoder)
+    run(3, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"], encoder="frozen"))
     after: dict[str, Any] = {"schedule": NoiseSchedule.from_diffusers(networks.scheduler), "rates": rates, "conditions": air}
     after |= {"block": BLOCK, "border": BORDER, "renoise": recipe["renoise"]}
-    run(3, "generation", GenerationStage(networks.vae, networks.unet, *ends, **(after | chosen(recipe, "generation"))))
+    run(4, "generation", GenerationStage(networks.vae, networks.unet, *ends, **(after | chosen(recipe, "generation"))))
     decoders = networks.mean_decoder, networks.detail_decoder
     weight = recipe["stages"]["detail"]["pixel_weight"]
-    run(4, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight), networks.detail_decoder)
+    run(5, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight), networks.detail_decoder)
     return course.finish(networks.link(recipe), folder / "model")
