@@ -130,6 +130,7 @@ def test_a_window_is_the_same_square_of_both_pictures():
 
 def test_a_sample_is_the_mean_and_its_details():
     link = any_size_link()
+    assert link.trained_on == ("psnr", "lpips_alex", "lpips_vgg")
     images = 0.4 + 0.2 * photographs(64)
 
     def sent(realism):

@@ -110,8 +110,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """The metrics that its training made good. Where the mean and the samples have decoders of their own, the samples' saw LPIPS."""
-        return ("psnr", "lpips_alex") if self.mean_decoder or self.sample_decoder else ("psnr",)
+        """The metrics that its training made good. A decoder of the samples' own saw LPIPS, that of details by both networks."""
+        return ("psnr", "lpips_alex", "lpips_vgg")[: 3 if self.detail_decoder else 2 if self.sample_decoder else 1]
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
         """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
