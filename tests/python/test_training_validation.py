@@ -14,6 +14,7 @@ pytest.importorskip("accelerate")
 import semdiff
 from semdiff.data import read_picture
 from semdiff.link import SemanticLink
+from semdiff.link.networks import UNBOUNDED
 from semdiff.training import photos
 from semdiff.training.curve import COLUMNS, Curve, Score
 from semdiff.training.photos import train
@@ -100,10 +101,12 @@ def test_a_cut_run_has_the_curve_of_a_whole_one(options, tmp_path, monkeypatch):
 
 
 def test_scores_are_those_of_the_averaged_link(options, tmp_path):
-    """The last row of the last stage is what the saved link does, up to the half precision of its file."""
+    """The last row of the last stage is what the saved link does, up to the half precision of its file and what was found after it: how
+    large the details' features get."""
     model = train(tmp_path, **options)
     found = scores(rows_of(tmp_path), "detail", STEPS)
     link = SemanticLink.from_pretrained(model)
+    link.detail_decoder.ceiling.fill_(UNBOUNDED)
     held_out = middles({"a": options["pictures"]["a"]}, 80)
     for snr_db in (10.0, 0.0):
         for cbr in (1 / 12, 1 / 48):
