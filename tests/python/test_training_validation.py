@@ -118,8 +118,8 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
     assert found == {}
     assert scores(rows_of(tmp_path), "decoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
     drawn = read_picture(tmp_path / "validation.png")
-    assert drawn.shape == (3, 64, 9 * 64)
-    torch.testing.assert_close(drawn[:, :, :64].float() / 255, held_out[0], rtol=0, atol=1 / 255)
+    assert drawn.shape == (3, 80, 9 * 80)
+    torch.testing.assert_close(drawn[:, :, :80].float() / 255, held_out[0], rtol=0, atol=1 / 255)
 
 
 def semdiff_psnr(x, y):
