@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links for images of any size, untrained: shapes, books, independence of batch mates and of what lies far away, files, bad input."""
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ pytest.importorskip("diffusers")
 from semdiff.link import SemanticLink
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.header import USES
+from semdiff.link.symbols import Arrived, within
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
 
@@ -73,7 +76,7 @@ def test_better_than_clear_is_clear(link):
     """Both ends are told no SNR beyond those that training met."""
     x, told = pictures(32, 48), []
     hook = link.downsampler.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
-    heard = [link.hear(link.send(x, 1 / 24, 20.0), 10 ** (-snr_db / 10), key=KEY, size=(32, 48)).noise_var for snr_db in (-30.0, -20.0)]
+    heard = [link.hear(link.send(x, 1 / 24, 20.0), 10 ** (-snr_db / 10), key=KEY, size=(32, 48)).noise_var for snr_db in (-6.0, 4.0)]
     link.send(x, 1 / 24, 90.0)
     best = 10 ** (-link.config.clearest_db / 10)
     beyond = link.hear(link.send(x, 1 / 24, 90.0), 1e-9, key=KEY, size=(32, 48)).noise_var
@@ -83,6 +86,18 @@ def test_better_than_clear_is_clear(link):
     torch.testing.assert_close(beyond, torch.full_like(beyond, best))
     assert bool((heard[0] > best).all())
     assert bool((heard[0] > heard[1]).all())
+
+
+def test_fainter_than_known_is_made_as_noisy_as_known():
+    """Then a network that is told the most noise that it knows meets that much, and a fainter picture; else nothing changes."""
+    noise_var = torch.tensor([0.1, 8.0, 800.0], dtype=torch.float64)
+    features = noise_var.sqrt().float()[:, None, None, None] * semdiff.normal((3, 2, 64, 64), KEY)
+    arrived = Arrived(features, noise_var, torch.zeros_like(features))
+    kept = within(arrived, -10 * math.log10(8.0), 5.0)
+    torch.testing.assert_close(kept.noise_var, torch.tensor([10**-0.5, 8.0, 8.0], dtype=torch.float64))
+    assert torch.equal(kept.features[:2], features[:2])
+    torch.testing.assert_close(kept.features[2].square().mean(), torch.tensor(8.0), rtol=0.03, atol=0)
+    assert all(torch.equal(a, b) for a, b in zip(within(arrived, -math.inf, math.inf), arrived, strict=True))
 
 
 def test_no_norm_looks_at_the_whole_picture(link):

@@ -25,7 +25,7 @@ from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDeco
 from semdiff.link.parts import cell_of, options_around
 from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
 from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.link.symbols import arrive, features_to_symbols, within
 from semdiff.link.trained import average_snr_db, check_range, warn_of_snr
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import DiffusionState, MatchMode
@@ -53,7 +53,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds what they show to the mean_decoder's
     picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
-    training, [low, high]; outside there is a UserWarning. clearest_db: both ends take features that are heard better for ones heard so.
+    training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see `semdiff.link.symbols.within`.
     """
 
     _optional_components = ["mean_decoder", "sample_decoder", "detail_decoder", "prompt"]  # noqa: RUF012, diffusers' own name and type
@@ -78,6 +78,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         auto_steps: Sequence[Sequence[float]] | None = None,
         snr_db_range: Sequence[float] | None = None,
         clearest_db: float | None = None,
+        faintest_db: float | None = None,
     ) -> None:
         super().__init__()
         modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
@@ -88,8 +89,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_range(snr_db_range)
         shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
         self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, clearest_db=clearest_db)
-        self.register_to_config(snr_db_range=snr_db_range and list(snr_db_range))
-        self._clearest_db = math.inf if clearest_db is None else float(clearest_db)
+        self.register_to_config(snr_db_range=snr_db_range and list(snr_db_range), faintest_db=faintest_db)
+        self._heard_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
         for module in modules.values():
@@ -143,7 +144,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         warn_of_snr(believed, self.config.snr_db_range)
         z = self.encode(images.to(self.device, self.dtype))
         rate = self._rate(channels, z)
-        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._clearest_db), rate)
+        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1]), rate)
         return features_to_symbols(features, channels, self.config.header)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -208,12 +209,11 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         received = Received(*(v.to(self.device) for v in received))
         layout = self._sized(size)
         arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
+        arrived = within(arrived, *self._heard_db)
         features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
-        noise_var = arrived.noise_var.clamp_min(10 ** (-self._clearest_db / 10))
-        snr_db = -10 * torch.log10(noise_var)
-        draw = Key.from_tensor(key_tensor(key)).fold_in(1)
-        gaussian = self.upsampler(features, snr_db.to(features), self._rate(channels, features), draw, noise_map)
-        return Heard(gaussian, noise_var.cpu())
+        told = (-10 * arrived.noise_var.log10()).to(features), self._rate(channels, features)
+        gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
+        return Heard(gaussian, arrived.noise_var.cpu())
 
     @torch.no_grad()
     def imagine(

@@ -62,3 +62,12 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int], heade
     noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
     rest = (0, 0, 0, 0, 0, shape[0] - channels)
     return Arrived(F.pad(features, rest), together, F.pad(noise_map, rest))
+
+
+def within(arrived: Arrived, faintest_db: float, clearest_db: float) -> Arrived:
+    """What a network can take that learned from features heard at these SNRs in dB, between -inf and inf. Those heard better are taken for
+    ones heard so. Those heard worse, as in a deep fade, are made fainter until their noise is the most that it knows: it then guesses
+    what is usual, as it should of a picture that it hardly hears, where it bursts beyond its training."""
+    most, least = 10 ** (-faintest_db / 10), 10 ** (-clearest_db / 10)
+    fainter = (most / arrived.noise_var).clamp_max(1.0).sqrt().to(arrived.features)
+    return arrived._replace(features=arrived.features * fainter[:, None, None, None], noise_var=arrived.noise_var.clamp(least, most))

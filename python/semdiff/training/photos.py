@@ -82,6 +82,7 @@ class Networks:
             snr_db_range=recipe["snr_db"],
             auto_steps=AUTO_STEPS,
             clearest_db=CLEAREST_DB,
+            faintest_db=recipe["snr_db"][0],
         )
 
 
