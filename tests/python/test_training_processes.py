@@ -51,7 +51,7 @@ def test_two_processes_train_one_link(tmp_path: Path) -> None:
         (folder / "plan.json").write_text(json.dumps(plan))
     stopped = two("-m", "tests.python.cut_training", cut, recipe, data, 1.0, "decoder", 2)
     assert "stopped" in stopped.stderr, stopped.stderr
-    assert {p.name for p in (cut / "checkpoints").iterdir()} == {"fidelity.safetensors", "decoder.safetensors"}
+    assert {p.name for p in (cut / "checkpoints").iterdir()} == {f"{stage}.safetensors" for stage in STAGES[:3]}
     for folder in (whole, cut):
         ran = two(*CLI, "--out", folder, "--budget", "1s", *options)
         assert ran.returncode == 0, ran.stderr
