@@ -97,4 +97,4 @@ def test_the_command_says_it_in_one_line(options, tmp_path, capfd):
         to_picture(pictures()["a"][:, :40]).save(picture)
     with pytest.raises(SystemExit, match="2"):
         cli.app([*command, str(data)])
-    assert capfd.readouterr().err == "semdiff: pictures: expected some of at least 64x64 pixels, got 3 smaller ones\n"
+    assert capfd.readouterr().err == "semdiff: pictures: expected some of at least 80x80 pixels, got 3 smaller ones\n"
