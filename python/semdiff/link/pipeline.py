@@ -320,7 +320,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     @classmethod
     def default(cls: type[Self], model: str = DEFAULT_MODEL) -> Self:
-        """A model that comes with the package, by its name. fashion-mnist: 28x28 grey, CBR 1/12 and 1/24. ValueError for an unknown one."""
+        """One in the package: fashion-mnist (28x28 grey, CBR 1/12, 1/24) or photos (colour, any size, also 1/48). ValueError for others."""
         models = shipped_models()
         if model not in models:
             raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
