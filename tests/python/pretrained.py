@@ -20,7 +20,8 @@ def installed(load: Callable[[], T]) -> T:
 
 
 def require_lpips() -> None:
-    """Skips where LPIPS's AlexNet is not installed."""
+    """Skips where LPIPS's AlexNet or VGG is not installed."""
     from semdiff.metrics import LPIPS
 
-    installed(lambda: LPIPS("alex"))
+    for net in ("alex", "vgg"):
+        installed(lambda net=net: LPIPS(net))

@@ -86,6 +86,8 @@ def test_better_than_clear_is_clear(link):
     torch.testing.assert_close(beyond, torch.full_like(beyond, best))
     assert bool((heard[0] > best).all())
     assert bool((heard[0] > heard[1]).all())
+    hardly = link.hear(link.send(x, 1 / 24, 20.0), 1e3, key=KEY, size=(32, 48)).noise_var
+    torch.testing.assert_close(hardly, torch.full_like(hardly, 10 ** (-link.config.faintest_db / 10)))
 
 
 def test_fainter_than_known_is_made_as_noisy_as_known():

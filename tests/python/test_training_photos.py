@@ -21,10 +21,8 @@ from semdiff.training.photos import RECIPE, begin_with, build, read_recipe, spli
 from semdiff.training.resampling import Conditions, cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
+from tests.python.tiny_photos import STAGES, write_recipe
 from tests.python.tiny_photos import pictures as tiny_pictures
-from tests.python.tiny_photos import write_recipe
-
-STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 
 
 @pytest.fixture

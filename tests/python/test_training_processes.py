@@ -15,10 +15,9 @@ pytest.importorskip("accelerate")
 
 from semdiff.data.pictures import to_picture
 from tests.python.pretrained import require_lpips
-from tests.python.tiny_photos import pictures, write_recipe
+from tests.python.tiny_photos import STAGES, pictures, write_recipe
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 
 
 CLI = ("--no-python", sys.executable, "-c", "from semdiff.cli import main; main()", "train", "photos")

@@ -21,9 +21,8 @@ from semdiff.training.photos import train
 from semdiff.training.validation import Shown, draw, middles, put_aside, score
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
-from tests.python.tiny_photos import pictures, write_recipe
+from tests.python.tiny_photos import STAGES, pictures, write_recipe
 
-STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 STEPS = 4
 
 

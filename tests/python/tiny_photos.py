@@ -9,6 +9,7 @@ from torch import Tensor
 from semdiff.training.photos import RECIPE
 from tests.python.photographs import photographs
 
+STAGES = ("fidelity", "wide", "decoder", "generation", "detail")
 NETWORKS = {
     "autoencoder": "{ latent_channels = 4, width = 16, encoder_blocks = 1, decoder_blocks = 1 }",
     "downsampler": "{ width = 8, deep_width = 16, depth = 1, linear = true }",

@@ -49,9 +49,14 @@ def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key:
 def window(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
     """The same square of WINDOW pixels of both, (B, c, H, W), or what there is, where the key says."""
     height, width = (min(WINDOW, n) for n in images.shape[2:])
-    down, right = uniform(2, key).tolist()
-    top, left = int(down * (images.shape[2] - height + 1)), int(right * (images.shape[3] - width + 1))
-    return decoded[:, :, top : top + height, left : left + width], images[:, :, top : top + height, left : left + width]
+    place = uniform(2, key).tolist()
+    return _part(decoded, height, width, *place), _part(images, height, width, *place)
+
+
+def _part(x: Tensor, height: int, width: int, down: float, right: float) -> Tensor:
+    """Of that height and width; down and right in [0, 1): where, of all places."""
+    top, left = int(down * (x.shape[2] - height + 1)), int(right * (x.shape[3] - width + 1))
+    return x[:, :, top : top + height, left : left + width]
 
 
 def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
@@ -63,10 +68,9 @@ def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
     enlarged, down, right, flip, turn = uniform(5, key).tolist()
     zoom = 2 if enlarged < 0.5 else 1
     height, width = ((n - SHIFT if zoom == 1 else n // 2) for n in images.shape[2:])
-    top, left = int(down * (images.shape[2] - height + 1)), int(right * (images.shape[3] - width + 1))
 
     def look(x: Tensor) -> Tensor:
-        part = x[:, :, top : top + height, left : left + width]
+        part = _part(x, height, width, down, right)
         part = part.flip(3) if flip < 0.5 else part
         part = part.transpose(2, 3) if turn < 0.5 else part
         return F.interpolate(part, scale_factor=2, mode="bilinear") if zoom == 2 else part

@@ -136,12 +136,12 @@ def train_photos(
     accelerator = prepare_accelerator(precision, cpu=True)
     made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
     plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv")
+    checkpoints = folder / "checkpoints"
     for number, (part, how) in enumerate(parts.items()):
         batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
         time = seconds * how["share"] / sum(h["share"] for h in parts.values())
         plan = plans.plan(part, time, how["learning_rate"], stage, batches)
         shown = curve.of_stage(part, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
-        checkpoints = folder / "checkpoints"
         fit(stage, batches, plan, name=part, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
     return _save(model, folder / "model")
 
