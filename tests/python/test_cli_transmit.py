@@ -240,3 +240,30 @@ def test_photographs_are_the_default(tmp_path: Path, no_digital: None) -> None:
     assert said["images"][0]["psnr_db"] > 18
     assert said["images"][0]["systems"]["ADJSCC"]["psnr_db"] > 18
     assert read_picture("received/cup.png").shape == (3, 100, 77)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_folder_side_by_side_is_what_each_picture_is_alone(
+    any_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Of five sizes, so that none share a batch; in the order given, each with the key of its place."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    if at_once == 1:
+        monkeypatch.setattr(transmit, "TOGETHER", 1)
+    sizes = [(40, 33), (16, 16), (64, 20), (17, 50), (48, 48)]
+    for i, (height, width) in enumerate(sizes):
+        to_picture(photograph("coffee", 64)[0, :, :height, :width]).save(tmp_path / f"{i}.png")
+    files = [tmp_path / f"{i}.png" for i in range(len(sizes))]
+    try:
+        said = report(*files, "--model", any_size, "--cbr", "1/24", "--seed", "5", "--snr", "3")
+    finally:
+        torch.set_num_threads(threads)
+    link = SemanticLink.from_pretrained(any_size)
+    for i, (file, row) in enumerate(zip(files, said["images"], strict=True)):
+        original = read_picture(file)[None].float() / 255
+        alone = link.transmit(original, 3.0, 1 / 24, key=semdiff.Key(5).fold_in(i))
+        assert row["input"] == str(file)
+        assert row["psnr_db"] == pytest.approx(float(psnr_db(alone.images, original)), abs=1e-4)
+        received = read_picture(f"received/{i}.png").float()
+        assert float((received - alone.images[0] * 255).abs().max()) <= 0.51  # rounded to the nearest of 256 values

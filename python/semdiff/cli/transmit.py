@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from semdiff.cli.abreast import abreast, workers
 from semdiff.cli.comparison import Comparison, Outcome, judge
 from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, ratio
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from semdiff.data.animations import Animation
-    from semdiff.link import Ledger
+    from semdiff.link import Ledger, Transmission
 
 BATCH = 64  # images at a time, and
 PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
+TOGETHER = 2**23  # pixels of what is worked on side by side, for the same reason
 TITLES = {"digital": "digital (codec, LDPC, QAM)"}
 
 
@@ -73,18 +75,25 @@ def transmit(
     waiting: list[dict[str, Outcome]] = []  # frames of a file that is not complete yet
     seconds, evaluations = 0.0, 0
     planned = 1 + len(comparison.systems if comparison else ())  # systems
-    with _bar(planned * sum(len(clip.frames) for clip in clips)) as bar:
-        for i, part in enumerate(_batches(frame for clip in clips for frame in clip.frames)):
-            key = Key(seed).fold_in(i)
+    parts = list(_batches(frame for clip in clips for frame in clip.frames))
+    # Of the digital system's parts not all may be used by two threads at once.
+    at_once = 1 if comparison else workers(TOGETHER // max(_pixels(part) for part in parts), len(parts))
+    with _bar(planned * sum(len(part) for part in parts)) as bar:
+
+        def send(i: int, frames: list[Tensor]) -> tuple[Transmission, dict[str, list[Outcome]]]:
+            part, key = torch.stack(frames).float() / 255, Key(seed).fold_in(i)
             done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=key)
-            bar.update(len(part))
             outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, snr, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others
                 bar.update(len(part))
-            bar.update((planned - len(outcomes)) * len(part))  # those that were left out
+            return done, outcomes
+
+        for done, outcomes in abreast(send, parts, at_once):
+            sent = len(outcomes["link"])
+            bar.update(sent + (planned - len(outcomes)) * sent)  # the link, and those that were left out
             waiting += [dict(zip(outcomes, frame, strict=True)) for frame in zip(*outcomes.values(), strict=True)]
-            seconds, evaluations = seconds + done.seconds, max(evaluations, done.evaluations)
+            seconds, evaluations = seconds + done.seconds / at_once, max(evaluations, done.evaluations)
             while len(rows) < len(clips) and len(waiting) >= (length := len(clips[len(rows)].frames)):
                 source = images[len(rows)]
                 title = f"{channel}, {snr:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
@@ -148,17 +157,21 @@ def _sheet(title: str, original: Tensor, outcomes: dict[str, Outcome]) -> Image:
     return draw_panels(title, panels)
 
 
-def _batches(frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Neighbours of one size together as floats, no more of them than BATCH and PIXELS allow, and at least one."""
+def _pixels(frames: list[Tensor]) -> int:
+    return len(frames) * frames[0].shape[1] * frames[0].shape[2]
+
+
+def _batches(frames: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one size together, no more of them than BATCH and PIXELS allow, and at least one."""
     part: list[Tensor] = []
     for frame in frames:
         most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
         if part and (frame.shape != part[0].shape or len(part) >= most):
-            yield torch.stack(part).float() / 255
+            yield part
             part = []
         part.append(frame)
     if part:
-        yield torch.stack(part).float() / 255
+        yield part
 
 
 def _places(images: list[Path], out: Path, compare: bool) -> dict[Path, Path]:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on several things side by side: networks on small pictures leave cores idle when they share one picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def workers(most: int, things: int) -> int:
+    """How many of so many things are worked on at a time: no more than torch has threads."""
+    return max(1, min(most, things, torch.get_num_threads()))
+
+
+def abreast(work: Callable[[int, In], Out], things: Sequence[In], workers: int) -> Iterator[Out]:
+    """work(i, things[i]) for every i, in order, `workers` of them at a time: each in a thread of its own with its share of torch's
+    threads, which leave Python's lock while they compute. The first error is raised, and nothing is begun after it."""
+    threads = torch.get_num_threads()
+    if workers == 1:
+        yield from (work(i, thing) for i, thing in enumerate(things))
+        return
+    share = max(1, threads // workers)
+    pool = ThreadPoolExecutor(workers, "abreast", torch.set_num_threads, (share,))  # each thread has a number of its own
+    running: deque[Future[Out]] = deque()
+    try:
+        for i, thing in enumerate(things):
+            running.append(pool.submit(work, i, thing))
+            if len(running) > workers:  # one more than are at work, so that none waits for its turn to be read
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the last number set is what later threads begin with
