@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import semdiff
+from semdiff.training import batches
 from semdiff.training.batches import RandomCrops, Rows
 
 KEY = semdiff.Key(3)
@@ -29,22 +30,74 @@ def numbered(height, width, start):
 PICTURES = {"wide": numbered(20, 90, 0), "small": numbered(16, 16, 1)}
 
 
-def test_crops_are_squares_of_the_pictures_some_of_them_mirrored():
+def ways(square):
+    """The eight ways in which a square lies on itself."""
+    return [s.rot90(k, (1, 2)) for s in (square, square.flip(2)) for k in range(4)]
+
+
+@pytest.fixture
+def as_exposed(monkeypatch):
+    """Values as they are in the pictures."""
+    monkeypatch.setattr(batches, "EXPOSURE", 0.0)
+    monkeypatch.setattr(batches, "BALANCE", 0.0)
+
+
+@pytest.mark.usefixtures("as_exposed")
+def test_crops_are_squares_of_the_pictures_in_every_way_half_of_them_scaled_down():
     (batch,) = RandomCrops(PICTURES, 16, 400, KEY).batch(0)
     assert batch.shape == (400, 3, 16, 16)
-    pixels = (batch * 255).round().long()
-    which, top, columns = pixels[:, 0, 0, 0], pixels[:, 1, 0, 0], pixels[:, 2, 0]
-    step = columns[:, 1] - columns[:, 0]
-    assert set(step.tolist()) == {-1, 1}
-    assert abs((step < 0).float().mean() - 0.5) < 0.1  # 4 standard deviations
-    left = columns.amin(1)
-    for crop, n, r, c, direction in zip(pixels, which, top, left, step, strict=True):
-        expected = PICTURES["small" if n else "wide"][:, r : r + 16, c : c + 16].long()
-        assert torch.equal(crop, expected if direction > 0 else expected.flip(2))
-    assert set(top[which == 0].tolist()) == set(range(5))  # the ends too
-    assert set(left[which == 0].tolist()) >= {0, 74}
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+    pixels = batch * 255
+    which = pixels[:, 0, 0, 0].round()
     areas = torch.tensor([20 * 90.0, 16 * 16.0]).sqrt()
-    assert abs((which == 1).float().mean() - areas[1] / areas.sum()) < 0.1
+    assert abs((which == 1).float().mean() - areas[1] / areas.sum()) < 0.1  # 4 standard deviations
+    lies, tops, lefts, scales = [], set(), set(), []
+    for crop, n in zip(pixels, which, strict=True):
+        picture = PICTURES["small" if n else "wide"].float()
+        extent = crop[1:].flatten(1).amax(1) - crop[1:].flatten(1).amin(1)
+        upright = next(c for c in ways(crop) if c[1, 1, 0] > c[1, 0, 0] and c[2, 0, 1] > c[2, 0, 0])
+        lies.append(next(k for k, way in enumerate(ways(upright)) if torch.equal(way, crop)))
+        scale = float(extent.mean()) / 15
+        if scale < 1.01:
+            top, left = (round(float(v)) for v in upright[1:, 0, 0])
+            torch.testing.assert_close(upright, picture[:, top : top + 16, left : left + 16], atol=1e-4, rtol=0)
+            if n == 0:
+                tops.add(top)
+                lefts.add(left)
+        elif n == 0:
+            scales.append(scale)
+    assert tops == set(range(5))  # the ends too
+    assert lefts >= {0, 74}
+    assert sorted(set(lies)) == list(range(8))
+    assert 0.3 < len(scales) / float((which == 0).sum()) < 0.55  # half, less those hardly scaled
+    assert max(scales) < 1.3  # the picture is 20 pixels high
+
+
+@pytest.mark.usefixtures("as_exposed")
+def test_a_crop_of_a_large_picture_shows_up_to_four_times_its_area_as_an_average():
+    ramp = numbered(64, 64, 0)
+    (batch,) = RandomCrops({"ramp": ramp}, 16, 400, KEY).batch(0)
+    extents = torch.stack([(c[1:].flatten(1).amax(1) - c[1:].flatten(1).amin(1)).mean() * 255 / 15 for c in batch])
+    assert abs((extents < 1.001).float().mean() - 0.5) < 0.1
+    assert 1.8 < extents.max() < 2.0
+    noise = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    (batch,) = RandomCrops({"noise": noise}, 16, 400, KEY).batch(0)
+    assert batch.flatten(1).std(1)[extents > 1.8].mean() < 0.65 * batch.flatten(1).std(1)[extents < 1.001].mean()  # no aliasing
+
+
+def test_exposure_and_white_balance_differ_from_crop_to_crop():
+    grey = {"grey": torch.full((3, 20, 20), 51, dtype=torch.uint8)}
+    (batch,) = RandomCrops(grey, 16, 400, KEY).batch(0)
+    powers = (batch.log() / torch.tensor(0.2).log()).log2()
+    assert powers.std((2, 3)).max() < 1e-5  # one for each channel of a crop
+    powers = powers[:, :, 0, 0]
+    most = (batches.EXPOSURE + batches.BALANCE) / 2
+    assert powers.abs().max() < most
+    assert powers.max() > 0.8 * most
+    assert powers.min() < -0.8 * most
+    apart = powers - powers.mean(1, keepdim=True)
+    assert 0.7 < apart.square().sum(1).div(2).mean().sqrt() / (batches.BALANCE / 12**0.5) < 1.3
 
 
 def test_crops_are_a_function_of_key_and_step_and_divide_among_processes():

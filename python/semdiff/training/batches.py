@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from semdiff.rng import Key
+
+EXPOSURE, BALANCE = 1.0, 0.3  # widths of the ranges of log2 of what values are raised to: of a crop, and of each channel besides
 
 
 class Batches(Protocol):
@@ -48,10 +51,12 @@ class Rows:
 
 
 class RandomCrops:
-    """Squares of `size` pixels from pictures, uint8 (C, H, W) of any sizes, at random places, every other one mirrored: float32 in [0, 1].
+    """Squares of `size` pixels from pictures, uint8 (C, H, W) of any sizes: float32 in [0, 1].
 
-    A picture is drawn in proportion to the square root of its area: a large one shows more, but a small one is another scene.
-    ValueError for a picture smaller than a crop.
+    They lie at random places, are turned by quarters and mirrored, and every other one is of a larger square, up to twice as wide, scaled
+    down. Exposure and white balance differ too: each channel to a power of its own. A few hundred photographs as they are would be learnt
+    by heart. A picture is drawn in proportion to the square root of its area: a
+    large one shows more, but a small one is another scene. ValueError for a picture smaller than a crop.
     """
 
     def __init__(self, pictures: Mapping[str, Tensor], size: int, batch_size: int, key: Key) -> None:
@@ -65,15 +70,21 @@ class RandomCrops:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
         draws = generator(self.key.fold_in(step))
         which = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=draws)
-        places = torch.rand(self.batch_size, 3, generator=draws, dtype=torch.float64)
-        crops = [self._crop(int(i), *p.tolist()) for i, p in zip(which[rank::world], places[rank::world], strict=True)]
-        return (torch.stack(crops).float() / 255,)
+        views = torch.rand(self.batch_size, 5, generator=draws, dtype=torch.float64)
+        exposures = torch.rand(self.batch_size, 1, generator=draws) - 0.5
+        balances = torch.rand(self.batch_size, len(self.pictures[0]), generator=draws) - 0.5
+        powers = 2 ** (EXPOSURE * exposures + BALANCE * balances)
+        crops = [self._crop(int(i), *view.tolist()) for i, view in zip(which[rank::world], views[rank::world], strict=True)]
+        return (torch.stack(crops) ** powers[rank::world, :, None, None],)
 
-    def _crop(self, which: int, down: float, right: float, mirror: float) -> Tensor:
+    def _crop(self, which: int, down: float, right: float, mirror: float, turn: float, farther: float) -> Tensor:
         picture = self.pictures[which]
-        top, left = (int(share * (n - self.size + 1)) for share, n in zip((down, right), picture.shape[1:], strict=True))
-        crop = picture[:, top : top + self.size, left : left + self.size]
-        return crop.flip(2) if mirror < 0.5 else crop
+        side = min(round(self.size * 2 ** max(0.0, 2 * farther - 1)), *picture.shape[1:])
+        top, left = (int(share * (n - side + 1)) for share, n in zip((down, right), picture.shape[1:], strict=True))
+        crop = picture[:, top : top + side, left : left + side].float() / 255
+        if side > self.size:
+            crop = F.interpolate(crop[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0]
+        return torch.rot90(crop.flip(2) if mirror < 0.5 else crop, int(4 * turn), (1, 2))
 
     def identity(self) -> Any:
         return {"crops": self.size, "pictures": [[name, list(p.shape)] for name, p in zip(self.names, self.pictures, strict=True)]}
