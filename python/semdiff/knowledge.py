@@ -22,7 +22,7 @@ from semdiff.channel import Channel, Received, Uses, normalize_power
 from semdiff.impairments import Impaired, Wrapper, bussgang, check_frame, innermost
 from semdiff.multipath import Multipath
 from semdiff.products import times
-from semdiff.rng import Key, KeyLike, key_tensor, normal
+from semdiff.rng import Key, KeyLike, complex_normal, key_tensor, normal
 
 SMALLEST_NOISE_VAR = 1e-3  # 30 dB
 _PILOTS = Key(0)  # the draw that both ends know
@@ -128,8 +128,7 @@ class Mistaken(Wrapper):
         channel_key, error_key = ops.key_split.default(key_tensor(key), 2).unbind()
         y, h, noise_var = self.channel(s, snr_db, channel_key)
         if self.error_var:
-            error = torch.view_as_complex(normal((*h.shape, 2), error_key, h.real.dtype, h.device))
-            h = h + error * (self.error_var / 2) ** 0.5
+            h = h + complex_normal(h.shape, error_key, h.dtype, h.device) * self.error_var**0.5
         return Received(y, h, noise_var * 10 ** (-self.snr_offset_db / 10))
 
 

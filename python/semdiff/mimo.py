@@ -22,7 +22,7 @@ from semdiff._ops import ops
 from semdiff.arguments import to_coherence, to_count
 from semdiff.channel import Channel, Received, Uses, check_symbols, noise_variance
 from semdiff.products import product
-from semdiff.rng import KeyLike, key_tensor, normal
+from semdiff.rng import KeyLike, complex_normal, key_tensor
 
 Precoding = Literal["equal", "waterfilling", "equalizing"]
 _PRECODINGS = (None, "equal", "waterfilling", "equalizing")
@@ -74,8 +74,7 @@ class MIMO(Channel):
         self, batch: int, blocks: int, key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> Tensor:
         """H for each block, (batch, blocks, nr, nt): CN(0, 1) entries, correlated as asked."""
-        real = torch.float64 if dtype == torch.complex128 else torch.float32
-        h = torch.view_as_complex(normal((batch, blocks, self.nr, self.nt, 2), key, real, device) * math.sqrt(0.5))
+        h = complex_normal((batch, blocks, self.nr, self.nt), key, dtype, device)
         transmitter, receiver = self.correlation
         if receiver != 0:
             h = product(_root(receiver, self.nr).to(h), h)

@@ -22,7 +22,7 @@ from semdiff.arguments import to_coherence, to_count, to_finite
 from semdiff.channel import Channel, Received, Uses, noise_variance
 from semdiff.impairments import bussgang, check_frame, clip
 from semdiff.products import power, times
-from semdiff.rng import KeyLike, key_tensor, normal
+from semdiff.rng import KeyLike, complex_normal, key_tensor
 
 
 class Multipath(Channel):
@@ -104,7 +104,7 @@ class Multipath(Channel):
             return Received(s.clone(), torch.ones_like(s), noise_var if self.papr_db is None else noise_var.expand(s.shape))
 
         h = torch.fft.fft(taps, size).flatten(1)[:, :symbols]
-        filler = _gaussian((batch, blocks * size - symbols), filler_key, s)
+        filler = complex_normal((batch, blocks * size - symbols), filler_key, s.dtype, s.device)
         x = torch.fft.ifft(torch.cat([s, filler], 1).view(batch, blocks, size), norm="ortho")
         if self.papr_db is not None:
             x = clip(x, self.papr_db)
@@ -124,13 +124,8 @@ class Multipath(Channel):
             return self.gains.to(s).expand(batch, blocks, -1)
         length = self.coherence if isinstance(self.coherence, int) else max(blocks, 1)
         draws = -(-blocks // length)
-        drawn = _gaussian((batch, draws, len(self.powers)), key, s) * self.powers.sqrt().to(s.device, s.real.dtype)
+        drawn = complex_normal((batch, draws, len(self.powers)), key, s.dtype, s.device) * self.powers.sqrt().to(s.device, s.real.dtype)
         return drawn.repeat_interleave(length, 1)[:, :blocks]
-
-
-def _gaussian(shape: tuple[int, ...], key: Tensor, like: Tensor) -> Tensor:
-    """Complex Gaussian numbers of unit power."""
-    return torch.view_as_complex(normal((*shape, 2), key, like.real.dtype, like.device)) * math.sqrt(0.5)
 
 
 def _convolve(x: Tensor, taps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ the beginning of a longer one.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -79,12 +80,17 @@ def key_tensor(key: KeyLike) -> Tensor:
     return torch.cat([seed, torch.zeros_like(seed)]).view(torch.uint64)
 
 
-def normal(
-    size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> Tensor:
+def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
     """Standard normal numbers of the given size.
 
     float64 numbers are the float32 ones at more digits; float16 and bfloat16 are rounded float32. |n| is at most 6.76 (32-bit uniforms).
     TypeError for another dtype.
     """
     return ops.normal.default(list(size), key_tensor(key), dtype, torch.device(device))  # type: ignore[no-any-return]
+
+
+def complex_normal(
+    size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Circularly symmetric complex normal numbers of unit power, CN(0, 1): element i is of elements 2i and 2i + 1 of `normal`."""
+    return torch.view_as_complex(normal((*size, 2), key, dtype.to_real(), device) * math.sqrt(0.5))

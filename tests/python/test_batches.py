@@ -86,6 +86,12 @@ def test_a_crop_of_a_large_picture_shows_up_to_four_times_its_area_as_an_average
     assert batch.flatten(1).std(1)[extents > 1.8].mean() < 0.65 * batch.flatten(1).std(1)[extents < 1.001].mean()  # no aliasing
 
 
+def test_white_stays_white_when_scaled_down():
+    (batch,) = RandomCrops({"white": torch.full((3, 40, 40), 255, dtype=torch.uint8)}, 16, 100, KEY).batch(0)
+    assert batch.min() > 0.999
+    assert batch.max() == 1  # and no more, which LPIPS would refuse
+
+
 def test_exposure_and_white_balance_differ_from_crop_to_crop():
     grey = {"grey": torch.full((3, 20, 20), 51, dtype=torch.uint8)}
     (batch,) = RandomCrops(grey, 16, 400, KEY).batch(0)

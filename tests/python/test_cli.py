@@ -19,9 +19,9 @@ import semdiff
 from semdiff.atomic import write_atomically
 from semdiff.cli import main
 from semdiff.cli.options import parse_model
-from semdiff.cli.output import psnr_db
 from semdiff.cli.pictures import load_picture
 from semdiff.data import sample_images
+from semdiff.metrics import psnr
 from tests.python.pretrained import installed
 
 pytest.importorskip("diffusers")
@@ -159,7 +159,7 @@ def test_transmit(model: Path, tmp_path: Path) -> None:
             assert (picture.size, picture.mode) == ((28, 28), "L")
             received = torch.from_numpy(np.array(picture, np.float32) / 255)[None, None]
         sent = load_picture(Path(i["input"]), (1, 28, 28))[None]
-        assert i["psnr_db"] == pytest.approx(float(psnr_db(received, sent)), abs=0.2)  # the file is rounded to bytes
+        assert i["psnr_db"] == pytest.approx(float(psnr(received, sent)), abs=0.2)  # the file is rounded to bytes
         assert abs(i["measured_snr_db"] - 3) < 3
         assert i["t"] > 0
 

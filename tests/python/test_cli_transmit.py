@@ -15,12 +15,12 @@ import torch
 import semdiff
 from semdiff.baselines import ADJSCC
 from semdiff.cli import comparison, transmit
-from semdiff.cli.output import psnr_db
 from semdiff.cli.panels import LEAST_SIDE, WIDEST, Panel, draw_panels
 from semdiff.data import sample_images
 from semdiff.data.animations import read_animation
 from semdiff.data.pictures import read_picture, to_picture
 from semdiff.link import SemanticLink
+from semdiff.metrics import psnr
 from semdiff.training.fashion_mnist import build
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_each_system_alone(model: Path, shirt: Path, na
     for label, system, cbr in (("ADJSCC", ADJSCC.default(), 1 / 12), ("digital", Digital(), 64 / 784)):
         alone = system.transmit(SHIRT, 9.0, cbr, air, key=KEY)
         assert alone.ledger.total == row["channel_uses"]
-        assert row["systems"][label]["psnr_db"] == pytest.approx(float(psnr_db(alone.images, SHIRT)))
+        assert row["systems"][label]["psnr_db"] == pytest.approx(float(psnr(alone.images, SHIRT)))
         assert row["systems"][label]["measured_snr_db"] == pytest.approx(float(alone.snr_db))
     assert read_picture(row["compared"]).shape[2] > 4 * LEAST_SIDE
 
@@ -200,7 +200,7 @@ def test_every_frame_is_sent_and_shown_for_its_time(any_size: Path, tmp_path: Pa
     expected = SemanticLink.from_pretrained(any_size).transmit(batch, 10.0, 1 / 24, steps=1, key=KEY).images
     assert torch.equal(received.frames, (expected[:3] * 255).round().to(torch.uint8))
     assert torch.equal(read_picture("received/still.png"), (expected[3] * 255).round().to(torch.uint8))
-    assert said["images"][0]["psnr_db"] == pytest.approx(float(psnr_db(expected, batch)[:3].mean()))
+    assert said["images"][0]["psnr_db"] == pytest.approx(float(psnr(expected, batch)[:3].mean()))
 
 
 def test_a_comparison_of_an_animation_moves(any_size: Path, tmp_path: Path, no_digital: None) -> None:
@@ -264,6 +264,6 @@ def test_a_folder_side_by_side_is_what_each_picture_is_alone(
         original = read_picture(file)[None].float() / 255
         alone = link.transmit(original, 3.0, 1 / 24, key=semdiff.Key(5).fold_in(i))
         assert row["input"] == str(file)
-        assert row["psnr_db"] == pytest.approx(float(psnr_db(alone.images, original)), abs=1e-4)
+        assert row["psnr_db"] == pytest.approx(float(psnr(alone.images, original)), abs=1e-4)
         received = read_picture(f"received/{i}.png").float()
         assert float((received - alone.images[0] * 255).abs().max()) <= 0.51  # rounded to the nearest of 256 values

@@ -17,6 +17,7 @@ from semdiff.link.files import shipped_models
 from semdiff.link.pipeline import DEFAULT_MODEL
 from semdiff.link.reception import estimate, later, starting_state
 from semdiff.link.symbols import arrive, features_to_symbols
+from semdiff.metrics import psnr
 from semdiff.training.fashion_mnist import build
 from semdiff.vae import GaussianSample
 
@@ -362,7 +363,7 @@ def test_shipped_model_is_small_and_safe(shipped):
 def test_shipped_model_does_its_work(shipped):
     """200 test images: quality rises with SNR and rate, the mean beats no diffusion, sampling costs at most 3 dB and is crisper."""
     from semdiff.data import fashion_mnist
-    from semdiff.training.evaluate import detail, psnr_db
+    from semdiff.training.evaluate import detail
 
     images = fashion_mnist("test").images[:200]
     means = {}
@@ -372,9 +373,9 @@ def test_shipped_model_does_its_work(shipped):
             plain, mean, sample = (
                 shipped.transmit(**heard, **how).images for how in ({"diffusion": False}, {"realism": 0.0}, {"realism": 1.0})
             )
-            means[cbr, snr_db] = psnr_db(mean, images).mean().item()
-            assert means[cbr, snr_db] >= psnr_db(plain, images).mean().item()
-            assert psnr_db(sample, images).mean().item() > means[cbr, snr_db] - 3
+            means[cbr, snr_db] = psnr(mean, images).mean().item()
+            assert means[cbr, snr_db] >= psnr(plain, images).mean().item()
+            assert psnr(sample, images).mean().item() > means[cbr, snr_db] - 3
             # At high SNR little is unknown, so little can be added.
             assert detail(sample).mean() > (1.5 if snr_db < 0 else 1.02) * detail(mean).mean()
         assert means[cbr, -5.0] + 1 < means[cbr, 5.0] < means[cbr, 15.0]
@@ -385,13 +386,12 @@ def test_shipped_model_does_its_work(shipped):
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_calibrated_beats_paper_on_the_same_keys(shipped):
     from semdiff.data import fashion_mnist
-    from semdiff.training.evaluate import psnr_db
 
     images = fashion_mnist("test").images[:500]
     for snr_db in (-5.0, 0.0, 5.0, 10.0, 15.0):
         for realism in (0.0, 1.0):
             got = {
-                m: psnr_db(shipped.transmit(images, snr_db, realism=realism, match=m, key=KEY).images, images).mean()
+                m: psnr(shipped.transmit(images, snr_db, realism=realism, match=m, key=KEY).images, images).mean()
                 for m in ("calibrated", "exact", "paper")
             }
             assert got["calibrated"] >= got["paper"], (snr_db, realism, got)

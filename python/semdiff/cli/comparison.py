@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from torch import Tensor
 
 from semdiff.channel import Channel
-from semdiff.cli.output import note, psnr_db
+from semdiff.cli.output import note
+from semdiff.metrics import psnr
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Outcome(NamedTuple):
 
 def judge(done: Transmission, originals: Tensor, lpips: Judge | None = None) -> list[Outcome]:
     """Each image that a system received."""
-    numbers = {"psnr_db": psnr_db(done.images, originals), "measured_snr_db": done.snr_db, "t": done.t}
+    numbers = {"psnr_db": psnr(done.images, originals), "measured_snr_db": done.snr_db, "t": done.t}
     if lpips is not None:
         numbers["lpips"] = lpips(done.images, originals)
     return [Outcome(image, {name: float(values[i]) for name, values in numbers.items()}) for i, image in enumerate(done.images)]

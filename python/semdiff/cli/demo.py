@@ -13,11 +13,12 @@ from rich.table import Table
 from torch import Tensor
 
 from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
-from semdiff.cli.output import print_json, psnr_db, ratio
+from semdiff.cli.output import print_json, ratio
 from semdiff.cli.pictures import save_png
 from semdiff.cli.sheet import Band, draw
 from semdiff.data import sample_images, sample_photos
 from semdiff.data.pictures import require_pillow
+from semdiff.metrics import psnr
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
         received=name,
         t=float(done.t.mean()),
         evaluations=done.evaluations,
-        psnr_db=float(psnr_db(done.images, images).mean()),
+        psnr_db=float(psnr(done.images, images).mean()),
         milliseconds=1000 * done.seconds / len(images),
     )
 

@@ -8,9 +8,6 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
     from semdiff.link.transmission import Ledger
 
@@ -52,12 +49,6 @@ def uses_line(ledger: Ledger) -> str:
     kinds = {"payload": "payload", "pilots": "pilots", "preamble": "preamble", "side_information": "side", "cyclic_prefix": "prefix"}
     parts = " + ".join(f"{uses} {word}" for name, word in kinds.items() if (uses := getattr(ledger, name)))
     return f"{parts} = {ledger.total} (CBR {ratio(ledger.cbr)})"
-
-
-def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
-    """Of each image (B, ...), for a peak of 1, in dB: (B,), float64. Infinite where they are equal."""
-    error = (images.double() - originals.double()).square().flatten(1).mean(1)
-    return -10 * torch.log10(error)
 
 
 def ratio(cbr: float) -> str:

@@ -83,7 +83,7 @@ class RandomCrops:
         top, left = (int(share * (n - side + 1)) for share, n in zip((down, right), picture.shape[1:], strict=True))
         crop = picture[:, top : top + side, left : left + side].float() / 255
         if side > self.size:
-            crop = F.interpolate(crop[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0]
+            crop = F.interpolate(crop[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0].clamp(0, 1)
         return torch.rot90(crop.flip(2) if mirror < 0.5 else crop, int(4 * turn), (1, 2))
 
     def identity(self) -> Any:

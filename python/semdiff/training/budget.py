@@ -7,6 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from accelerate import Accelerator
@@ -18,7 +19,7 @@ from semdiff.training.batches import Batches
 from semdiff.training.engine import Plan, Stage
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-REHEARSALS = 3
+REHEARSALS = 8
 
 
 def parse_seconds(text: str) -> float:
@@ -30,19 +31,20 @@ def parse_seconds(text: str) -> float:
 
 
 def steps_within(seconds: float, stage: Stage, batches: Batches, accelerator: Accelerator) -> int:
-    """How many training steps of `stage` take `seconds`, at least 1: from the fastest of a few that change nothing. All processes agree."""
+    """How many training steps of `stage` take `seconds`, at least 1: from some that change nothing. All processes agree."""
     stage.freeze()
     stage.to(accelerator.device)
-    best = float("inf")
+    times = []
     for i in range(REHEARSALS):
         begun = time.perf_counter()
         batch = [d.to(accelerator.device) for d in batches.batch(i, accelerator.process_index, accelerator.num_processes)]
         with accelerator.autocast():
             loss = stage(Key(i), *batch)["loss"]
         loss.backward()
-        best = min(best, time.perf_counter() - begun)
+        times.append(time.perf_counter() - begun)
     stage.zero_grad(set_to_none=True)
-    agreed = [max(1, round(seconds / (1.1 * best)))]  # the optimiser and the average take a tenth more
+    usual = median(times[1:])  # the first one also allocates
+    agreed = [max(1, round(seconds / (1.1 * usual)))]  # the optimiser and the average take a tenth more
     broadcast_object_list(agreed)
     return int(agreed[0])
 

@@ -24,6 +24,7 @@ from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
 from semdiff.link.reception import starting_state
 from semdiff.matching import match
+from semdiff.metrics import psnr
 from semdiff.rng import Key, normal
 from semdiff.training.report import write_markdown, write_picture
 
@@ -31,11 +32,6 @@ SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 STEPS = (1, 2, 4, 8, 16, 50)
 MODES = ("calibrated", "exact", "paper")
 Row = dict[str, Any]
-
-
-def psnr_db(images: Tensor, originals: Tensor) -> Tensor:
-    """Of each image, in dB, peak 1: (B,)."""
-    return -10 * torch.log10((images - originals).square().flatten(1).mean(1).clamp_min(1e-10))
 
 
 def detail(images: Tensor) -> Tensor:
@@ -52,19 +48,19 @@ class _Mean:
         self.error = self.detail = self.original = self.seconds = 0.0
 
     def add(self, images: Tensor, originals: Tensor, seconds: float) -> None:
-        self.psnr.append(psnr_db(images, originals))
+        self.psnr.append(psnr(images, originals).double())
         self.error += float((images - originals).square().mean((1, 2, 3)).sum())
         self.detail += float(detail(images).sum())
         self.original += float(detail(originals).sum())
         self.seconds += seconds
 
     def row(self) -> Row:
-        psnr = torch.cat(self.psnr)
-        n = len(psnr)
+        found = torch.cat(self.psnr)
+        n = len(found)
         return {
             "images": n,
-            "psnr_db": round(float(psnr.mean()), 3),
-            "psnr_standard_error": round(float(psnr.std()) / n**0.5, 3),
+            "psnr_db": round(float(found.mean()), 3),
+            "psnr_standard_error": round(float(found.std()) / n**0.5, 3),
             "mse": round(self.error / n, 6),
             "detail_ratio": round(self.detail / self.original, 3),
             "milliseconds": round(1000 * self.seconds / n, 3),

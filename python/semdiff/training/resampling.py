@@ -6,7 +6,6 @@ A random SNR for each sample, and every rate in each batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from semdiff.channel import AWGN, Received, pack
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.symbols import Arrived, arrive, features_to_symbols
 from semdiff.loss import upsampler_loss
-from semdiff.rng import Key, normal
+from semdiff.rng import Key, complex_normal, normal
 from semdiff.training.diffusion import uniform
 from semdiff.training.engine import Stage
 from semdiff.vae import GaussianSample
@@ -98,7 +97,7 @@ def over_the_air(
 def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key) -> Received:
     """AWGN for the even samples of s (B, uses), Rayleigh fading that changes with every symbol for the odd ones."""
     fade_key, noise_key = key.split(2)
-    h = torch.view_as_complex(normal((*s.shape, 2), fade_key, device=s.device)) / math.sqrt(2)
+    h = complex_normal(s.shape, fade_key, device=s.device)
     even = (torch.arange(s.shape[0], device=s.device) % 2 == 0)[:, None]
     h = torch.where(even, torch.ones_like(h), h)
     received: Received = AWGN()(h * s, snr_db, noise_key)
