@@ -93,4 +93,5 @@ def complex_normal(
     size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Circularly symmetric complex normal numbers of unit power, CN(0, 1): element i is of elements 2i and 2i + 1 of `normal`."""
-    return torch.view_as_complex(normal((*size, 2), key, dtype.to_real(), device) * math.sqrt(0.5))
+    real = torch.float64 if dtype == torch.complex128 else torch.float32  # torch.compile does not know to_real()
+    return torch.view_as_complex(normal((*size, 2), key, real, device) * math.sqrt(0.5))

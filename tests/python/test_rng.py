@@ -11,6 +11,7 @@ from scipy import stats
 
 import semdiff
 from semdiff import Key, _reference, normal
+from semdiff.rng import complex_normal
 
 N = 1 << 20
 
@@ -131,3 +132,13 @@ def test_bad_keys() -> None:
         normal((2,), 3)
     with pytest.raises(ValueError, match="tensor: expected uint64"):
         Key.from_tensor(torch.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_normals_are_circular_and_of_unit_power(dtype):
+    z = complex_normal((50_000,), Key(5), dtype)
+    assert z.dtype == dtype
+    pairs = normal((50_000, 2), Key(5), z.real.dtype)
+    torch.testing.assert_close(torch.view_as_real(z), pairs / 2**0.5)
+    assert abs(float(z.abs().square().mean()) - 1) < 0.02  # 4.5 standard deviations
+    assert abs(complex(z.square().mean())) < 0.03
