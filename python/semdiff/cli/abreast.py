@@ -19,20 +19,20 @@ def workers(most: int, things: int) -> int:
     return max(1, min(most, things, torch.get_num_threads()))
 
 
-def abreast(work: Callable[[int, In], Out], things: Sequence[In], workers: int) -> Iterator[Out]:
-    """work(i, things[i]) for every i, in order, `workers` of them at a time: each in a thread of its own with its share of torch's
-    threads, which leave Python's lock while they compute. The first error is raised, and nothing is begun after it."""
+def abreast(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Iterator[Out]:
+    """work(i, things[i]) for every i, in order, `at_once` of them at a time: each in a thread of its own with its share of torch's
+    threads, which leave Python's lock while they compute. The first error is raised in its turn, and what is not begun by then never is."""
     threads = torch.get_num_threads()
-    if workers == 1:
+    if at_once == 1:
         yield from (work(i, thing) for i, thing in enumerate(things))
         return
-    share = max(1, threads // workers)
-    pool = ThreadPoolExecutor(workers, "abreast", torch.set_num_threads, (share,))  # each thread has a number of its own
+    share = max(1, threads // at_once)
+    pool = ThreadPoolExecutor(at_once, "abreast", torch.set_num_threads, (share,))  # each thread has a number of its own
     running: deque[Future[Out]] = deque()
     try:
         for i, thing in enumerate(things):
             running.append(pool.submit(work, i, thing))
-            if len(running) > workers:  # one more than are at work, so that none waits for its turn to be read
+            if len(running) > at_once:  # one more than are at work, so that none waits for its turn to be read
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

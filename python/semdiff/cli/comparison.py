@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semdiff.channel import Channel
 from semdiff.cli.output import note
-from semdiff.metrics import psnr
+from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -105,8 +105,6 @@ def _digital() -> Any:
 
 def _lpips() -> Judge | None:
     """LPIPS (AlexNet) of images; None where its network is not installed."""
-    from semdiff.metrics import LPIPS, lpips
-
     try:
         LPIPS("alex")
     except FileNotFoundError:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semdiff.atomic import write_atomically
-from semdiff.data.animations import PHOTOGRAPH, Animation, read_animation, write_animation
+from semdiff.data.animations import Animation, read_animation, write_animation
 from semdiff.data.pictures import read_picture, to_picture, to_pixels
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
 
 
 def save_png(picture: Image, path: Path) -> None:
-    write_atomically(path, lambda file: picture.save(file, "PNG", **PHOTOGRAPH))
+    write_atomically(path, lambda file: write_animation(file, [picture], []))
 
 
 def save_frames(pictures: Sequence[Image], like: Animation, path: Path) -> None:

@@ -48,7 +48,7 @@ class _Mean:
         self.error = self.detail = self.original = self.seconds = 0.0
 
     def add(self, images: Tensor, originals: Tensor, seconds: float) -> None:
-        self.psnr.append(psnr(images, originals).double())
+        self.psnr.append(psnr(images, originals))
         self.error += float((images - originals).square().mean((1, 2, 3)).sum())
         self.detail += float(detail(images).sum())
         self.original += float(detail(originals).sum())
