@@ -122,6 +122,8 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
     net.save(tmp_path / "net")
     back = ADJSCC.load(tmp_path / "net")
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), back.state_dict().values(), strict=True))
+    with pytest.raises(ValueError, match="expected the weights of a DeepJSCC, got those of a ADJSCC"):
+        DeepJSCC.load(tmp_path / "net")
     weights = next((tmp_path / "net").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(ValueError, match=weights.name):

@@ -9,6 +9,7 @@ compared with.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -198,11 +199,15 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
-        """From a local folder that `save` wrote. FileNotFoundError where there is none; ValueError where a file is altered."""
+        """From a local folder that `save` wrote. FileNotFoundError where there is none; ValueError where a file is altered or the weights
+        are of a network with attention, or without, that this one is not."""
         place = Path(folder)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
         verify_checksums(place)
+        saved = json.loads((place / "config.json").read_text("utf-8")).get("_class_name")
+        if saved not in {kind.__name__ for kind in (DeepJSCC, ADJSCC, PerceptualADJSCC) if kind.attention == cls.attention}:
+            raise ValueError(f"{place}: expected the weights of a {cls.__name__}, got those of a {saved}")
         with quiet():
             model: Any = cls.from_pretrained(str(place), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
         return model.eval()  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semdiff.rng import Key
 
 EXPOSURE, BALANCE = 1.0, 0.3  # widths of the ranges of log2 of what values are raised to: of a crop, and of each channel besides
+NEAREST, FARTHEST = 1 / 3, 2.0  # side of the square that is scaled to a crop, over the crop's
 
 
 class Batches(Protocol):
@@ -53,10 +54,11 @@ class Rows:
 class RandomCrops:
     """Squares of `size` pixels from pictures, uint8 (C, H, W) of any sizes: float32 in [0, 1].
 
-    They lie at random places, are turned by quarters and mirrored, and every other one is of a larger square, up to twice as wide, scaled
-    down. Exposure and white balance differ too: each channel to a power of its own. A few hundred photographs as they are would be learnt
-    by heart. A picture is drawn in proportion to the square root of its area: a
-    large one shows more, but a small one is another scene. ValueError for a picture smaller than a crop.
+    They lie at random places, are turned by quarters and mirrored, and are scaled from squares of a third to twice the side, uniformly in
+    its logarithm: small pictures are sharp to the last pixel, large photographs smooth, and networks that saw only the first invent
+    sharpness for the second. Exposure and white balance differ too: each channel to a power of its own. A few hundred photographs as they
+    are would be learnt by heart. A picture is drawn in proportion to the square root of its area: a large one shows more, but a small one
+    is another scene. ValueError for a picture smaller than a crop.
     """
 
     def __init__(self, pictures: Mapping[str, Tensor], size: int, batch_size: int, key: Key) -> None:
@@ -79,15 +81,16 @@ class RandomCrops:
 
     def _crop(self, which: int, down: float, right: float, mirror: float, turn: float, farther: float) -> Tensor:
         picture = self.pictures[which]
-        side = min(round(self.size * 2 ** max(0.0, 2 * farther - 1)), *picture.shape[1:])
+        side = min(round(self.size * NEAREST * (FARTHEST / NEAREST) ** farther), *picture.shape[1:])
         top, left = (int(share * (n - side + 1)) for share, n in zip((down, right), picture.shape[1:], strict=True))
         crop = picture[:, top : top + side, left : left + side].float() / 255
-        if side > self.size:
-            crop = F.interpolate(crop[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0].clamp(0, 1)
+        if side != self.size:
+            crop = F.interpolate(crop[None], size=(self.size, self.size), mode="bicubic", antialias=True)[0].clamp(0, 1)
         return torch.rot90(crop.flip(2) if mirror < 0.5 else crop, int(4 * turn), (1, 2))
 
     def identity(self) -> Any:
-        return {"crops": self.size, "pictures": [[name, list(p.shape)] for name, p in zip(self.names, self.pictures, strict=True)]}
+        pictures = [[name, list(p.shape)] for name, p in zip(self.names, self.pictures, strict=True)]
+        return {"crops": self.size, "views": [NEAREST, FARTHEST, EXPOSURE, BALANCE], "pictures": pictures}
 
 
 def generator(key: Key) -> torch.Generator:
