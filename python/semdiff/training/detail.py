@@ -38,7 +38,8 @@ def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Ten
 
 
 def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key) -> dict[str, Tensor]:
-    """The same by two networks that look differently: AlexNet at a `glimpse`, VGG, which sees every pixel and takes long, at a `window`."""
+    """The same by two networks that look differently: AlexNet at a `glimpse`, VGG, which sees every pixel and takes long, through a
+    `window`."""
     glimpse_key, window_key = key.split(2)
     error, clamped = F.mse_loss(decoded, images), decoded.clamp(0, 1)
     seen = lpips(*glimpse(clamped, images, glimpse_key)).mean()
@@ -47,10 +48,11 @@ def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key:
 
 
 def window(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """The same square of WINDOW pixels of both, (B, c, H, W), or what there is, where the key says."""
+    """Of every other picture of both, (B, c, H, W), the same square of WINDOW pixels, or what there is, where the key says."""
     height, width = (min(WINDOW, n) for n in images.shape[2:])
-    place = uniform(2, key).tolist()
-    return _part(decoded, height, width, *place), _part(images, height, width, *place)
+    first, *place = uniform(3, key).tolist()
+    rows = slice(0 if first < 0.5 or len(images) == 1 else 1, None, 2)
+    return _part(decoded[rows], height, width, *place), _part(images[rows], height, width, *place)
 
 
 def _part(x: Tensor, height: int, width: int, down: float, right: float) -> Tensor:
