@@ -15,7 +15,7 @@ import torch
 from semdiff import Key
 from semdiff.atomic import write_atomically
 from semdiff.baselines import ADJSCC, PerceptualADJSCC
-from semdiff.data.pictures import to_picture
+from semdiff.data.pictures import middle, to_picture
 from semdiff.evaluation.images import load_images
 from semdiff.link import SemanticLink
 
@@ -35,8 +35,7 @@ def main() -> None:
         sent = [link.transmit(images, snr_db, CBR, steps="auto", realism=r, key=Key(0)).images for r in (0.0, 1.0)]
         sent += [baseline.transmit(images, snr_db, CBR, key=Key(0)).images for baseline in baselines]
         columns[snr_db] = [images, *sent]
-    top, left = (images.shape[2] - SIDE) // 2, (images.shape[3] - SIDE) // 2
-    parts = {snr_db: [c[:, :, top : top + SIDE, left : left + SIDE] for c in shown] for snr_db, shown in columns.items()}
+    parts = {snr_db: [middle(c, SIDE, SIDE) for c in shown] for snr_db, shown in columns.items()}
     rows = [torch.cat([part[i] for part in parts[snr_db]], 2) for i in range(len(images)) for snr_db in SNRS_DB]
     sheet = to_picture((torch.cat(rows, 1) * 255).round().to(torch.uint8))
     write_atomically(options.out, lambda file: sheet.save(file, "JPEG", quality=88))

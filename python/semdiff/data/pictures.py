@@ -113,3 +113,9 @@ def shrink(pixels: Tensor, factor: float) -> Tensor:
     height, width = pixels.shape[-2:]
     size = max(1, round(width / factor)), max(1, round(height / factor))
     return to_pixels(to_picture(pixels).resize(size, Image.Resampling.BOX))
+
+
+def middle(pictures: Tensor, height: int, width: int) -> Tensor:
+    """The part of that size in the middle of pictures (..., H, W) that hold it."""
+    top, left = (pictures.shape[-2] - height) // 2, (pictures.shape[-1] - width) // 2
+    return pictures[..., top : top + height, left : left + width]

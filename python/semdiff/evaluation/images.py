@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from semdiff.data.folders import read_folder
+from semdiff.data.pictures import middle
 
 FASHION_MNIST, PHOTOS = "fashion-mnist", "photos"
 PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out photograph
@@ -48,12 +49,7 @@ def _photos() -> Tensor:
     """The middle of each held-out photograph."""
     from semdiff.data import photos
 
-    height, width = PHOTO_SIZE
-    middles = []
-    for pixels in photos("test").values():
-        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        middles.append(pixels[:, top : top + height, left : left + width])
-    return torch.stack(middles).float() / 255
+    return torch.stack([middle(pixels, *PHOTO_SIZE) for pixels in photos("test").values()]).float() / 255
 
 
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semdiff.atomic import write_atomically
 from semdiff.baselines.jscc import DeepJSCC
-from semdiff.data.pictures import to_picture
+from semdiff.data.pictures import middle, to_picture
 from semdiff.link import SemanticLink
 from semdiff.metrics import lpips, psnr
 from semdiff.rng import Key
@@ -36,11 +36,7 @@ class Shown(NamedTuple):
 
 def middles(pictures: Mapping[str, Tensor], size: int) -> Tensor:
     """The middle square of each of the first MOST pictures, uint8 (3, H, W) of at least `size`: float (N, 3, size, size) in [0, 1]."""
-    squares = []
-    for picture in list(pictures.values())[:MOST]:
-        top, left = ((n - size) // 2 for n in picture.shape[1:])
-        squares.append(picture[:, top : top + size, left : left + size])
-    return torch.stack(squares).float() / 255
+    return torch.stack([middle(picture, size, size) for picture in list(pictures.values())[:MOST]]).float() / 255
 
 
 def put_aside(pictures: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
