@@ -62,20 +62,22 @@ def _part(x: Tensor, height: int, width: int, down: float, right: float) -> Tens
 
 
 def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """The same part of both, (B, c, H, W), shifted, turned over and half the time enlarged, as the key draws.
+    """The same part of both, (B, c, H, W), shifted, turned over and every other time at twice or half its size, as the key draws.
 
     AlexNet looks at every fourth pixel through windows of eleven. A decoder that knows where it looks, and how large things are, learns
     patterns that it does not see and people do; one that does not know has to make pictures (E-LPIPS, arXiv 1906.03973).
     """
-    enlarged, down, right, flip, turn = uniform(5, key).tolist()
-    zoom = 2 if enlarged < 0.5 else 1
-    height, width = ((n - SHIFT if zoom == 1 else n // 2) for n in images.shape[2:])
+    zoom, down, right, flip, turn = uniform(5, key).tolist()
+    enlarged, reduced = zoom < 0.25, zoom > 0.75
+    height, width = (n // 2 if enlarged else n - SHIFT for n in images.shape[2:])
 
     def look(x: Tensor) -> Tensor:
         part = _part(x, height, width, down, right)
         part = part.flip(3) if flip < 0.5 else part
         part = part.transpose(2, 3) if turn < 0.5 else part
-        return F.interpolate(part, scale_factor=2, mode="bilinear") if zoom == 2 else part
+        if enlarged:
+            return F.interpolate(part, scale_factor=2, mode="bilinear")
+        return F.avg_pool2d(part, 2) if reduced else part
 
     return look(decoded), look(images)
 
