@@ -83,7 +83,7 @@ def test_crops_are_of_squares_from_a_third_to_twice_their_side_and_no_larger_tha
     noise = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     (batch,) = RandomCrops({"noise": noise}, 16, 400, KEY).batch(0)
     as_it_is = batch[(extents - 1).abs() < 0.03].flatten(1).std(1).mean()
-    assert batch[extents > 1.8].flatten(1).std(1).mean() < 0.7 * as_it_is  # an average, no aliasing
+    assert batch[extents > 1.8].flatten(1).std(1).mean() < 0.55 * as_it_is  # an average, no aliasing: 0.68 without antialiasing
     enlarged = batch[extents < 0.4]
     assert (enlarged[..., 1:] - enlarged[..., :-1]).square().mean() < 0.5 * enlarged.var()  # smooth; 2 for noise
     (batch,) = RandomCrops(PICTURES, 16, 400, KEY).batch(0)

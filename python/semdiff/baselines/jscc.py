@@ -9,7 +9,6 @@ compared with.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -205,7 +204,8 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
         verify_checksums(place)
-        saved = json.loads((place / "config.json").read_text("utf-8")).get("_class_name")
+        with quiet():
+            saved = cls.load_config(str(place), local_files_only=True).get("_class_name")
         if saved not in {kind.__name__ for kind in (DeepJSCC, ADJSCC, PerceptualADJSCC) if kind.attention == cls.attention}:
             raise ValueError(f"{place}: expected the weights of a {cls.__name__}, got those of a {saved}")
         with quiet():
