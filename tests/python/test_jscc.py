@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.baselines.jscc import GDN, AttentionFeature
+from semdiff.link.transmitter import GDN, AttentionFeature
 from semdiff.data import sample_images
 from semdiff.link.header import USES
 from semdiff.training import jscc

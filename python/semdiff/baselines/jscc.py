@@ -19,7 +19,6 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
@@ -29,48 +28,10 @@ from semdiff.link.layout import Layout
 from semdiff.link.steps import Steps
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
+from semdiff.link.transmitter import JSCCLayer, encoder_layers
 from semdiff.rng import Key, KeyLike, key_tensor
 
 Self = TypeVar("Self", bound="DeepJSCC")
-
-
-class GDN(nn.Module):
-    """x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or with inverse=True the product. Squares of the parameters keep both positive."""
-
-    def __init__(self, width: int, inverse: bool = False) -> None:
-        super().__init__()
-        self.inverse = inverse
-        self.beta = nn.Parameter(torch.ones(width))
-        self.gamma = nn.Parameter((0.1 * torch.eye(width) + 1e-4).sqrt())
-
-    def forward(self, x: Tensor) -> Tensor:
-        norm: Tensor = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
-        return x * norm if self.inverse else x / norm
-
-
-class AttentionFeature(nn.Module):
-    """Each channel scaled by a number in (0, 1) that depends on all channels' means, the SNR and the rate."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale: Tensor = self.net(torch.cat([x.mean((2, 3)), condition], 1))
-        return x * scale[:, :, None, None]
-
-
-class _Layer(nn.Module):
-    """A convolution, GDN, PReLU, and attention where there is any."""
-
-    def __init__(self, conv: nn.Module, width: int, inverse: bool, attention: bool) -> None:
-        super().__init__()
-        self.conv, self.gdn, self.prelu = conv, GDN(width, inverse), nn.PReLU(width)
-        self.attention = AttentionFeature(width) if attention else None
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        x = self.prelu(self.gdn(self.conv(x)))
-        return x if self.attention is None else self.attention(x, condition)
 
 
 class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -97,21 +58,14 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         c, a = image_shape[0] or 1, self.attention
-        self.encoder = nn.ModuleList(
-            [
-                _Layer(nn.Conv2d(c, outer_width, 5, 2, 2), outer_width, False, a),
-                _Layer(nn.Conv2d(outer_width, width, 5, 2, 2), width, False, a),
-                *(_Layer(nn.Conv2d(width, width, 5, 2, 2), width, False, a) for _ in range(strides - 2)),
-                *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, False, a) for _ in range(depth)),
-            ]
-        )
+        self.encoder = encoder_layers(c, outer_width, width, depth, strides, a)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
         self.decoder = nn.ModuleList(
             [
-                _Layer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, a),
-                *(_Layer(nn.Conv2d(width, width, 3, 1, 1), width, True, a) for _ in range(depth + 1)),
-                *(_Layer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, a) for _ in range(strides - 2)),
-                _Layer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, a),
+                JSCCLayer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, a),
+                *(JSCCLayer(nn.Conv2d(width, width, 3, 1, 1), width, True, a) for _ in range(depth + 1)),
+                *(JSCCLayer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, a) for _ in range(strides - 2)),
+                JSCCLayer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, a),
             ]
         )
         self.to_image = nn.ConvTranspose2d(outer_width, c, 5, 2, 2, 1)

@@ -82,12 +82,15 @@ def fit(
     progress: bool = True,
     on_step: Callable[[int], None] | None = None,
     curve: StageCurve | None = None,
+    begin: int = 0,
 ) -> dict[str, float]:
     """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
 
     Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
-    up, and a finished one makes this return at once. Returns the scalars' running means over some 50 steps, which `curve` is told too, in
-    the main process. ValueError if that file belongs to another plan, seed, data or precision, or is damaged.
+    up, and a finished one makes this return at once. begin: the step at which it begins where no checkpoint is, for a stage whose weights
+    were trained that far; the optimiser is fresh, so the learning rate rises anew over the plan's warm-up. Returns the scalars' running
+    means over some 50 steps, which `curve` is told too, in the main process. ValueError if that file belongs to another plan, seed, data or
+    precision, or is damaged.
     """
     accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
@@ -98,7 +101,9 @@ def fit(
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
     identity = _identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
-    step = 0
+    if not 0 <= begin <= plan.steps:
+        raise ValueError(f"begin: expected a step of the plan, 0 to {plan.steps}, got {begin}")
+    step = begin
     running: dict[str, Tensor] = {}
     if resume and file is not None and file.exists():
         step, running = _take_up(file, identity, stage, optimizer, average)
@@ -115,16 +120,16 @@ def fit(
         while step < plan.steps:
             batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
             for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
+                group["lr"] = plan.rate(step) * min(1.0, (step - begin + 1) / plan.warm_up if begin else 1.0)
             terms = model(key.fold_in(step).fold_in(accelerator.process_index), *batch)
             optimizer.zero_grad()
             accelerator.backward(terms["loss"])
             accelerator.clip_grad_norm_(trained, plan.clip)
             optimizer.step()
             step += 1
-            _average(average, stage.weights(), min(plan.average, step / (step + 20)))
+            _average(average, stage.weights(), min(plan.average, (step - begin) / (step - begin + 20)))
             new = {n: term.detach() for n, term in terms.items()}
-            running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / step, 1 / SHOWN_EVERY)) for n, value in new.items()}
+            running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / (step - begin), 1 / SHOWN_EVERY)) for n, value in new.items()}
             bar.update()
             if step % SHOWN_EVERY == 0 or step == plan.steps:
                 shown = _numbers(running)

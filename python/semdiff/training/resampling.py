@@ -32,7 +32,8 @@ class Conditions(NamedTuple):
     snr_db: tuple[float, float] = SNR_DB
     transmitter_error_db: float = TRANSMITTER_ERROR_DB
     together: bool = False
-    fading: bool = True  # every other sample meets Rayleigh fading with a gain for each symbol, in place of AWGN
+    fading: bool = True  # some samples meet Rayleigh fading with a gain for each symbol, in place of AWGN
+    fading_every: int = 2  # which: the last of so many
 
 
 USUAL = Conditions()
@@ -85,8 +86,8 @@ def over_the_air(
         sent = features[part]
         scale = sent[:, :channels].square().mean().sqrt() if conditions.together else None
         symbols = features_to_symbols(sent, channels) if scale is None else pack(sent[:, :channels] / scale)
-        channel = sometimes_fade if conditions.fading else AWGN()
-        received = channel(symbols, snr_db[part].double(), channel_key.fold_in(i))
+        told = symbols, snr_db[part].double(), channel_key.fold_in(i)
+        received = sometimes_fade(*told, conditions.fading_every) if conditions.fading else AWGN()(*told)
         heard = arrive(received, channels, (channels_in_all, h, w))
         if scale is not None:
             heard = heard._replace(features=heard.features * scale, noise_var=heard.noise_var * scale.detach().double().square())
@@ -94,12 +95,12 @@ def over_the_air(
     return Arrived(*(torch.cat(values) for values in zip(*arrived, strict=True))), rate
 
 
-def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key) -> Received:
-    """AWGN for the even samples of s (B, uses), Rayleigh fading that changes with every symbol for the odd ones."""
+def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key, every: int = 2) -> Received:
+    """Rayleigh fading that changes with every symbol for the last of each `every` samples of s (B, uses), AWGN for the others."""
     fade_key, noise_key = key.split(2)
     h = complex_normal(s.shape, fade_key, device=s.device)
-    even = (torch.arange(s.shape[0], device=s.device) % 2 == 0)[:, None]
-    h = torch.where(even, torch.ones_like(h), h)
+    fades = (torch.arange(s.shape[0], device=s.device) % every == every - 1)[:, None]
+    h = torch.where(fades, h, torch.ones_like(h))
     received: Received = AWGN()(h * s, snr_db, noise_key)
     return received._replace(h=h)
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.pixel_recipe --help`.
+
+The transmitter begins as that of a trained ADJSCC. Stage 1 goes on with it and trains the up-sampler, end to end through the channel;
+stage 2 trains the denoiser behind both, and stage 3 finishes it with LPIPS beside its squared error. Rates of learning are functions of the
+images seen, so a training goes on from weights alone where its checkpoints are gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semdiff.baselines.jscc import ADJSCC
+from semdiff.data import fashion_mnist
+from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.link.transmitter import Transmitter
+from semdiff.precision import Precision
+from semdiff.rng import Key
+from semdiff.schedule import NoiseSchedule
+from semdiff.training.curve import Curve, Score
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.pixels import FlowStage, TransmissionStage
+from semdiff.training.precision import prepare_accelerator
+from semdiff.training.resampling import Conditions
+
+CONDITIONS = Conditions(fading_every=4)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs from one data set to another."""
+
+    image_shape: tuple[int, int, int]
+    scale: PixelScale
+    rates: tuple[int, ...]  # symbol channels, of which each has 8x8 real features
+    widths: tuple[int, int]  # channels of the networks at 1/2 and 1/4 of the resolution
+    plans: dict[str, Plan]
+    renoise: float
+    lpips_weight: float
+
+
+RECIPES = {
+    "fashion-mnist": Recipe(
+        image_shape=(1, 28, 28),
+        scale=PixelScale(0.286, 0.353),
+        rates=(2, 1),  # complex CBR 64 / 784 and 32 / 784
+        widths=(64, 128),
+        plans={
+            "transmission": Plan(steps=23_500, batch_size=64, learning_rate=7e-4, average=0.999),  # 1.5 million images
+            "flow": Plan(steps=30_000, batch_size=80, learning_rate=1e-3, average=0.9995),  # 2.4 million
+            "finish": Plan(steps=15_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 1.2 million
+        },
+        renoise=0.25,
+        lpips_weight=0.5,
+    ),
+}
+
+
+class PixelTraining:
+    """The networks of one recipe and the stages that train them, in `folder`."""
+
+    def __init__(self, name: str, folder: Path, seed: int = 0, precision: Precision = "auto", data: Tensor | None = None) -> None:
+        if name not in RECIPES:
+            raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
+        self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
+        self.images = fashion_mnist("train").images if data is None else data
+        self.accelerator = prepare_accelerator(precision)
+        self.schedule = NoiseSchedule.scaled_linear()
+        recipe, (width, deep_width) = self.recipe, self.recipe.widths
+        colours, symbols = recipe.image_shape[0], max(recipe.rates)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.transmitter = Transmitter(recipe.image_shape, symbols)
+            self.upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
+            self.denoiser = PixelDenoiser(colours, width, deep_width)
+
+    def begin_with(self, adjscc: ADJSCC) -> None:
+        """The transmitter of a trained ADJSCC."""
+        own = self.transmitter.state_dict()
+        self.transmitter.load_state_dict({n: t for n, t in adjscc.state_dict().items() if n in own})
+
+    def stage(self, name: str) -> Stage:
+        recipe = self.recipe
+        if name == "transmission":
+            return TransmissionStage(self.transmitter, self.upsampler, recipe.scale, recipe.rates, CONDITIONS)
+        return FlowStage(
+            self.transmitter, self.upsampler, self.denoiser, recipe.scale, self.schedule, recipe.rates, CONDITIONS, recipe.renoise,
+            lpips_weight=recipe.lpips_weight if name == "finish" else 0.0,
+        )  # fmt: skip
+
+    def run(self, name: str, validate: Callable[[], list[Score]] | None = None, begin: int = 0) -> dict[str, float]:
+        """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
+        plan = self.recipe.plans[name]
+        curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
+        return fit(
+            self.stage(name),
+            [self.images],
+            plan,
+            name=name,
+            key=self.key.fold_in(list(self.recipe.plans).index(name)),
+            folder=self.folder / "checkpoints",
+            accelerator=self.accelerator,
+            curve=curve,
+            begin=begin // plan.batch_size,
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m semdiff.training.pixel_recipe", description=__doc__)
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stages", default="transmission,flow,finish")
+    options = parser.parse_args(arguments)
+    training = PixelTraining(options.name, options.out)
+    training.begin_with(ADJSCC.default(options.name))
+    for name in options.stages.split(","):
+        print(name, training.run(name))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
