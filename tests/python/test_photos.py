@@ -6,12 +6,11 @@ import re
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import semdiff
-from semdiff.data import cifar10, kodak, photo_list, photos, read_folder
+from semdiff.data import kodak, photo_list, photos, read_folder
 from semdiff.data.photos import FOLDER_VARIABLE, TEST_WIDTH, missing_packages
 from semdiff.data.pictures import to_picture
 from semdiff.data.rcc import read_rcc
@@ -100,24 +99,6 @@ def test_resource_files(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=rf"some\.rcc: expected .*{words}"):
             read_rcc(path)
-
-
-def test_cifar10_in_its_binary_version(tmp_path):
-    generator = np.random.default_rng(0)
-    records = generator.integers(0, 256, (10_000, 3073), np.uint8)
-    records[:, 0] %= 10
-    records.tofile(tmp_path / "test_batch.bin")
-    images, labels = cifar10("test", tmp_path)
-    assert torch.equal(labels, torch.from_numpy(records[:, 0]).long())
-    assert images.shape == (10_000, 3, 32, 32)
-    assert int(images[7, 2, 3, 5]) == records[7, 1 + 2 * 1024 + 3 * 32 + 5]  # planes of red, green, blue, row by row
-    with pytest.raises(FileNotFoundError, match=r"data_batch_1\.bin: expected CIFAR-10's binary version"):
-        cifar10("train", tmp_path)
-    (tmp_path / "test_batch.bin").write_bytes(b"short")
-    with pytest.raises(ValueError, match="expected 10000 records of 3073 bytes, got 5 bytes"):
-        cifar10("test", tmp_path)
-    with pytest.raises(ValueError, match="split: expected train or test"):
-        cifar10("validation", tmp_path)
 
 
 def test_kodak(tmp_path):

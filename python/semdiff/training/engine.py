@@ -129,7 +129,8 @@ def fit(
             step += 1
             _average(average, stage.weights(), min(plan.average, (step - begin) / (step - begin + 20)))
             new = {n: term.detach() for n, term in terms.items()}
-            running = {n: torch.lerp(running.get(n, value).to(value), value, max(1 / (step - begin), 1 / SHOWN_EVERY)) for n, value in new.items()}
+            share = max(1 / (step - begin), 1 / SHOWN_EVERY)
+            running = {n: torch.lerp(running.get(n, value).to(value), value, share) for n, value in new.items()}
             bar.update()
             if step % SHOWN_EVERY == 0 or step == plan.steps:
                 shown = _numbers(running)
