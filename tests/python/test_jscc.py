@@ -9,7 +9,7 @@ import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.link.header import USES
-from semdiff.link.transmitter import GDN, AttentionFeature
+from semdiff.link.jscc_networks import GDN, AttentionFeature
 from semdiff.training import jscc
 from semdiff.training.resampling import Conditions
 from tests.python.photographs import photographs

@@ -24,11 +24,11 @@ from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
 from semdiff.link.files import WEIGHTS, quiet, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
+from semdiff.link.jscc_networks import decoder_layers, encoder_layers
 from semdiff.link.layout import Layout
 from semdiff.link.steps import Steps
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
-from semdiff.link.transmitter import JSCCLayer, encoder_layers
 from semdiff.rng import Key, KeyLike, key_tensor
 
 Self = TypeVar("Self", bound="DeepJSCC")
@@ -60,14 +60,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         c, a = image_shape[0] or 1, self.attention
         self.encoder = encoder_layers(c, outer_width, width, depth, strides, a)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
-        self.decoder = nn.ModuleList(
-            [
-                JSCCLayer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, a),
-                *(JSCCLayer(nn.Conv2d(width, width, 3, 1, 1), width, True, a) for _ in range(depth + 1)),
-                *(JSCCLayer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, a) for _ in range(strides - 2)),
-                JSCCLayer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, a),
-            ]
-        )
+        self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, a)
         self.to_image = nn.ConvTranspose2d(outer_width, c, 5, 2, 2, 1)
 
     # The two ends

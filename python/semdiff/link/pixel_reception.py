@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.link.pixels import Upsampled
+from semdiff.link.pixels import PixelScale
 from semdiff.link.reception import later
 from semdiff.matching import DiffusionState, match
 from semdiff.rng import Key
@@ -42,10 +42,9 @@ class PixelReception(NamedTuple):
         return -10 * self.noise_var.log10()
 
 
-def receive_pixels(upsampled: Upsampled, noise_var: Tensor, rate: Tensor, size: tuple[int, int]) -> PixelReception:
-    """The same without the padding that brought the image to whole features, in float32."""
-    gaussian = GaussianSample(*(_crop(v, size).float() for v in upsampled.gaussian))
-    return PixelReception(gaussian, _crop(upsampled.perceptual, size).float(), noise_var, rate)
+def without_padding(gaussian: GaussianSample, size: tuple[int, int]) -> GaussianSample:
+    """The Gaussian of the image alone, float32: what brought it to whole features is cut off."""
+    return GaussianSample(*(_crop(v, size).float() for v in gaussian))
 
 
 def _crop(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -63,9 +62,10 @@ def mean_estimate(reception: PixelReception) -> tuple[Tensor, Tensor]:
     return reception.gaussian.mean / a.sqrt().to(reception.gaussian.mean)[:, None, None, None], error
 
 
-def perceptual_state(reception: PixelReception, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
-    """The state x_t that the perceptual estimate and fresh noise make, and its real t (see above)."""
+def perceptual_state(reception: PixelReception, scale: PixelScale, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
+    """The state x_t that the perceptual estimate, within what images are, and fresh noise make, and its real t (see above)."""
     mean, error = mean_estimate(reception)
-    error = error + (reception.perceptual - mean).double().square().flatten(1).mean(1)
-    state = match(reception.perceptual, error.clamp(SMALLEST_ERROR, LARGEST_ERROR), schedule)
+    perceptual = scale.clamp(reception.perceptual)
+    error = error + (perceptual - mean).double().square().flatten(1).mean(1)
+    state = match(perceptual, error.clamp(SMALLEST_ERROR, LARGEST_ERROR), schedule)
     return later(state, renoise, schedule, key) if renoise > 0 else state

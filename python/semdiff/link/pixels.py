@@ -2,9 +2,9 @@
 """The receiver's networks of a link that works on pixels, with no autoencoder: the variational up-sampler and the denoiser.
 
 The up-sampler says N(mean, exp(logvar)) for x_t at the channel's own time, as in the paper, with the image itself in the place of the
-latent, and besides that a perceptual estimate: a picture trained on LPIPS beside the squared error. The denoiser begins at the perceptual
-estimate plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_reception`). It hears the state, its noise, the SNR and the
-rate, and neither of the two estimates: what the first state leaves out it has to draw.
+latent. Beside it a decoder that was trained on LPIPS and squared error (`semdiff.link.jscc_networks.JSCCDecoder`) makes a perceptual
+estimate. The denoiser begins at that plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_reception`). It is told the
+state, its noise, the SNR and the rate, and neither of the two estimates: what the first state leaves out it has to draw.
 
 Images are of zero mean and unit variance here (`PixelScale`).
 """
@@ -41,6 +41,10 @@ class PixelScale(NamedTuple):
         """The inverse, not clamped to [0, 1]."""
         return x * self.std + self.mean
 
+    def clamp(self, x: Tensor) -> Tensor:
+        """x within what images in [0, 1] are."""
+        return x.clamp(-self.mean / self.std, (1 - self.mean) / self.std)
+
 
 class SelfAttention(nn.Module):
     """x plus what each place takes from all others (Vaswani et al., 2017), (B, C, h, w)."""
@@ -61,22 +65,14 @@ class SelfAttention(nn.Module):
         return x + self.to_out(y)  # type: ignore[no-any-return]
 
 
-class Upsampled(NamedTuple):
-    """What the up-sampler makes of what arrived, both of the padded image's size (B, C, H, W)."""
-
-    gaussian: GaussianSample  # of x_t at the channel's time
-    perceptual: Tensor  # an estimate of the normalised image that looks right rather than being near in every pixel
-
-
 class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Received features (B, symbol_channels, h, w) at 1/4 of the resolution to the Gaussian of x_t, and the perceptual estimate.
+    """Received features (B, symbol_channels, h, w) at 1/4 of the resolution to the Gaussian of x_t, (B, channels, 4h, 4w) each.
 
     Args:
         channels: of the image.
         symbol_channels: features at the full rate; dropped ones are zero.
         deep_width, deep_depth: channels and blocks at the features' resolution.
         width, depth: the same at twice that.
-        perceptual_depth: blocks of the perceptual estimate's own.
         condition: size of the embedding of SNR and rate.
     """
 
@@ -86,25 +82,23 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: int = 1,
         symbol_channels: int = 2,
         deep_width: int = 128,
-        deep_depth: int = 3,
+        deep_depth: int = 4,
         width: int = 64,
-        depth: int = 2,
-        perceptual_depth: int = 2,
+        depth: int = 3,
         condition: int = 64,
     ) -> None:
         super().__init__()
-        pixels = channels * UPSCALE**2
         self.embedding = ConditionEmbedding(condition)
         self.conv_in = nn.Conv2d(2 * symbol_channels, deep_width, 3, padding=1)
         self.deep = nn.ModuleList(FiLMBlock(deep_width, condition) for _ in range(deep_depth))
         self.attention = SelfAttention(deep_width)
         self.grow = nn.Conv2d(deep_width, width * UPSCALE**2, 1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
-        self.conv_out = nn.Conv2d(width, 2 * pixels, 3, padding=1)
-        self.perceptual = nn.ModuleList(FiLMBlock(width, condition) for _ in range(perceptual_depth))
-        self.perceptual_out = nn.Conv2d(width, pixels, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, 2 * channels * UPSCALE**2, 3, padding=1)
 
-    def forward(self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None) -> Upsampled:
+    def forward(
+        self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
+    ) -> GaussianSample:
         """snr_db, rate (B,); noise_map like features, see `semdiff.link.symbols.Arrived`, None for equal noise; key draws the sample."""
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
@@ -113,10 +107,7 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = F.pixel_shuffle(self.grow(self.attention(x)), UPSCALE)
         for block in self.blocks:
             x = block(x, c)
-        gaussian = gaussian_upsample(self.conv_out(F.silu(x)), UPSCALE, key)
-        for block in self.perceptual:
-            x = block(x, c)
-        return Upsampled(gaussian, F.pixel_shuffle(self.perceptual_out(F.silu(x)), UPSCALE))
+        return gaussian_upsample(self.conv_out(F.silu(x)), UPSCALE, key)
 
 
 class NoiseEmbedding(nn.Module):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe of the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.pixel_recipe --help`.
 
-The transmitter begins as that of a trained ADJSCC. Stage 1 goes on with it and trains the up-sampler, end to end through the channel;
-stage 2 trains the denoiser behind both, and stage 3 finishes it with LPIPS beside its squared error. Rates of learning are functions of the
-images seen, so a training goes on from weights alone where its checkpoints are gone.
+Both ends begin as those of an ADJSCC that was trained on LPIPS as well. Stage 1 goes on with them and trains the up-sampler beside, end to
+end through the channel; stage 2 trains the denoiser behind them, and stage 3 finishes it with LPIPS beside its squared error. Rates of
+learning are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semdiff.baselines.jscc import ADJSCC
+from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
 from semdiff.data import fashion_mnist
+from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.link.transmitter import Transmitter
 from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.pixels import FlowStage, TransmissionStage
+from semdiff.training.pixels import FlowStage, Front, TransmissionStage
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.resampling import Conditions
 
@@ -52,7 +52,7 @@ RECIPES = {
         rates=(2, 1),  # complex CBR 64 / 784 and 32 / 784
         widths=(64, 128),
         plans={
-            "transmission": Plan(steps=23_500, batch_size=64, learning_rate=7e-4, average=0.999),  # 1.5 million images
+            "transmission": Plan(steps=18_750, batch_size=64, learning_rate=5e-4, average=0.999),  # 1.2 million images
             "flow": Plan(steps=30_000, batch_size=80, learning_rate=1e-3, average=0.9995),  # 2.4 million
             "finish": Plan(steps=15_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 1.2 million
         },
@@ -76,23 +76,22 @@ class PixelTraining:
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.transmitter = Transmitter(recipe.image_shape, symbols)
-            self.upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
+            transmitter, decoder = Transmitter(recipe.image_shape, symbols), JSCCDecoder(colours, symbols)
+            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
+            self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, CONDITIONS)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
     def begin_with(self, adjscc: ADJSCC) -> None:
-        """The transmitter of a trained ADJSCC."""
-        own = self.transmitter.state_dict()
-        self.transmitter.load_state_dict({n: t for n, t in adjscc.state_dict().items() if n in own})
+        """Both ends of a trained ADJSCC: the transmitter, and the decoder of the perceptual estimate."""
+        weights = adjscc.state_dict()
+        for part in (self.front.transmitter, self.front.decoder):
+            part.load_state_dict({name: weights[name] for name in part.state_dict()})
 
     def stage(self, name: str) -> Stage:
-        recipe = self.recipe
         if name == "transmission":
-            return TransmissionStage(self.transmitter, self.upsampler, recipe.scale, recipe.rates, CONDITIONS)
-        return FlowStage(
-            self.transmitter, self.upsampler, self.denoiser, recipe.scale, self.schedule, recipe.rates, CONDITIONS, recipe.renoise,
-            lpips_weight=recipe.lpips_weight if name == "finish" else 0.0,
-        )  # fmt: skip
+            return TransmissionStage(self.front)
+        weight = self.recipe.lpips_weight if name == "finish" else 0.0
+        return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
     def run(self, name: str, validate: Callable[[], list[Score]] | None = None, begin: int = 0) -> dict[str, float]:
         """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
@@ -118,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stages", default="transmission,flow,finish")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
-    training.begin_with(ADJSCC.default(options.name))
+    training.begin_with(PerceptualADJSCC.default(options.name))
     for name in options.stages.split(","):
         print(name, training.run(name))
     return 0

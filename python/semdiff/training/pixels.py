@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, receive_pixels
+from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
+from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.link.transmitter import Transmitter
 from semdiff.loss import upsampler_loss
 from semdiff.metrics import lpips
 from semdiff.rng import Key
@@ -24,17 +24,32 @@ JUDGED = 3  # LPIPS takes as long as all networks together, so one image in thre
 LARGEST_WEIGHT = 5.0  # of the flow's squared error near the image, relative to the path's beginning
 
 
-def transmit(
-    transmitter: Transmitter, upsampler: PixelUpsampler, images: Tensor, rates: tuple[int, ...], key: Key, conditions: Conditions
-) -> PixelReception:
-    """Images (B, C, H, W) in [0, 1] over a channel under `conditions`, to what the up-sampler says."""
-    *keys, draw_key = key.split(4)
-    arrived, rate = over_the_air(
-        lambda believed, rate: transmitter(images, believed, rate), images, transmitter.config.symbol_channels, rates, keys, conditions
-    )
-    heard_db = (-10 * arrived.noise_var.log10()).to(images)
-    upsampled = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(images))
-    return receive_pixels(upsampled, arrived.noise_var, rate, (images.shape[2], images.shape[3]))
+class Front(nn.Module):
+    """Everything in front of the denoiser: forward(images (B, C, H, W) in [0, 1], key) goes over a channel under `conditions`, to what the
+    receiver knows."""
+
+    def __init__(
+        self,
+        transmitter: Transmitter,
+        upsampler: PixelUpsampler,
+        decoder: JSCCDecoder,
+        scale: PixelScale,
+        rates: tuple[int, ...],
+        conditions: Conditions = USUAL,
+    ) -> None:
+        super().__init__()
+        self.transmitter, self.upsampler, self.decoder = transmitter, upsampler, decoder
+        self.scale, self.rates, self.conditions = scale, rates, conditions
+
+    def forward(self, images: Tensor, key: Key) -> PixelReception:
+        *keys, draw_key = key.split(4)
+        total, size = self.transmitter.config.symbol_channels, (images.shape[2], images.shape[3])
+        encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
+        arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
+        told = arrived.features, (-10 * arrived.noise_var.log10()).to(images), rate
+        gaussian = without_padding(self.upsampler(*told, draw_key, arrived.noise_map.to(images)), size)
+        perceptual = self.scale.normalize(self.decoder(*told, size).to(images))
+        return PixelReception(gaussian, perceptual, arrived.noise_var, rate)
 
 
 def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
@@ -60,20 +75,13 @@ class TransmissionStage(Stage):
     own squared error and LPIPS (AlexNet) of shifted images. The transmitter hears all of them.
     """
 
-    def __init__(
-        self,
-        transmitter: Transmitter,
-        upsampler: PixelUpsampler,
-        scale: PixelScale,
-        rates: tuple[int, ...],
-        conditions: Conditions = USUAL,
-    ) -> None:
+    def __init__(self, front: Front) -> None:
         super().__init__()
-        self.transmitter, self.upsampler, self.scale, self.rates, self.conditions = transmitter, upsampler, scale, rates, conditions
+        self.front, self.scale = front, front.scale
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         channel_key, loss_key, shift_key = key.split(3)
-        reception = transmit(self.transmitter, self.upsampler, images, self.rates, channel_key, self.conditions)
+        reception = self.front(images, channel_key)
         x = self.scale.normalize(images)
         _, mean, logvar = reception.gaussian
         fused = upsampler_loss(mean, logvar, x, 1 / (1 + reception.noise_var), 0.0, 1.0, loss_key)
@@ -96,29 +104,20 @@ class FlowStage(Stage):
     judged: whether x_0 as it is predicted in the first two thirds of the path is judged by LPIPS as well.
     """
 
-    frozen = ("transmitter", "upsampler")
+    frozen = ("front",)
 
     def __init__(
-        self,
-        transmitter: Transmitter,
-        upsampler: PixelUpsampler,
-        denoiser: PixelDenoiser,
-        scale: PixelScale,
-        schedule: NoiseSchedule,
-        rates: tuple[int, ...],
-        conditions: Conditions = USUAL,
-        renoise: float = 0.25,
-        lpips_weight: float = 0.0,
+        self, front: Front, denoiser: PixelDenoiser, schedule: NoiseSchedule, renoise: float = 0.25, lpips_weight: float = 0.0
     ) -> None:
         super().__init__()
-        self.transmitter, self.upsampler, self.denoiser, self.scale, self.schedule = transmitter, upsampler, denoiser, scale, schedule
-        self.rates, self.conditions, self.renoise, self.lpips_weight = rates, conditions, renoise, lpips_weight
+        self.front, self.denoiser, self.scale, self.schedule = front, denoiser, front.scale, schedule
+        self.renoise, self.lpips_weight = renoise, lpips_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         channel_key, start_key, place_key, first_key, shift_key = key.split(5)
         with torch.no_grad():
-            reception = transmit(self.transmitter, self.upsampler, images, self.rates, channel_key, self.conditions)
-            start, t = perceptual_state(reception, self.schedule, self.renoise, start_key)
+            reception = self.front(images, channel_key)
+            start, t = perceptual_state(reception, self.scale, self.schedule, self.renoise, start_key)
         x = self.scale.normalize(images)
         first_var = self.schedule.noise_var(t)
         # A share of the noise that is left, in deviations: uniform, and one in seven at the very start, where sampling begins.

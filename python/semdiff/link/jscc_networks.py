@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A convolutional transmitter, images straight to symbols: the layers of DeepJSCC and ADJSCC, and ADJSCC's encoder as a part of a link.
+"""The layers of DeepJSCC and ADJSCC, images straight to symbols and back, and ADJSCC's two ends as parts of a link.
 
 Generalised divisive normalisation is Ballé, Laparra, Simoncelli, 2016; attention on the SNR is ADJSCC's (Xu, Ai, Chen, Yang, Sun,
-Rodrigues, IEEE TCSVT 2021). A link that has ADJSCC's encoder shares its transmitter, and the training of it, with that baseline.
+Rodrigues, IEEE TCSVT 2021). A link that has ADJSCC's ends shares them, and their training, with that baseline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.link.codec import Border, to_blocks
+from semdiff.link.codec import Border, from_blocks, to_blocks
 
 
 class GDN(nn.Module):
@@ -69,6 +69,18 @@ def encoder_layers(colours: int, outer_width: int, width: int, depth: int, strid
     )
 
 
+def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: int, strides: int, attention: bool) -> nn.ModuleList:
+    """The decoder of both, before its last transposed convolution."""
+    return nn.ModuleList(
+        [
+            JSCCLayer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, attention),
+            *(JSCCLayer(nn.Conv2d(width, width, 3, 1, 1), width, True, attention) for _ in range(depth + 1)),
+            *(JSCCLayer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, attention) for _ in range(strides - 2)),
+            JSCCLayer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, attention),
+        ]
+    )
+
+
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encode images (B, C, H, W) in [0, 1] as features (B, symbol_channels, h, w), real, not yet of unit power.
 
@@ -114,3 +126,26 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for layer in self.encoder:
             x = layer(x, condition)
         return self.to_symbols(x)  # type: ignore[no-any-return]
+
+
+class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Decode received features (B, symbol_channels, h, w) as images (B, C, *size), not clamped to [0, 1]: ADJSCC's decoder.
+
+    Its weights are those of `semdiff.baselines.ADJSCC`, by the same names. Arguments as `Transmitter`.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self, colours: int = 1, symbol_channels: int = 2, width: int = 160, outer_width: int = 64, depth: int = 2, strides: int = 2
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, True)
+        self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
+
+    def forward(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
+        """snr_db, at which the features were heard, and rate (B,); size: height and width of the images."""
+        condition = torch.stack([snr_db / 20, rate], 1).to(features)
+        x = features
+        for layer in self.decoder:
+            x = layer(x, condition)
+        return from_blocks(self.to_image(x), size[0], size[1], 1, 2 << self.config.strides)
