@@ -56,13 +56,18 @@ def test_frechet_distance_of_pictures(clothes):
 
 
 def test_altered_weights_are_refused(monkeypatch, tmp_path):
-    folder = tmp_path / "weights" / classifier.WEIGHTS
+    folder = tmp_path / "weights" / "fashion-mnist-classifier"
     folder.mkdir(parents=True)
     (folder / classifier.FILE).write_bytes(b"other")
     (folder / "checksums.json").write_text(json.dumps({classifier.FILE: "0" * 64}))
     monkeypatch.setattr(classifier, "files", lambda package: tmp_path)
     with pytest.raises(ValueError, match=r"classifier.safetensors: truncated or altered, expected sha256 0000"):
         default_classifier.__wrapped__()
+
+
+def test_a_shape_without_a_classifier_is_refused():
+    with pytest.raises(ValueError, match=r"images: expected shape .B, 1, 28, 28. of fashion-mnist or .B, 3, 32, 32. of cifar10"):
+        classifier_features(torch.zeros(2, 3, 28, 28))
 
 
 def test_training_learns_and_is_deterministic(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small classifier of Fashion-MNIST: does a picture still show what it showed? And 64 features for a cheap Frechet distance.
+"""Small classifiers of Fashion-MNIST and CIFAR-10: does a picture still show what it showed? And 64 features for a cheap Frechet distance.
 
 The shipped weights are those of `semdiff.training.classifier`.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -18,9 +17,12 @@ from torch import Tensor, nn
 
 from semdiff.metrics.check import check_images, need
 
-SHAPE: Final = (1, 28, 28)
 FEATURES: Final = 64
-WEIGHTS = "fashion-mnist-classifier"
+# By data set: the shape of its images, and the convolutions of the trunk (channels, kernel, stride).
+NETWORKS: Final = {
+    "fashion-mnist": ((1, 28, 28), ((32, 5, 2), (64, 3, 2), (64, 3, 1), (128, 3, 2))),
+    "cifar10": ((3, 32, 32), ((48, 3, 1), (48, 3, 2), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 2))),
+}
 FILE = "classifier.safetensors"
 
 
@@ -29,14 +31,20 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
 
 
 class Classifier(nn.Module):
-    """Ten logits (B, 10) of grey pictures (B, 1, 28, 28) in [0, 1]; `features` gives the 64 numbers before the last layer."""
+    """Ten logits (B, 10) of the data set's images in [0, 1]; `features` gives the 64 numbers before the last layer.
 
-    def __init__(self) -> None:
+    data: "fashion-mnist", images (B, 1, 28, 28), or "cifar10", (B, 3, 32, 32).
+    """
+
+    def __init__(self, data: str = "fashion-mnist") -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            _block(1, 32, 5, 2), _block(32, 64, 3, 2), _block(64, 64, 3, 1), _block(64, 128, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
-        self.neck = nn.Linear(128, FEATURES)
+        (inputs, *_), layers = NETWORKS[data]
+        blocks = []
+        for outputs, kernel, stride in layers:
+            blocks.append(_block(inputs, outputs, kernel, stride))
+            inputs = outputs
+        self.trunk = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.neck = nn.Linear(inputs, FEATURES)
         self.head = nn.Linear(FEATURES, 10)
 
     def features(self, images: Tensor) -> Tensor:
@@ -47,41 +55,51 @@ class Classifier(nn.Module):
 
 
 @cache
-def default_classifier(device: torch.device | str = "cpu") -> Classifier:
-    """The shipped one, in float32. ImportError without safetensors; ValueError if its file is altered."""
+def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-mnist") -> Classifier:
+    """The shipped one of a data set, in float32. ImportError without safetensors; ValueError if its file is altered."""
     load = need("safetensors.torch").load
-    folder = files("semdiff") / "weights" / WEIGHTS
+    name = f"{data}-classifier"
+    folder = files("semdiff") / "weights" / name
     content = (folder / FILE).read_bytes()
     expected, found = json.loads((folder / "checksums.json").read_text())[FILE], hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ValueError(f"{WEIGHTS}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
-    model = Classifier()
+        raise ValueError(f"{name}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
+    model = Classifier(data)
     model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in load(content).items()})
     return model.eval().requires_grad_(False).to(device)
 
 
-def _by_parts(function: Callable[[Tensor], Tensor], images: Tensor, name: str) -> Tensor:
+def data_of(images: Tensor, name: str) -> str:
+    """The data set whose classifier takes images of this shape. ValueError, naming the argument, where there is none."""
     check_images(images, name)
-    if tuple(images.shape[1:]) != SHAPE:
-        raise ValueError(f"{name}: expected shape (B, 1, 28, 28), which the Fashion-MNIST classifier takes, got {tuple(images.shape)}")
+    for data, (shape, _) in NETWORKS.items():
+        if tuple(images.shape[1:]) == shape:
+            return data
+    known = " or ".join(f"(B, {', '.join(map(str, shape))}) of {data}" for data, (shape, _) in NETWORKS.items())
+    raise ValueError(f"{name}: expected shape {known}, for which there are classifiers, got {tuple(images.shape)}")
+
+
+def _by_parts(kind: str, images: Tensor, name: str) -> Tensor:
+    network = default_classifier(images.device, data_of(images, name))
+    function = network.features if kind == "features" else network
     return torch.cat([function(part.float()) for part in images.split(1000)])
 
 
 @torch.no_grad()
 def classifier_features(images: Tensor, name: str = "images") -> Tensor:
-    """The classifier's 64 features (B, 64) of images (B, 1, 28, 28) in [0, 1]."""
-    return _by_parts(default_classifier(images.device).features, images, name)
+    """The 64 features (B, 64) of Fashion-MNIST's or CIFAR-10's images, by the classifier of the data set that has this shape, in [0, 1]."""
+    return _by_parts("features", images, name)
 
 
 @torch.no_grad()
 def accuracy(x: Tensor, labels: Tensor) -> Tensor:
-    """1.0 where the classifier gives the image (B, 1, 28, 28) its label, 0.0 elsewhere: (B,). The mean is the accuracy.
+    """1.0 where the classifier gives the image, (B, 1, 28, 28) or (B, 3, 32, 32), its label, 0.0 elsewhere: (B,). The mean is the accuracy.
 
-    labels: int64 (B,), as `semdiff.data.fashion_mnist` gives them. On the original test images the mean is 0.917.
+    labels: int64 (B,), as `semdiff.data.fashion_mnist` and `cifar10` give them. On Fashion-MNIST's original test images the mean is 0.917.
     """
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"labels: expected an int64 tensor (B,), got {getattr(labels, 'dtype', type(labels).__name__)}")
-    found = _by_parts(default_classifier(x.device), x, "x").argmax(1)
+    found = _by_parts("logits", x, "x").argmax(1)
     if labels.shape != (len(x),):
         raise ValueError(f"labels: expected shape ({len(x)},), got {tuple(labels.shape)}")
     if not bool(((labels >= 0) & (labels < 10)).all()):

@@ -111,3 +111,32 @@ def lpips(x: Tensor, y: Tensor, net: Literal["alex", "vgg"] = "alex", weights: s
         return network(a, b)  # type: ignore[no-any-return]
 
     return by_parts(distance, x, y, VALUES_AT_ONCE // factor**2)
+
+
+SHIFTS = (
+    (0, 0),
+    (1, 2),
+    (2, 3),
+    (3, 1),
+)  # pixels down, right: every remainder by 4, AlexNet's stride
+
+
+def lpips_shifted(x: Tensor, y: Tensor, net: Literal["alex", "vgg"] = "alex", weights: str | os.PathLike[str] | None = None) -> Tensor:
+    """Average LPIPS over four shifts of both images by the same 0 to 3 pixels, edges repeated: (B,).
+
+    A network that is trained on LPIPS can learn errors that fall between the places where AlexNet looks, which are every fourth pixel.
+    Shifts move them under its eyes, so what they hid shows here. Arguments, Raises: as `lpips`.
+
+    Example:
+        >>> import torch
+        >>> from semdiff.metrics import lpips_shifted
+        >>> lpips_shifted(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))  # doctest: +SKIP
+        tensor([0.])
+    """
+    check_pair(x, y)
+
+    def moved(images: Tensor, down: int, right: int) -> Tensor:
+        most = max(max(shift) for shift in SHIFTS)
+        return F.pad(images, (right, most - right, down, most - down), mode="replicate")
+
+    return torch.stack([lpips(moved(x, *shift), moved(y, *shift), net, weights) for shift in SHIFTS]).mean(0)
