@@ -174,7 +174,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, photos or a folder of pictures"):
+    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, cifar10, photos or a folder of pictures"):
         load_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"data: expected pictures .* got an empty folder"):
         load_images(str(tmp_path))

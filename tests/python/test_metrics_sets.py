@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semdiff import Key, normal
 from semdiff.data.cache import cache_folder
-from semdiff.metrics import fid, frechet_classifier, inception, kid, kid_patches
+from semdiff.metrics import fid, frechet_classifier, inception, kid, kid_patches, measure
 from semdiff.metrics.distribution import frechet_distance, kernel_distance
 from semdiff.metrics.inception import SIZE, inception_features, normalized
 from semdiff.metrics.realism import patches
@@ -143,6 +143,7 @@ def test_features_and_their_cache(network):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:FID of 8 images:UserWarning")
 def test_fid_and_kid_rise_with_noise(network):
     y = crops(8)
     assert fid(y, y).value == pytest.approx(0, abs=1e-3)
@@ -190,3 +191,32 @@ def test_too_few_images_are_named(metric, fewest):
     images = torch.rand(4, 1, 28, 28)
     with pytest.raises(ValueError, match=f"x: expected at least {fewest} images, got {fewest - 1}"):
         metric(images[: fewest - 1], images)
+
+
+# Against images that were not sent
+
+
+def test_unpaired_metrics_compare_with_the_references():
+    grey = crops(88, 28).mean(1, keepdim=True).split([24, 24, 40])
+    found = measure(["frechet_classifier", "frechet_classifier_unpaired"], grey[0], grey[1], references=grey[2])
+    assert found["frechet_classifier"] == frechet_classifier(grey[0], grey[1])
+    assert found["frechet_classifier_unpaired"] == frechet_classifier(grey[0], grey[2])
+    assert found["frechet_classifier_unpaired"].n == 24
+
+
+def test_references_that_hold_what_is_sent_are_refused():
+    originals = normal((200, 1, 28, 28), Key(1)).sigmoid()
+    others = normal((300, 1, 28, 28), Key(2)).sigmoid()
+    names = ["frechet_classifier_unpaired"]
+    measure(names, originals, originals, references=torch.cat([others, originals[:2]]))  # an image that a data set holds twice
+    with pytest.raises(ValueError, match="references: expected images that were not sent, got 3 of the 200 originals among them"):
+        measure(names, originals, originals, references=torch.cat([others, originals[7:10]]))
+    with pytest.raises(ValueError, match="references: expected images that were not sent, which frechet_classifier_unpaired compares with"):
+        measure(names, originals, originals)
+
+
+def test_fid_of_few_images_warns():
+    installed(lambda: locate(INCEPTION))
+    x, y = crops(6, 32).split(3)
+    with pytest.warns(UserWarning, match="FID of 3 images is mostly bias; take 2000 or more"):
+        fid(x, y, cached=False)

@@ -84,6 +84,12 @@ def _print(found: Results, out: Path) -> None:
         )
     console = Console()
     console.print(table)
+    if "references" in found.header:
+        against = found.header["references"]
+        floor = ", ".join(f"{name} {value:.3f}" for name, value in against["originals"].items())
+        sets = f"{data['shape'][0]} images against {against['images']} of {against['name']}"
+        text = f"Unpaired metrics: {sets}; the originals themselves: {floor}"
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
     text = f"Wrote {out / 'results.csv'}, summary.csv and results.json. Look at it: semdiff report {out}"
     console.print(text, soft_wrap=True, highlight=False)
 

@@ -87,12 +87,14 @@ class Job:
     batch: int
     pictures: int  # how many received images are kept
     data_sha256: str
+    references: ImageSet | None = None  # of metrics that compare with images that were not sent
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that the numbers depend on."""
         metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
-        return {
+        references = {} if self.references is None else {"references_sha256": self.references.sha256}
+        return references | {
             "format_version": VERSION,
             "semdiff": build_info()["version"],
             "cell": asdict(self.cell),
@@ -136,7 +138,9 @@ class Job:
             "evaluations": done.evaluations,
             "milliseconds": statistics.median(milliseconds),
         }
-        for name, (value, error) in judge(self.metrics, images, self.data.images, self.data.labels).items():
+        references = None if self.references is None else self.references.images
+        found = judge(self.metrics, images, self.data.images, self.data.labels, references)
+        for name, (value, error) in found.items():
             row |= {name: value, f"{name}_se": error}
         if self.pictures:
             save_pictures(picture_path(folder, self.digest), images[: self.pictures])

@@ -44,7 +44,8 @@ class Config:
 
     systems: tuple[SystemSpec, ...]  # names, or tables of name, path, label and options
     snr_db: tuple[float, ...]
-    data: str = "fashion-mnist"  # the test split of it, photos, or a folder of pictures of one size
+    data: str = "fashion-mnist"  # the test split of it or of cifar10, photos, or a folder of pictures of one size
+    references: str | None = None  # what *_unpaired metrics compare with: as data; left out, the training split of data
     grey: bool = False  # pictures of a folder as their luma
     images: int | None = None  # the first so many; all if left out
     channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)  # names, or tables of name and the constructor's arguments
@@ -237,6 +238,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "systems": _systems,
     "snr_db": _several(_number()),
     "data": _text,
+    "references": _optional(_text),
     "grey": _truth,
     "images": _optional(_whole(1)),
     "channels": _several(_channel),

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images that an evaluation sends: Fashion-MNIST's test split, the held-out photographs, or a folder of pictures of one size."""
+"""The images that an evaluation sends: the test split of Fashion-MNIST or CIFAR-10, the held-out photographs, or a folder of pictures of
+one size; and the references that sets of them are compared with, which are not sent."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from torch import Tensor
 from semdiff.data.folders import read_folder
 from semdiff.data.pictures import middle
 
-FASHION_MNIST, PHOTOS = "fashion-mnist", "photos"
+FASHION_MNIST, CIFAR10, PHOTOS = "fashion-mnist", "cifar10", "photos"
+REFERENCES = 10_000  # images of the training split
 PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out photograph
 
 
@@ -36,6 +38,11 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
 
         images, labels = fashion_mnist("test")
         found = ImageSet(data, images[:limit], labels[:limit])
+    elif data == CIFAR10:
+        from semdiff.data import cifar10
+
+        pixels, labels = cifar10("test")
+        found = ImageSet(data, pixels[:limit].float() / 255, labels[:limit])
     elif data == PHOTOS:
         found = ImageSet(data, _photos()[:limit], None)
     else:
@@ -45,16 +52,33 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
     return found
 
 
-def _photos() -> Tensor:
-    """The middle of each held-out photograph."""
+def load_references(data: str, grey: bool = False) -> ImageSet:
+    """Images of the same kind that are not sent: the first 10,000 of a training split, the training photographs that are large enough, or
+    a folder. ValueError and FileNotFoundError as `load_images`."""
+    if data == FASHION_MNIST:
+        from semdiff.data import fashion_mnist
+
+        return ImageSet("fashion-mnist, training split", fashion_mnist("train").images[:REFERENCES], None)
+    if data == CIFAR10:
+        from semdiff.data import cifar10
+
+        return ImageSet("cifar10, training split", cifar10("train").images[:REFERENCES].float() / 255, None)
+    if data == PHOTOS:
+        return ImageSet("photos, training split", _photos("train"), None)
+    return ImageSet(data, _folder(Path(data), None, grey), None)
+
+
+def _photos(split: Literal["train", "test"] = "test") -> Tensor:
+    """The middle of each photograph of the split that is large enough; the held-out ones all are."""
     from semdiff.data import photos
 
-    return torch.stack([middle(pixels, *PHOTO_SIZE) for pixels in photos("test").values()]).float() / 255
+    large = [p for p in photos(split).values() if p.shape[1] >= PHOTO_SIZE[0] and p.shape[2] >= PHOTO_SIZE[1]]
+    return torch.stack([middle(pixels, *PHOTO_SIZE) for pixels in large]).float() / 255
 
 
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:
     if not folder.is_dir():
-        raise FileNotFoundError(f"data: expected {FASHION_MNIST}, {PHOTOS} or a folder of pictures, got {str(folder)!r}")
+        raise FileNotFoundError(f"data: expected {FASHION_MNIST}, {CIFAR10}, {PHOTOS} or a folder of pictures, got {str(folder)!r}")
     try:
         pictures = read_folder(folder, limit, grey or None)
     except ValueError as error:

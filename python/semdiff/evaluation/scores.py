@@ -31,12 +31,28 @@ def check_metrics(names: Sequence[str]) -> None:
             raise ValueError(f"metrics: {unknown('metric', name, known)}")
 
 
-def judge(metrics: Sequence[str] | Mapping[str, Metric], images: Tensor, originals: Tensor, labels: Tensor | None) -> dict[str, Measured]:
+def unpaired(metrics: Sequence[str] | Mapping[str, Metric]) -> list[str]:
+    """Those names in semdiff.metrics that compare with references."""
+    return [] if isinstance(metrics, Mapping) else [name for name in metrics if _metrics().METRICS[name].against == "references"]
+
+
+def check_references(references: Tensor, originals: Tensor) -> None:
+    """ValueError where the references contain images that are sent."""
+    import_module("semdiff.metrics.registry").check_references(references, originals)
+
+
+def judge(
+    metrics: Sequence[str] | Mapping[str, Metric],
+    images: Tensor,
+    originals: Tensor,
+    labels: Tensor | None,
+    references: Tensor | None = None,
+) -> dict[str, Measured]:
     """Every metric of the received images (B, C, H, W) in [0, 1]. metrics: names in semdiff.metrics, or functions by name."""
     if isinstance(metrics, Mapping):
         found = {name: metric(images, originals, labels) for name, metric in metrics.items()}
     else:
-        found = _metrics().measure(list(metrics), images, originals, labels=labels)
+        found = _metrics().measure(list(metrics), images, originals, labels, references)
     return {name: _reduce(name, found[name]) for name in metrics}
 
 

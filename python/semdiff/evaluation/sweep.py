@@ -17,9 +17,9 @@ from typing import Any
 from semdiff.arguments import fits
 from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.images import ImageSet, load_images
+from semdiff.evaluation.images import ImageSet, load_images, load_references
 from semdiff.evaluation.results import Results
-from semdiff.evaluation.scores import check_metrics
+from semdiff.evaluation.scores import check_metrics, check_references, judge, unpaired
 from semdiff.evaluation.systems import System, check_systems, given_system, load_system, make_channel
 from semdiff.rng import Key
 
@@ -77,13 +77,15 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
         check_metrics(judges)
     channels = {spec.label: make_channel(spec) for spec in config.channels}
     images = _images(config, data)
+    references = _references(config, judges, images)
     ready = [given_system(k, v) for k, v in given.items()] if given is not None else [load_system(spec) for spec in config.systems]
     _check_shapes(ready, images)
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
+    same = {"data": images, "metrics": judges, "batch": config.batch, "data_sha256": sha256, "references": references}
     jobs = [
-        Job(c, by_label[c.system], channels[c.channel], images, judges, config.batch, config.pictures if c.seed == first else 0, sha256)
+        Job(c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0, **same)
         for c in plan(config, ready)
     ]
     names = {job.cell: job.digest for job in jobs}
@@ -102,6 +104,8 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
             bar.update()
     done = [job.cell for job in jobs if cell_path(folder, names[job.cell]).exists()]
     results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready)
+    if references is not None and results.complete:
+        results.header["references"] = _floor(references, judges, images)
     if keep and results.complete:
         results.write(folder)
     return results
@@ -126,6 +130,25 @@ def _images(config: Config, data: Any) -> ImageSet:
     if images.dim() != 4 or not len(images) or not bool(((images >= 0) & (images <= 1)).all()):
         raise ValueError(f"data: expected a tensor (N, C, H, W) in [0, 1] with N >= 1, got shape {tuple(images.shape)}")
     return ImageSet("tensor", images[: config.images], None)
+
+
+def _references(config: Config, judges: Metrics, images: ImageSet) -> ImageSet | None:
+    """What metrics that want references are given. ValueError where they contain what is sent, or there are none."""
+    if not unpaired(judges):
+        return None
+    if config.references is None and images.name == "tensor":
+        raise ValueError("references: expected the name of a data set or a folder, for images that are a tensor; got nothing")
+    found = load_references(config.references or config.data, config.grey)
+    check_references(found.images, images.images)
+    return found
+
+
+def _floor(references: ImageSet, judges: Metrics, images: ImageSet) -> dict[str, Any]:
+    """What the references are, and how far from them the originals lie themselves: no receiver is expected to be nearer."""
+    names = unpaired(judges)
+    found = judge(names, images.images, images.images, images.labels, references.images)
+    floor = {name: found[name].value for name in names}
+    return {"name": references.name, "images": len(references.images), "sha256": references.sha256, "originals": floor}
 
 
 def _check_shapes(systems: list[System], data: ImageSet) -> None:

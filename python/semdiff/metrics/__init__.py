@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good are the images that came through? Fidelity, perceptual distance, realism of a set, and meaning. Images: (B, C, H, W) in [0, 1].
 
-psnr, ssim, ms_ssim, lpips and accuracy give one number an image; fid, kid, kid_patches and frechet_classifier one `Score` for two sets.
-All but PSNR need the extra semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff.metrics.weights` finds.
+psnr, ssim, ms_ssim, lpips, lpips_shifted and accuracy give one number an image; fid, kid, kid_patches and frechet_classifier one `Score`
+for two sets. All but PSNR need the extra semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff.metrics.weights`
+finds.
 """
 
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
-from semdiff.metrics.perceptual import LPIPS, lpips
+from semdiff.metrics.perceptual import LPIPS, lpips, lpips_shifted
 from semdiff.metrics.realism import fid, frechet_classifier, kid, kid_patches
 from semdiff.metrics.registry import METRICS, Metric, measure
 
@@ -23,6 +24,7 @@ __all__ = [
     "kid",
     "kid_patches",
     "lpips",
+    "lpips_shifted",
     "measure",
     "ms_ssim",
     "psnr",
