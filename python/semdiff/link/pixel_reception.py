@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the pixel up-sampler says to the state at which the denoiser begins.
 
-The perceptual estimate p of the image x is wrong by a variance s^2, which the receiver knows: the mean estimate's own error variance, from
-the up-sampler's honest Gaussian, and the square of what p differs from it by. That error counts as noise of the forward process, and fresh
-noise of k^2 = `renoise` times its variance tops it up, so that
+The up-sampler says N(mean, exp(logvar)) for x_t at the schedule's first step, t = 0: the image, but for the least noise that the
+diffusion model knows. With an honest variance, exp(logvar) = 1 - a + a v, where a = alpha_bar_0 and v is the error variance of
+mean / sqrt(a) as an estimate of the image. A perceptual estimate p is wrong by more, by s^2 = v + (p - mean / sqrt(a))^2. That error, in
+which the channel's noise has become the receiver's, counts as noise of the forward process, and fresh noise of k^2 = `renoise` times its
+variance tops it up, so that
 
     x_t = sqrt(alpha_bar) (p + k s eps),    alpha_bar = 1 / (1 + (1 + k^2) s^2)
 
@@ -31,7 +33,7 @@ SMALLEST_ERROR, LARGEST_ERROR = 1e-3, 4.0  # of images of unit variance
 class PixelReception(NamedTuple):
     """What the receiver knows before it denoises, in normalised pixels (B, C, H, W)."""
 
-    gaussian: GaussianSample  # of x_t at the channel's own time
+    gaussian: GaussianSample  # of x_t at t = 0
     perceptual: Tensor
     noise_var: Tensor  # float64 (B,): of the channel, for all of a sample
     rate: Tensor  # (B,): share of the symbol channels that was sent
@@ -52,20 +54,19 @@ def _crop(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x[..., top : top + size[0], left : left + size[1]]
 
 
-def mean_estimate(reception: PixelReception) -> tuple[Tensor, Tensor]:
-    """The mean of the up-sampler's Gaussian as an estimate of x, (B, C, H, W), and the error variance that its log-variance says, one
-    number an image: float64 (B,), without a gradient."""
-    a = 1 / (1 + reception.noise_var)
+def mean_estimate(gaussian: GaussianSample, schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
+    """The estimate of the image, (B, C, H, W), and its error variance in the mean over an image, float64 (B,), without a gradient."""
+    a = float(schedule.alphas_cumprod[0])
     with torch.no_grad():
-        variance = reception.gaussian.logvar.double().exp().flatten(1).mean(1).to(a)
+        variance = gaussian.logvar.double().exp().flatten(1).mean(1)
         error = ((variance - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR)
-    return reception.gaussian.mean / a.sqrt().to(reception.gaussian.mean)[:, None, None, None], error
+    return gaussian.mean / a**0.5, error
 
 
 def perceptual_state(reception: PixelReception, scale: PixelScale, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
     """The state x_t that the perceptual estimate, within what images are, and fresh noise make, and its real t (see above)."""
-    mean, error = mean_estimate(reception)
+    mean, error = mean_estimate(reception.gaussian, schedule)
     perceptual = scale.clamp(reception.perceptual)
-    error = error + (perceptual - mean).double().square().flatten(1).mean(1)
+    error = error + (perceptual - mean).detach().double().square().flatten(1).mean(1)
     state = match(perceptual, error.clamp(SMALLEST_ERROR, LARGEST_ERROR), schedule)
     return later(state, renoise, schedule, key) if renoise > 0 else state

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe of the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.pixel_recipe --help`.
 
-Both ends begin as those of an ADJSCC that was trained on LPIPS as well. Stage 1 goes on with them and trains the up-sampler beside, end to
-end through the channel; stage 2 trains the denoiser behind them, and stage 3 finishes it with LPIPS beside its squared error. Rates of
+Both ends are those of an ADJSCC that was trained on LPIPS as well. Stage 1 trains the up-sampler behind them, stage 2 the denoiser, and
+stage 3 finishes it with LPIPS beside its squared error. Rates of
 learning are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone.
 """
 
@@ -25,7 +25,7 @@ from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.pixels import FlowStage, Front, TransmissionStage
+from semdiff.training.pixels import FlowStage, Front, UpsamplerStage
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.resampling import Conditions
 
@@ -52,7 +52,7 @@ RECIPES = {
         rates=(2, 1),  # complex CBR 64 / 784 and 32 / 784
         widths=(64, 128),
         plans={
-            "transmission": Plan(steps=18_750, batch_size=64, learning_rate=5e-4, average=0.999),  # 1.2 million images
+            "upsampler": Plan(steps=6_250, batch_size=64, learning_rate=1e-3, average=0.998),  # 400,000 images
             "flow": Plan(steps=30_000, batch_size=80, learning_rate=1e-3, average=0.9995),  # 2.4 million
             "finish": Plan(steps=15_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 1.2 million
         },
@@ -88,8 +88,8 @@ class PixelTraining:
             part.load_state_dict({name: weights[name] for name in part.state_dict()})
 
     def stage(self, name: str) -> Stage:
-        if name == "transmission":
-            return TransmissionStage(self.front)
+        if name == "upsampler":
+            return UpsamplerStage(self.front, self.schedule)
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.pixel_recipe", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stages", default="transmission,flow,finish")
+    parser.add_argument("--stages", default="upsampler,flow,finish")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
     training.begin_with(PerceptualADJSCC.default(options.name))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.link.symbols import Arrived
 from semdiff.loss import upsampler_loss
 from semdiff.metrics import lpips
 from semdiff.rng import Key
@@ -17,9 +18,10 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.training.diffusion import denoised, uniform, velocity
 from semdiff.training.engine import Stage
 from semdiff.training.resampling import USUAL, Conditions, over_the_air
+from semdiff.vae import GaussianSample
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
-FUSED_WEIGHT = 0.05  # beside the squared error: enough for an honest variance, little enough to leave the mean to its squared error
+VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
 JUDGED = 3  # LPIPS takes as long as all networks together, so one image in three is judged by it
 LARGEST_WEIGHT = 5.0  # of the flow's squared error near the image, relative to the path's beginning
 
@@ -42,14 +44,20 @@ class Front(nn.Module):
         self.scale, self.rates, self.conditions = scale, rates, conditions
 
     def forward(self, images: Tensor, key: Key) -> PixelReception:
+        gaussian, arrived, told = self.hear(images, key)
+        size = (images.shape[2], images.shape[3])
+        perceptual = self.scale.normalize(self.decoder(arrived.features, *told, size).to(images))
+        return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
+
+    def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, Arrived, tuple[Tensor, Tensor]]:
+        """What the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
         *keys, draw_key = key.split(4)
-        total, size = self.transmitter.config.symbol_channels, (images.shape[2], images.shape[3])
+        total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
         arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
-        told = arrived.features, (-10 * arrived.noise_var.log10()).to(images), rate
-        gaussian = without_padding(self.upsampler(*told, draw_key, arrived.noise_map.to(images)), size)
-        perceptual = self.scale.normalize(self.decoder(*told, size).to(images))
-        return PixelReception(gaussian, perceptual, arrived.noise_var, rate)
+        told = (-10 * arrived.noise_var.log10()).to(images), rate
+        gaussian = self.upsampler(arrived.features, *told, draw_key, arrived.noise_map.to(images))
+        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, told
 
 
 def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
@@ -68,29 +76,52 @@ def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
     return move(images), move(other)
 
 
-class TransmissionStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): everything in front of the denoiser, end to end through the channel.
+class UpsamplerStage(Stage):
+    """forward(key, images (B, C, H, W) in [0, 1]): the up-sampler behind a finished transmitter.
 
-    The mean is taught by its squared error, the variance by the fused loss of `semdiff.upsampler_loss`, and the perceptual estimate by its
-    own squared error and LPIPS (AlexNet) of shifted images. The transmitter hears all of them.
+    The mean is taught by its squared error, the variance by the fused loss of `semdiff.upsampler_loss`. That leaves the mean alone: where
+    the variance is small it would count a pixel hundreds of times.
     """
 
-    def __init__(self, front: Front) -> None:
+    frozen = ("front.transmitter", "front.decoder")
+
+    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
         super().__init__()
-        self.front, self.scale = front, front.scale
+        self.front, self.schedule = front, schedule
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        channel_key, loss_key = key.split(2)
+        gaussian = self.front.hear(images, channel_key)[0]
+        x = self.front.scale.normalize(images)
+        error = F.mse_loss(mean_estimate(gaussian, self.schedule)[0], x)
+        a = self.schedule.alphas_cumprod[0]
+        fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, a, 0.0, 1.0, loss_key)
+        return {"loss": error + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
+
+
+class JointStage(Stage):
+    """forward(key, images): the same with the transmitter and the perceptual estimate, end to end through the channel.
+
+    The estimate is taught by its own squared error and LPIPS (AlexNet) of shifted images. The transmitter hears all of them.
+    """
+
+    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.front, self.schedule = front, schedule
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         channel_key, loss_key, shift_key = key.split(3)
-        reception = self.front(images, channel_key)
-        x = self.scale.normalize(images)
+        reception, scale = self.front(images, channel_key), self.front.scale
+        x = scale.normalize(images)
         _, mean, logvar = reception.gaussian
-        fused = upsampler_loss(mean, logvar, x, 1 / (1 + reception.noise_var), 0.0, 1.0, loss_key)
-        error = F.mse_loss(mean_estimate(reception)[0], x)
+        error = F.mse_loss(mean_estimate(reception.gaussian, self.schedule)[0], x)
+        fused = upsampler_loss(mean.detach(), logvar, x, self.schedule.alphas_cumprod[0], 0.0, 1.0, loss_key)
         perceptual_error = F.mse_loss(reception.perceptual, x)
-        seen = self.scale.images(reception.perceptual[::JUDGED]).clamp(0, 1)
+        seen = scale.images(reception.perceptual[::JUDGED]).clamp(0, 1)
         perceptual = lpips(*shifted(seen, images[::JUDGED], shift_key)).mean()
+        loss = error + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
         return {
-            "loss": error + perceptual_error + LPIPS_WEIGHT / self.scale.std**2 * perceptual + FUSED_WEIGHT * fused.total,
+            "loss": loss + VARIANCE_WEIGHT * (fused.total - fused.reconstruction),
             "error": error,
             "perceptual_error": perceptual_error,
             "lpips": perceptual,
