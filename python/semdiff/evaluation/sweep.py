@@ -83,7 +83,7 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
-    same = {"data": images, "metrics": judges, "batch": config.batch, "data_sha256": sha256, "references": references}
+    same: dict[str, Any] = {"data": images, "metrics": judges, "batch": config.batch, "data_sha256": sha256, "references": references}
     jobs = [
         Job(c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0, **same)
         for c in plan(config, ready)

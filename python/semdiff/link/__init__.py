@@ -8,6 +8,7 @@ except ImportError as error:
 
 from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.pipeline import SemanticLink
+from semdiff.link.pixel_link import PixelLink
 from semdiff.link.transmission import Ledger, Transmission
 
-__all__ = ["Downsampler", "Ledger", "SemanticLink", "Transmission", "Upsampler"]
+__all__ = ["Downsampler", "Ledger", "PixelLink", "SemanticLink", "Transmission", "Upsampler"]

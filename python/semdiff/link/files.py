@@ -21,6 +21,15 @@ def shipped_models() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
+def class_name(folder: Path) -> str:
+    """The class that a saved pipeline's model_index.json names. ValueError where it names none."""
+    try:
+        found = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{folder / 'model_index.json'}: expected JSON with the link's class, _class_name, got none ({error})") from error
+    return str(found)
+
+
 def write_checksums(folder: Path) -> None:
     """Writes folder/checksums.json: the sha256 of every other file below."""
     (folder / NAME).write_text(json.dumps(_digests(folder), indent=1) + "\n", encoding="utf-8")

@@ -70,3 +70,15 @@ def perceptual_state(reception: PixelReception, scale: PixelScale, schedule: Noi
     error = error + (perceptual - mean).detach().double().square().flatten(1).mean(1)
     state = match(perceptual, error.clamp(SMALLEST_ERROR, LARGEST_ERROR), schedule)
     return later(state, renoise, schedule, key) if renoise > 0 else state
+
+
+def straight_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
+    """Times from t (B,) to clean data for `sample`, uniform in the noise's deviation: (steps + 1, B), float64, the last row -1.
+
+    A flow's path is straight in these coordinates, so equal parts of it are equal work.
+    """
+    noise_var = schedule.noise_var(t)
+    left = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    times = schedule.timestep(left[:, None].square() * noise_var)
+    times[0] = t
+    return torch.cat([times, torch.full((1, len(t)), -1.0, dtype=torch.float64)])

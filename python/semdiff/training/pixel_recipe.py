@@ -18,16 +18,20 @@ from torch import Tensor
 
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
 from semdiff.data import fashion_mnist
+from semdiff.link import PixelLink
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
+from semdiff.training.checkpoint import load_checkpoint
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.pixels import FlowStage, Front, UpsamplerStage
 from semdiff.training.precision import prepare_accelerator
+from semdiff.training.recipe import scheduler
 from semdiff.training.resampling import Conditions
+from semdiff.training.saving import save_link
 
 CONDITIONS = Conditions(fading_every=4)
 
@@ -93,6 +97,21 @@ class PixelTraining:
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
+    def load(self, name: str) -> int:
+        """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
+        tensors, meta = load_checkpoint(self.folder / "checkpoints" / f"{name}.safetensors")
+        stage = self.stage(name)
+        stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
+        return int(meta["step"]) * self.recipe.plans[name].batch_size
+
+    def link(self) -> PixelLink:
+        """The networks as they are, as a link."""
+        recipe, front = self.recipe, self.front
+        return PixelLink(
+            front.transmitter, front.upsampler, front.decoder, self.denoiser, scheduler(), recipe.image_shape, recipe.rates, *recipe.scale,
+            recipe.renoise, snr_db_range=CONDITIONS.snr_db,
+        )  # fmt: skip
+
     def run(self, name: str, validate: Callable[[], list[Score]] | None = None, begin: int = 0) -> dict[str, float]:
         """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
         plan = self.recipe.plans[name]
@@ -120,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     training.begin_with(PerceptualADJSCC.default(options.name))
     for name in options.stages.split(","):
         print(name, training.run(name))
+    save_link(training.link(), options.out / "model")
     return 0
 
 
