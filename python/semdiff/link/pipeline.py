@@ -35,6 +35,7 @@ from semdiff.precision import Precision
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.sampler import Solver, posterior_mean, sample
 from semdiff.schedule import NoiseSchedule
+from semdiff.vae import GaussianSample
 
 DEFAULT_MODEL = "fashion-mnist"
 
@@ -86,7 +87,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder, "detail_decoder": detail_decoder, "prompt": prompt}
         self.register_modules(scheduler=scheduler, **modules)
         check_parts(vae, unet, scheduler, prompt)
-        self.schedule, self._clip = NoiseSchedule.from_diffusers(scheduler), clip_of(scheduler)
+        self.schedule, self.clip = NoiseSchedule.from_diffusers(scheduler), clip_of(scheduler)
         self._latents = LatentScale.of(vae.config)
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
@@ -201,7 +202,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
                 raise ValueError("noise_var: expected finite numbers above zero")
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
-        gain = check_gains(torch.ones(batch) if h is None else h, symbols)
+        gain = check_gains(torch.ones(batch, device=symbols.device) if h is None else h, symbols)
         warn_of_snr(average_snr_db(gain, per_symbol, fading=h is not None), self.config.snr_db_range)
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
@@ -215,7 +216,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
         told = (-10 * arrived.noise_var.log10()).to(features), self._rate(channels, features)
         gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
-        return Heard(gaussian, arrived.noise_var.cpu())
+        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), arrived.noise_var.cpu())
 
     @torch.no_grad()
     def imagine(
@@ -233,9 +234,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         differ)."""
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
-        batch, pixels = heard.noise_var.shape[0], self._sized(size).image[1:]
+        pixels = self._sized(size).image[1:]
         if not diffusion:
-            return self._decode(estimate(*heard)[0], pixels), torch.full((batch,), torch.nan, dtype=torch.float64), 0
+            return self._decode(estimate(*heard)[0], pixels), torch.full_like(heard.noise_var, torch.nan), 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
         if share == 0.0:
             return self._mean(heard, match, base, pixels)
@@ -244,8 +245,8 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
         def draw(count: int, rows: Tensor) -> Tensor:
             part = DiffusionState(state.x[rows], state.t[rows])
-            denoiser, key = self._denoiser(heard.of(rows)), base.fold_in(1)
-            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, clip=self._clip, key=key)
+            denoiser, key = self.denoiser(*estimate_elements(*heard.of(rows))), base.fold_in(1)
+            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, clip=self.clip, key=key)
 
         z = sample_in_groups(draw, counts, together=solver == "ddpm")
         evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
@@ -339,7 +340,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        index = read_index(folder, signature(cls.__init__).parameters)
+        index = read_index(folder, signature(cls).parameters)
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
         with quiet():
             link: Self = super().from_pretrained(str(folder), **(options | parts))
@@ -358,15 +359,16 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         if self.mean_decoder is not None:
             return self._to_images(self.mean_decoder(*estimate_elements(*heard)), size), torch.full_like(heard.noise_var, torch.nan), 0
         state = starting_state(*heard, self.schedule, mode, 0.0, key)
-        return self._decode(posterior_mean(self._denoiser(heard), state, self.schedule, self.prediction, self._clip), size), state.t, 1
+        denoiser = self.denoiser(*estimate_elements(*heard))
+        return self._decode(posterior_mean(denoiser, state, self.schedule, self.prediction, self.clip), size), state.t, 1
 
-    def _denoiser(self, heard: Heard) -> Callable[[Tensor, Tensor], Tensor]:
-        """The denoiser (x, t) -> output, told what was heard if it was trained so."""
+    def denoiser(self, guess: Tensor, log_error: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The denoiser (x, t) -> output; if it was trained so, told the estimate of z and ln of its error variance, (B, C, h, w) both."""
         more: tuple[Tensor, ...] = ()
         if self.hinted:
-            more = (torch.cat(estimate_elements(*heard), 1),)
+            more = (torch.cat([guess, log_error], 1),)
         elif self.prompt is not None:
-            more = (self.prompt(len(heard.noise_var)),)
+            more = (self.prompt(len(guess)),)
         return lambda x, t: self.unet(x, t, *more).sample.to(x)
 
     def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from semdiff.metrics.check import check_images, need
+from semdiff.parameters import check_tensors
 
 SHAPE: Final = (1, 28, 28)
 FEATURES: Final = 64
@@ -48,7 +49,7 @@ class Classifier(nn.Module):
 
 @cache
 def default_classifier(device: torch.device | str = "cpu") -> Classifier:
-    """The shipped one, in float32. ImportError without safetensors; ValueError if its file is altered."""
+    """The shipped one, in float32. ImportError without safetensors; ValueError if its file is altered or is not of this network."""
     load = need("safetensors.torch").load
     folder = files("semdiff") / "weights" / WEIGHTS
     content = (folder / FILE).read_bytes()
@@ -56,7 +57,9 @@ def default_classifier(device: torch.device | str = "cpu") -> Classifier:
     if found != expected:
         raise ValueError(f"{WEIGHTS}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
     model = Classifier()
-    model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in load(content).items()})
+    tensors = load(content)
+    check_tensors(f"{WEIGHTS}/{FILE}", tensors, model.state_dict())
+    model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
     return model.eval().requires_grad_(False).to(device)
 
 
