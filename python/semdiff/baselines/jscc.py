@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
-from semdiff.link.files import WEIGHTS, quiet, verify_checksums, write_checksums
+from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.loading import check_class, load_network
@@ -192,8 +192,8 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def default(cls: type[Self], model: str = "fashion-mnist") -> Self:
         """The weights that come with the package to compare the link of that name with: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or
         photos, any size, CBR 1/12, 1/24 and 1/48. FileNotFoundError where there are none."""
-        folder = WEIGHTS / f"{model}-{cls.weights}"
-        if not folder.is_dir():
+        folder = shipped_models(cls.weights).get(model)
+        if folder is None:
             trained = "semdiff.training.jscc trains one"
             raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} comes with the package; {trained}")
         return cls.load(folder)
