@@ -139,3 +139,17 @@ def test_diagnose(place: Path) -> None:
     assert document["verdict"] in done.stdout or len(document["levels"]) == 2
     assert "latents: expected shape (N, ...) with N >= 20, got (3, 8, 8, 8)" in refused("diagnose", "--data", "pictures")
     assert "data: expected fashion-mnist, photos or a folder" in refused("diagnose", "--data", "nowhere")
+
+
+def test_diagnose_of_the_photograph_link(place: Path) -> None:
+    pytest.importorskip("skimage.data")
+    from semdiff.data.pictures import to_picture
+    from tests.python.photographs import photographs
+
+    Path("colour").mkdir()
+    for i, image in enumerate(photographs(192)):
+        to_picture(image).save(f"colour/{i}.png")
+    done = call("diagnose", "--model", "photos", "--data", "colour", "--snr", "5", "--steps", "1")
+    assert done.exit_code == 0, done.output
+    assert "27 latents of 2048 elements" in done.stdout
+    assert "images: expected a float tensor of shape (B, 3, H, W)" in refused("diagnose", "--model", "photos", "--data", "pictures")

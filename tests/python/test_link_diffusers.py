@@ -103,6 +103,152 @@ def test_a_conditional_denoiser_is_given_the_prompt(vae, conditional, tmp_path):
     torch.testing.assert_close(again.transmit(x, 5.0, steps=2, key=KEY).images, sent)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(48, 48), (30, 35)])
+def test_pictures_are_padded_to_what_the_denoiser_halves(vae, levels, size):
+    deep = {"down_block_types": ("DownBlock2D",) * levels, "up_block_types": ("UpBlock2D",) * levels}
+    unet = seeded(diffusers.UNet2DModel, in_channels=4, out_channels=4, **deep, **(BLOCKS | {"block_out_channels": (8,) * levels}))
+    link = SemanticLink.from_diffusers(vae, unet, SCHEDULER)
+    x = pictures(*size)
+    sent = link.transmit(x, 5.0, 1 / 24, steps=1, realism=0.5, key=KEY)
+    assert sent.images.shape == x.shape
+    multiple = 8 * 2 ** max(levels - 2, 0)  # pixels; a latent stands for 4, and a cell has two
+    cells = [-(-n // multiple) * multiple // 8 for n in size]
+    assert sent.ledger.total == cells[0] * cells[1] * 8 + USES
+    assert link.encode(x).shape[2:] == (2 * cells[0], 2 * cells[1])
+    with torch.no_grad():
+        torch.testing.assert_close(link._decode(link.encode(x), size).shape, x.shape)
+
+
+def test_a_conditional_denoiser_of_any_depth(vae):
+    halves = {"down_block_types": ("CrossAttnDownBlock2D",) * 4, "up_block_types": ("CrossAttnUpBlock2D",) * 4}
+    config = BLOCKS | halves | {"block_out_channels": (8,) * 4, "cross_attention_dim": 6, "attention_head_dim": 4}
+    unet = seeded(diffusers.UNet2DConditionModel, in_channels=4, out_channels=4, **config)
+    link = SemanticLink.from_diffusers(vae, unet, SCHEDULER, prompt_embeds=torch.zeros(1, 5, 6))
+    x = pictures(40, 24)
+    assert link.transmit(x, 5.0, steps=1, key=KEY).images.shape == x.shape
+
+
+TWO = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "in_channels": 4, "out_channels": 4}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"num_class_embeds": 10}, "unet: num_class_embeds: expected None, which is what a link can honour, got 10"),
+        ({"class_embed_type": "timestep"}, "unet: class_embed_type: expected None, .*, got 'timestep'"),
+        ({"time_embedding_type": "learned", "num_train_timesteps": 1000}, "unet: time_embedding_type: expected 'positional', .*'learned'"),
+        ({"time_embedding_type": "fourier"}, "unet: time_embedding_type: expected 'positional', .*'fourier'"),
+    ],
+)
+def test_denoisers_that_want_more_are_refused(vae, fields, words):
+    with pytest.raises(ValueError, match=words):
+        SemanticLink.from_diffusers(vae, seeded(diffusers.UNet2DModel, **TWO, **BLOCKS, **fields), SCHEDULER)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"num_class_embeds": 10}, "unet: num_class_embeds: "),
+        ({"class_embed_type": "identity"}, "unet: class_embed_type: "),
+        ({"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 16}, "unet: addi"),
+        ({"encoder_hid_dim_type": "text_proj", "encoder_hid_dim": 6}, "unet: encoder_hid_dim_type: "),
+        ({"time_cond_proj_dim": 8}, "unet: time_cond_proj_dim: "),
+        ({"cross_attention_dim": 7}, "prompt_embeds: expected a width of 7, the unet's cross_attention_dim, got 6"),
+    ],
+)
+def test_conditional_denoisers_that_want_more_are_refused(vae, fields, words):
+    halves = {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
+    config = {"in_channels": 4, "out_channels": 4, "cross_attention_dim": 6, "attention_head_dim": 4} | halves | BLOCKS | fields
+    with pytest.raises(ValueError, match=words):
+        SemanticLink.from_diffusers(vae, seeded(diffusers.UNet2DConditionModel, **config), SCHEDULER, prompt_embeds=torch.zeros(1, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "words"),
+    [
+        ("DDIMScheduler", {"thresholding": True}, "scheduler: thresholding: expected False, "),
+        ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "timestep_type: "),
+        ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, "prediction|flow"),
+        ("UniPCMultistepScheduler", {"prediction_type": "flow_prediction"}, "scheduler: prediction_type: expected 'epsilon' or 'sample'"),
+    ],
+)
+def test_schedulers_of_other_processes_are_refused(vae, unet, kind, fields, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        SemanticLink.from_diffusers(vae, unet, getattr(diffusers, kind)(**fields))
+
+
+def test_latents_are_clipped_where_the_scheduler_says_so(vae, unet):
+    """x_0 = (x - sqrt(1 - alpha_bar) noise) / sqrt(alpha_bar), within the bound."""
+    clipped = diffusers.DDIMScheduler.from_config(SCHEDULER.config, clip_sample=True, clip_sample_range=0.2)
+    link = SemanticLink.from_diffusers(vae, unet, clipped)
+    heard = link.hear(link.send(pictures(32, 48)), 0.1, key=KEY, size=(32, 48))
+    seen, decoded = [], []
+    unet.register_forward_hook(lambda _, inputs, out: seen.append((*inputs, out.sample)))
+    link._decode = lambda z, size: decoded.append(z)
+    link.imagine(heard, realism=0.0, key=KEY, size=(32, 48))
+    (x, _, noise), a = seen[0], link.schedule.alpha_bar(seen[0][1]).float()[:, None, None, None]
+    torch.testing.assert_close(decoded[0], ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-0.2, 0.2))
+    link._decode_sample = lambda z, heard, size: decoded.append(z)
+    link.imagine(heard, steps=2, key=KEY, size=(32, 48))
+    assert decoded[1].abs().max() <= 0.2
+    assert SemanticLink.from_diffusers(vae, unet, SCHEDULER).clip is None
+
+
+def variational(**fields):
+    halves = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
+    return seeded(diffusers.AutoencoderKL, latent_channels=4, **halves, **(BLOCKS | {"block_out_channels": (8, 8, 8)}), **fields)
+
+
+def test_each_channel_has_a_mean_and_a_deviation_where_the_autoencoder_says_so(unet):
+    """As StableDiffusionXLPipeline: (latent - latents_mean) * scaling_factor / latents_std, and back."""
+    mean, deviation = [0.5, -0.25, 0.0, 2.0], [1.0, 2.0, 0.5, 4.0]
+    vae = variational(scaling_factor=0.5, latents_mean=mean, latents_std=deviation)
+    link = SemanticLink.from_diffusers(vae, unet, SCHEDULER)
+    x = pictures(32, 48)
+    m, d = (torch.tensor(v).view(1, 4, 1, 1) for v in (mean, deviation))
+    with torch.no_grad():
+        z = link.encode(x)
+        torch.testing.assert_close(z, (vae.encode(2 * x - 1).latent_dist.mode() - m) * 0.5 / d)
+        torch.testing.assert_close(link._decode(z, (32, 48)), ((vae.decode(z * d / 0.5 + m).sample + 1) / 2).clamp(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"latents_mean": [0.0] * 4}, r"vae: expected latents_mean and latents_std both or neither, got \[0.0, .* and None"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4, "shift_factor": 0.1}, "vae: expected shift_factor or latents_mean, got b"),
+        ({"latents_mean": [0.0] * 3, "latents_std": [1.0] * 4}, "vae: latents_mean: expected 4 finite numbers, got"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [1.0, 0.0, 1.0, 1.0]}, "vae: latents_std: expected numbers above zero"),
+        ({"scaling_factor": 0.0}, "vae: scaling_factor: expected a number above zero, got 0"),
+        ({"scaling_factor": float("nan")}, "vae: scaling_factor: expected a finite number, got nan"),
+        ({"out_channels": 4}, "vae: expected as many channels out as in, got 3 and 4"),
+    ],
+)
+def test_autoencoders_that_say_what_cannot_be(unet, fields, words):
+    with pytest.raises(ValueError, match=words):
+        SemanticLink.from_diffusers(variational(**fields), unet, SCHEDULER)
+
+
+TINY = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1), "decoder_block_out_channels": (8, 8)}
+
+
+def test_a_tiny_autoencoders_latents_are_scaled_both_ways(unet):
+    tiny = seeded(diffusers.AutoencoderTiny, encoder_block_out_channels=(8, 8), scaling_factor=0.5, shift_factor=0.25, **TINY)
+    link = SemanticLink.from_diffusers(tiny, unet, SCHEDULER)
+    x = pictures(16, 24)
+    with torch.no_grad():
+        z = link.encode(x)
+        torch.testing.assert_close(z, (tiny.encode(2 * x - 1).latents - 0.25) * 0.5)
+        torch.testing.assert_close(link._decode(z, (16, 24)), ((tiny.decode(z / 0.5 + 0.25).sample + 1) / 2).clamp(0, 1))
+
+
+def test_a_tiny_autoencoder_whose_sides_differ_is_refused(unet):
+    tiny = seeded(diffusers.AutoencoderTiny, encoder_block_out_channels=(8, 8), upsampling_scaling_factor=4, **TINY)
+    with pytest.raises(ValueError, match=r"vae: upsampling_scaling_factor: expected 2, .*, got 4"):
+        SemanticLink.from_diffusers(tiny, unet, SCHEDULER)
+
+
 def test_only_the_ends_are_trained(vae, unet):
     link = SemanticLink.from_diffusers(vae, unet, SCHEDULER)
     parts = ("vae", "unet", "downsampler", "upsampler")

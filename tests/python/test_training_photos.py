@@ -147,11 +147,13 @@ def test_pictures_that_hold_only_small_crops_are_learned_from_too():
     """What is put aside holds the largest crop, so that it is sent as a whole, and something that does is left to learn from."""
     sizes = {"a": 100, "b": 200, "c": 90, "d": 210, "e": 130}
     pictures = {name: torch.full((3, size, size + 8), i, dtype=torch.uint8) for i, (name, size) in enumerate(sizes.items())}
-    learned, held_out = split(pictures, [96, 192])
+    learned, held_out, names = split(pictures, [96, 192])
     assert sorted(learned) == ["a", "d", "e"]
+    assert names == ["b"]
     torch.testing.assert_close(held_out, torch.full((1, 3, 192, 192), 1 / 255))
     del pictures["d"]
-    learned, held_out = split(pictures, [96, 192])
+    learned, held_out, names = split(pictures, [96, 192])
+    assert names == ["b"]
     assert sorted(learned) == ["a", "b", "e"]
     assert len(held_out) == 1
     with pytest.raises(ValueError, match="pictures: expected some of at least 256x256 pixels, got 4 smaller ones"):

@@ -18,7 +18,7 @@ from semdiff.link.networks import UNBOUNDED
 from semdiff.training import photos
 from semdiff.training.curve import COLUMNS, Curve, Score
 from semdiff.training.photos import train
-from semdiff.training.validation import Shown, draw, middles, put_aside, score
+from semdiff.training.validation import Shown, caption, draw, middles, over_the_link, put_aside, score
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, pictures, write_recipe
@@ -116,9 +116,13 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
                     assert found.pop(at) == pytest.approx(float(metric(sent, held_out).mean()), rel=0.01)
     assert found == {}
     assert scores(rows_of(tmp_path), "decoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
-    drawn = read_picture(tmp_path / "validation.png")
-    assert drawn.shape == (3, 80, 9 * 80)
-    torch.testing.assert_close(drawn[:, :, :80].float() / 255, held_out[0], rtol=0, atol=1 / 255)
+    drawn = read_picture(tmp_path / "validation.png").float() / 255
+    columns = ["original", *(f"{p}\n{snr} dB\nCBR {cbr}" for cbr in ("1/12", "1/48") for snr in (10, 0) for p in ("mean", "sample"))]
+    left, top = drawn.shape[2] - 80 * len(columns), drawn.shape[1] - 80
+    torch.testing.assert_close(drawn[:, top:, left : left + 80], held_out[0], rtol=0, atol=1 / 255)
+    labels = [caption(s) for s in over_the_link(link, held_out, True)]
+    assert ["original", *labels] == columns
+    assert drawn[:, top:, :left].min() < 0.1  # the picture's name
 
 
 def semdiff_psnr(x, y):
@@ -193,6 +197,15 @@ def test_middles_are_scored_and_drawn(tmp_path):
     assert found[0].value == math.inf
     assert found[1].value == 0
     assert found[2].value == pytest.approx(20, abs=1e-3)
-    draw([Shown("mean", 1 - originals)], originals, tmp_path / "seen.png")
+    shown = [Shown("mean", 1 - originals, 10.0, 1 / 12), Shown("reconstruction", originals)]
+    draw(shown, originals, ["astronaut", "a cat", "coffee"], tmp_path / "seen.png")
     drawn = read_picture(tmp_path / "seen.png").float() / 255
-    torch.testing.assert_close(drawn[:, 64:128], torch.cat([originals[1], 1 - originals[1]], 2), rtol=0, atol=1 / 255)
+    left, top = drawn.shape[2] - 3 * 64, drawn.shape[1] - 3 * 64
+    expected = torch.cat([originals[1], 1 - originals[1], originals[1]], 2)
+    torch.testing.assert_close(drawn[:, top + 64 : top + 128, left:], expected, rtol=0, atol=1 / 255)
+    for row in range(3):  # words at each, on white
+        margin = drawn[:, top + 64 * row : top + 64 * (row + 1), :left]
+        assert margin.min() < 0.1
+        assert margin[:, :16].eq(1).all()
+    for column in range(3):
+        assert drawn[:, :top, left + 64 * column : left + 64 * (column + 1)].min() < 0.1

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
-from semdiff.link.files import WEIGHTS, quiet, verify_checksums, write_checksums
+from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.jscc_networks import decoder_layers, encoder_layers
 from semdiff.link.layout import Layout
+from semdiff.link.loading import check_class, load_network
 from semdiff.link.steps import Steps
 from semdiff.link.symbols import arrive, features_to_symbols
 from semdiff.link.transmission import Transmission, conclude
@@ -123,12 +124,13 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
-        rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
-        symbols = features_to_symbols(self.encode(images, believed.float(), rate), channels, layout.header)
+        images = images.to(self.device, self.dtype)
+        rate = torch.full((len(images),), channels / self.config.symbol_channels, dtype=self.dtype, device=self.device)
+        symbols = features_to_symbols(self.encode(images, believed.to(images), rate).to(images), channels, layout.header)
         received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
         arrived = arrive(received, channels, layout.symbols, layout.header)
-        heard_db = (-10 * arrived.noise_var.log10()).float()
-        out = self.decode(arrived.features, heard_db, rate, size).clamp(0, 1)
+        features = arrived.features.to(self.dtype)
+        out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features).clamp(0, 1)
         return conclude(out, symbols, received, channel, begun)
 
     # Files
@@ -137,8 +139,8 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def default(cls: type[Self], model: str = "fashion-mnist") -> Self:
         """The weights that come with the package to compare the link of that name with: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or
         photos, any size, CBR 1/12, 1/24 and 1/48. FileNotFoundError where there are none."""
-        folder = WEIGHTS / f"{model}-{cls.weights}"
-        if not folder.is_dir():
+        folder = shipped_models(cls.weights).get(model)
+        if folder is None:
             trained = "semdiff.training.jscc trains one"
             raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} comes with the package; {trained}")
         return cls.load(folder)
@@ -151,13 +153,13 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
         verify_checksums(place)
-        with quiet():
-            saved = cls.load_config(str(place), local_files_only=True).get("_class_name")
-        if saved not in {kind.__name__ for kind in (DeepJSCC, ADJSCC, PerceptualADJSCC) if kind.attention == cls.attention}:
+        family = DeepJSCC, ADJSCC, PerceptualADJSCC
+        saved = check_class(place / "config.json", [kind.__name__ for kind in family])["_class_name"]
+        alike = {kind.__name__ for kind in family if kind.attention == cls.attention}
+        if saved not in alike:
             raise ValueError(f"{place}: expected the weights of a {cls.__name__}, got those of a {saved}")
-        with quiet():
-            model: Any = cls.from_pretrained(str(place), torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
-        return model.eval()  # type: ignore[no-any-return]
+        options = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+        return load_network(cls, place, alike, options)  # type: ignore[no-any-return]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Safetensors and JSON, with a checksum of each file."""

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    data: Annotated[str, typer.Option("--data", help="fashion-mnist (its test split), or a folder of pictures of the model's size.")] = (
-        "fashion-mnist"
-    ),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="fashion-mnist (its test split), photos (those held out), or a folder of pictures of the model's size; if not given, "
+            "whichever the model takes.",
+        ),
+    ] = None,
     images: Annotated[int | None, typer.Option("--images", help="The first so many; 200 of Fashion-MNIST, all of a folder.")] = None,
     snr: Annotated[list[float] | None, typer.Option("--snr", help="In dB; may be given several times. -5, 0, 5, 10, 15 if not.")] = None,
     steps: Steps = 8,
@@ -35,9 +40,10 @@ def diagnose(
     """
     from semdiff.evaluation import diagnose_link
     from semdiff.evaluation.diagnosis import SNRS_DB
-    from semdiff.evaluation.images import FASHION_MNIST, load_images
+    from semdiff.evaluation.images import FASHION_MNIST, PHOTOS, load_images
 
     link = load_link(model)
+    data = data or (FASHION_MNIST if link.image_shape[0] == 1 else PHOTOS)
     limit = 200 if images is None and data == FASHION_MNIST else images
     loaded = load_images(data, limit, grey=link.image_shape[0] == 1)
     found = diagnose_link(link, loaded.images, snr or SNRS_DB, steps, Key(seed))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from semdiff.cli.options import Json
 from semdiff.cli.output import print_json, ratio
+from semdiff.words import counted
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Results
@@ -60,7 +61,7 @@ def _print(found: Results, out: Path) -> None:
     data = found.header["data"]
     seeds = len(found.header["seeds"])
     table = Table(
-        title=f"{data['shape'][0]} images of {data['name']}, {seeds} seed{'s' if seeds > 1 else ''}",
+        title=f"{counted(data['shape'][0], 'image')} of {data['name']}, {counted(seeds, 'seed')}",
         caption="means; +-: the 95 % confidence interval over the seeds" if seeds > 1 else None,
     )
     table.add_column("channel")

@@ -53,13 +53,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 
 def parse_model(text: str) -> Path:
     """The folder of a model: one in the package by its name, or any. typer.BadParameter for neither."""
-    from semdiff.link.files import shipped_models
+    from semdiff.link.files import find_model
 
-    models = shipped_models()
-    folder = models.get(text, Path(text))
-    if not folder.is_dir():
-        raise typer.BadParameter(f"expected a folder of a trained model, or one of {', '.join(models)}, got {text!r}")
-    return folder
+    try:
+        return find_model(text)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error).removeprefix("model: ")) from None
 
 
 def _model(default: str) -> Any:

@@ -17,6 +17,7 @@ from semdiff.cli.pictures import save_png
 from semdiff.data.pictures import require_pillow, to_picture
 from semdiff.recording import read_metadata, read_recording
 from semdiff.rng import Key
+from semdiff.words import counted
 
 if TYPE_CHECKING:
     from semdiff.link.recorded import Reception
@@ -71,7 +72,7 @@ def receive(
 
 def _print(done: Reception, out: Path) -> None:
     found = done.synchronization
-    table = Table(title=f"{out}: {done.evaluations} evaluations, {1000 * done.seconds:.1f} ms", show_header=False)
+    table = Table(title=f"{out}: {counted(done.evaluations, 'evaluation')}, {1000 * done.seconds:.1f} ms", show_header=False)
     rows = {
         "start": f"sample {found.start:.2f}",
         "SNR": f"{found.snr_db:.2f} dB",

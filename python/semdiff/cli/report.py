@@ -11,6 +11,7 @@ from rich.console import Console
 
 from semdiff.cli.options import Json
 from semdiff.cli.output import print_json
+from semdiff.words import counted
 
 
 def report(
@@ -27,4 +28,4 @@ def report(
     if as_json:
         print_json({"report": str(out), "rows": len(found.rows), "metrics": found.metrics})
     else:
-        Console().print(f"Wrote {out}: {len(found.rows)} cells, {', '.join(found.metrics)}.", soft_wrap=True, highlight=False)
+        Console().print(f"Wrote {out}: {counted(len(found.rows), 'cell')}, {', '.join(found.metrics)}.", soft_wrap=True, highlight=False)

@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semdiff.cli.options import Json
+from semdiff.cli.options import Json, parse_model
 from semdiff.cli.output import print_json
 from semdiff.data import read_folder
 from semdiff.rng import Key
+
+START_UP = 60.0  # seconds at most
 
 
 class Precision(StrEnum):
@@ -53,7 +55,13 @@ def train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", help="photos: a trained link to begin with, for more training or pictures of one's own.", exists=True),
+        typer.Option(
+            "--start",
+            parser=parse_model,
+            metavar="MODEL",
+            help="photos: a link to begin with, for more training or pictures of one's own: name of one in the package, or folder of one. "
+            "What was better on held-out pictures is kept, it or what came of it.",
+        ),
     ] = None,
     precision: Annotated[
         Precision, typer.Option("--precision", help="photos: auto is bf16 where the processor computes with it, fp32 elsewhere.")
@@ -65,21 +73,27 @@ def train(
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
     Key(seed)  # refuses a bad one before anything is written
+    computed = time.process_time()  # by this process so far: its start-up, unless it is an older one
+    begun = time.perf_counter() - (computed if computed < START_UP else 0.0)
     out = out or Path("runs") / recipe.value
-    begun = time.perf_counter()
     try:
-        model = _run(recipe, out, budget or ("1" if recipe is Recipe.fashion_mnist else "3h"), seed, resume, data, config, start, precision)
+        budget = budget or ("1" if recipe is Recipe.fashion_mnist else "3h")
+        model = _run(recipe, out, budget, seed, resume, data, config, start, precision, begun)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     seconds = time.perf_counter() - begun
     try_it = "demo" if recipe is Recipe.fashion_mnist else "transmit PHOTO"
+    kept = None
+    if start is not None:
+        from semdiff.training.finetuning import told
+
+        kept = told(out)
     if as_json:
-        print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds})
+        print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds, "kept": kept})
     else:
-        Console().print(
-            f"Trained in {seconds / 60:.1f} min: {model}\nTry it: semdiff {try_it} --model {model}", highlight=False, soft_wrap=True
-        )
+        done = f"Trained in {seconds / 60:.1f} min: {model}\n" + (f"{kept}\n" if kept else "")
+        Console().print(f"{done}Try it: semdiff {try_it} --model {model}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _run(
@@ -92,6 +106,7 @@ def _run(
     config: Path | None,
     start: Path | None,
     precision: Precision,
+    begun: float,
 ) -> Path:
     try:
         from semdiff.training import fashion_mnist, photos
@@ -100,7 +115,7 @@ def _run(
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:
         pictures = None if data is None else read_folder(data)
-        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, start, precision=precision.value)
+        return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, start, precision=precision.value, begun=begun)
     if config is not None:
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
     if start is not None:

@@ -22,6 +22,7 @@ from semdiff.cli.panels import Panel, draw_panels
 from semdiff.cli.pictures import load_animation, save_frames
 from semdiff.data.pictures import to_picture
 from semdiff.rng import Key
+from semdiff.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -211,7 +212,7 @@ def _print(report: dict[str, Any]) -> None:
     count = sum(row["frames"] for row in rows)
     table = Table(
         title=f"{report['channel']}, {report['snr_db']:g} dB, {uses}, "
-        f"{report['evaluations']} evaluations, {1000 * report['seconds'] / count:.1f} ms an image",
+        f"{counted(report['evaluations'], 'evaluation')}, {1000 * report['seconds'] / count:.1f} ms an image",
         caption="PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "") if names else None,
     )
     table.add_column("received", overflow="fold")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RECEIVERS = ("observation", "linear", "elementwise", "posterior_mean", "sample")
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 ENOUGH = 4  # samples for each dimension; half of them fit the covariance
+TILE = 4  # cells on the side of a square of a picture
 WORTH_DB = 0.1  # a smaller gain is nobody's reason for a denoiser
 
 
@@ -64,7 +65,6 @@ class Diagnosis:
         return asdict(self)
 
 
-@torch.no_grad()
 def diagnose(
     latents: Tensor,
     denoiser: Denoiser,
@@ -82,6 +82,22 @@ def diagnose(
     estimate learn from one half of the latents and are judged on the other, both ways, so they do not know what they are tested on.
     prediction, steps: as in `semdiff.sample`. ValueError or TypeError, naming the argument, for what does not fit.
     """
+    return _diagnose(latents, lambda *_: denoiser, schedule, snr_db, prediction, steps, batch, key)
+
+
+@torch.no_grad()
+def _diagnose(
+    latents: Tensor,
+    denoiser_told: Callable[[Tensor, float], Denoiser],
+    schedule: NoiseSchedule,
+    snr_db: float | Sequence[float],
+    prediction: Prediction,
+    steps: int,
+    batch: int,
+    key: KeyLike,
+    clip: float | None = None,
+) -> Diagnosis:
+    """denoiser_told(y, noise_var): the denoiser for latents that were heard as y with that noise variance."""
     _check(latents)
     levels_db = [float(v) for v in (snr_db if isinstance(snr_db, Sequence) else [snr_db])]
     if not levels_db:
@@ -104,14 +120,15 @@ def diagnose(
             alone[judge] = elementwise_mmse(flat[judge], noise_var, z[learn])
         state = match(y, noise_var, schedule, key=top_up)
 
-        def mean(part: DiffusionState) -> Tensor:
-            return posterior_mean(denoiser, part, schedule, prediction)
+        def mean(part: DiffusionState, denoiser: Denoiser) -> Tensor:
+            return posterior_mean(denoiser, part, schedule, prediction, clip)
 
-        def draw(part: DiffusionState, key: Key = draws) -> Tensor:
-            return sample(denoiser, part, schedule, steps, prediction=prediction, key=key)
+        def draw(part: DiffusionState, denoiser: Denoiser, key: Key = draws) -> Tensor:
+            return sample(denoiser, part, schedule, steps, prediction=prediction, clip=clip, key=key)
 
         estimates = {"observation": flat, "linear": linear, "elementwise": alone}
-        estimates |= {"posterior_mean": _in_batches(mean, state, batch), "sample": _in_batches(draw, state, batch)}
+        told = [denoiser_told(part, noise_var) for part in y.split(batch)]
+        estimates |= {"posterior_mean": _in_batches(mean, state, told, batch), "sample": _in_batches(draw, state, told, batch)}
         errors = {name: (x - z).square().mean(1) for name, x in estimates.items()}
         gain, gain_se = _gain_db(errors["linear"], errors["posterior_mean"])
         over_alone, over_alone_se = _gain_db(errors["elementwise"], errors["posterior_mean"])
@@ -127,22 +144,40 @@ def diagnose(
 def diagnose_link(
     link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: int = 8, key: KeyLike = None
 ) -> Diagnosis:
-    """`diagnose` with a link's own denoiser, on its latents of images (B, C, H, W) in [0, 1]: its diffusion without its bottleneck."""
+    """`diagnose` with a link's own denoiser, on its latents of images (B, C, H, W) in [0, 1]: its diffusion without its bottleneck.
+
+    A link for any size is judged on whole squares of TILE cells of its images, so that there are many latents of few elements. A denoiser
+    that is told what was heard is told what y alone says: y / (1 + N0), and the variance of that estimate's error, N0 / (1 + N0).
+    """
     from semdiff.link.inputs import check_images
 
     check_images(images, link.image_shape)
+    if link.image_shape[1] is None:
+        images = _squares(images, TILE * link.cell)
     with torch.no_grad():
         parts = [link.encode(part.to(link.device, link.dtype)).cpu() for part in images.split(256)]
 
-    def denoiser(x: Tensor, t: Tensor) -> Tensor:
-        return link.unet(x.to(link.device), t.to(link.device)).sample.cpu()  # type: ignore[no-any-return]
+    def denoiser_told(y: Tensor, noise_var: float) -> Denoiser:
+        guess = (y / (1 + noise_var)).to(link.device)
+        denoise = link.denoiser(guess, torch.full_like(guess, math.log(noise_var / (1 + noise_var))))
+        return lambda x, t: denoise(x.to(link.device), t.to(link.device)).cpu()
 
-    return diagnose(torch.cat(parts), denoiser, link.schedule, snr_db, link.prediction, steps, key=key)
+    return _diagnose(torch.cat(parts), denoiser_told, link.schedule, snr_db, link.prediction, steps, 256, key, link.clip)
 
 
-def _in_batches(receive: Callable[[DiffusionState], Tensor], state: DiffusionState, batch: int) -> Tensor:
-    parts = zip(state.x.split(batch), state.t.split(batch), strict=True)
-    return torch.cat([receive(DiffusionState(x, t)).cpu().double().flatten(1) for x, t in parts])
+def _squares(images: Tensor, side: int) -> Tensor:
+    """(N, C, side, side): the whole squares of images (B, C, H, W), picture by picture. ValueError where they hold none."""
+    if min(images.shape[2:]) < side:
+        raise ValueError(f"images: expected at least {side} x {side} pixels, got {images.shape[2]} x {images.shape[3]}")
+    squares = images.unfold(2, side, side).unfold(3, side, side)
+    return squares.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], side, side)
+
+
+def _in_batches(
+    receive: Callable[[DiffusionState, Denoiser], Tensor], state: DiffusionState, denoisers: Sequence[Denoiser], batch: int
+) -> Tensor:
+    parts = zip(state.x.split(batch), state.t.split(batch), denoisers, strict=True)
+    return torch.cat([receive(DiffusionState(x, t), denoiser).cpu().double().flatten(1) for x, t, denoiser in parts])
 
 
 def _gain_db(reference: Tensor, errors: Tensor) -> tuple[float, float]:

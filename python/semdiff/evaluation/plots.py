@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from semdiff.evaluation.results import Results, Row
+from semdiff.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def receiver(row: Row) -> str:
     elif row["realism"] is not None:
         words.append("sample" if row["realism"] == 1 else f"realism {row['realism']:g}")
     if row["steps"] is not None:
-        words.append(f"{row['steps']} step{'s' if row['steps'] > 1 else ''}")
+        words.append(counted(row["steps"], "step"))
     return ", ".join(words)
 
 

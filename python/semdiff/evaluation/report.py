@@ -17,6 +17,7 @@ from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.results import Results, Row
+from semdiff.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +58,8 @@ def page(results: Results) -> str:
     data = results.header["data"]
     systems, seeds = ", ".join(results.header["systems"]), len(results.header["seeds"])
     lead = (
-        f"{data['shape'][0]} images of {data['name']} ({'x'.join(map(str, data['shape'][1:]))}), {len(results.rows)} of "
-        f"{results.header['cells']} cells, {seeds} seed{'s' if seeds > 1 else ''}. Systems: {systems}."
+        f"{counted(data['shape'][0], 'image')} of {data['name']} ({'x'.join(map(str, data['shape'][1:]))}), {len(results.rows)} of "
+        f"{counted(results.header['cells'], 'cell')}, {counted(seeds, 'seed')}. Systems: {systems}."
     )
     links = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text, _ in sections)
     body = "".join(f'<section id="{name}"><h2>{escape(text)}</h2>{content}</section>' for name, text, content in sections)

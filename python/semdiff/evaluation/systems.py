@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -116,10 +117,7 @@ def load_system(spec: SystemSpec) -> System:
     if spec.path is None:
         made = _make(kind, spec)
     elif hasattr(kind, "from_pretrained"):
-        try:
-            made = kind.from_pretrained(spec.path)
-        except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"systems.{spec.label}.path: {spec.path}: the weights do not fit {entry.attribute} ({error})") from error
+        made = _trained(kind, spec.path, f"systems.{spec.label}.path")
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
     digest, trained_on = weights_digest(made), entry.trained_on or getattr(made, "trained_on", ())
@@ -129,11 +127,27 @@ def load_system(spec: SystemSpec) -> System:
 def _make(kind: Any, spec: SystemSpec) -> Any:
     """The class's default(), for systems that come with weights, or the class with the options that its constructor has."""
     make = kind.default if hasattr(kind, "default") else kind
-    check_arguments(f"systems.{spec.label}.options", dict(spec.options), make)
+    where, options = f"systems.{spec.label}.options", dict(spec.options)
+    check_arguments(where, options, make)
+    if hasattr(kind, "default") and "model" in options:
+        return _trained(kind, options["model"], f"{where}.model")
     try:
-        return make(**dict(spec.options))
+        return make(**options)
     except (TypeError, ValueError) as error:
         raise type(error)(f"systems.{spec.label}: {error}") from error
+
+
+def _trained(kind: Any, model: Any, where: str) -> Any:
+    """A link or a baseline, from a folder or of the package by its name."""
+    from semdiff.link.files import find_model
+
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"{where}: expected a folder or a name, got {type(model).__name__}")
+    folder = find_model(model, where, getattr(kind, "weights", ""))
+    try:
+        return (kind.load if hasattr(kind, "load") else kind.from_pretrained)(folder)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:

@@ -27,10 +27,7 @@ def hasten(quick: Methods, exact: Methods, device: torch.device, precision: Prec
         compiled = False
     for network, method in (*quick, *exact):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run = getattr(type(network), method).__get__(network)  # a second call begins anew
-        if narrow and (network, method) in quick:
-            run = _in_bf16(run, device.type)
-        setattr(network, method, torch.compile(run, dynamic=any_size) if compiled else run)
+        setattr(network, method, Quick(network, method, device.type if narrow and (network, method) in quick else None, compiled, any_size))
 
 
 def has_compiler() -> bool:
@@ -44,12 +41,25 @@ def has_compiler() -> bool:
     return True
 
 
-def _in_bf16(run: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """Convolutions and matrices in bfloat16; what comes out is float32, as solvers want it."""
+class Quick:
+    """A network's method as its class has it, through torch.compile or not, and in bfloat16 on the device named or as it is. A copy, also
+    one in another process, compiles anew: what torch.compile makes belongs to a process."""
 
-    def narrowed(*args: Any, **options: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16):
-            out = run(*args, **options)
+    def __init__(self, network: nn.Module, method: str, narrow_on: str | None, compiled: bool, any_size: bool) -> None:
+        self.network, self.method, self.narrow_on, self.compiled, self.any_size = network, method, narrow_on, compiled, any_size
+        self.run: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.run is None:
+            run = self._narrowed if self.narrow_on else getattr(type(self.network), self.method).__get__(self.network)
+            self.run = torch.compile(run, dynamic=self.any_size) if self.compiled else run
+        return self.run(*args, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"run": None}
+
+    def _narrowed(self, *args: Any, **options: Any) -> Any:
+        """Convolutions and matrices in bfloat16; what comes out is float32, as solvers want it."""
+        with torch.autocast(str(self.narrow_on), torch.bfloat16):
+            out = getattr(type(self.network), self.method)(self.network, *args, **options)
         return tree_map_only(torch.Tensor, lambda v: v.float(), out)
-
-    return narrowed

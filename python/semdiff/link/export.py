@@ -49,8 +49,8 @@ class Part(nn.Module):
 def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
     """What the receiver runs, by name, with inputs of the right shapes."""
     channels, height, width = link.layout().symbols
-    features, numbers = torch.zeros(batch, channels, height, width), torch.ones(batch)
-    latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width)
+    features, numbers = torch.zeros(batch, channels, height, width, device="cpu"), torch.ones(batch, device="cpu")
+    latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width, device="cpu")
     size = link.layout().image[1:]
     decoders = {"decoder": link.vae.decoder, "sample_decoder": link.sample_decoder or link.vae.decoder}
     return {

@@ -16,8 +16,11 @@ NAME = "checksums.json"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
-def shipped_models() -> dict[str, Path]:
-    """The links in the package: folders by name."""
+def shipped_models(kind: str = "") -> dict[str, Path]:
+    """The links in the package, or the baselines of a kind such as adjscc by the name of the link that they are compared with: folders by
+    name."""
+    if kind:
+        return {folder.name.removesuffix(f"-{kind}"): folder for folder in sorted(WEIGHTS.glob(f"*-{kind}"))}
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
@@ -28,6 +31,16 @@ def class_name(folder: Path) -> str:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{folder / 'model_index.json'}: expected JSON with the link's class, _class_name, got none ({error})") from error
     return str(found)
+
+
+def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str = "") -> Path:
+    """The folder of a trained model: one of `shipped_models` by its name, or any. FileNotFoundError, naming the argument, for neither."""
+    models = shipped_models(kind)
+    folder = models.get(os.fspath(model), Path(model))
+    if not folder.is_dir():
+        known = f", or one of {', '.join(models)}" if models else ""
+        raise FileNotFoundError(f"{argument}: expected a folder of a trained model{known}, got {os.fspath(model)!r}")
+    return folder
 
 
 def write_checksums(folder: Path) -> None:

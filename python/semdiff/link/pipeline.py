@@ -7,12 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
-from safetensors import SafetensorError
 from torch import Tensor
 
 from semdiff.channel import AWGN, Channel, Received
@@ -20,9 +20,11 @@ from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.compiled import hasten
 from semdiff.link.files import class_name, quiet, shipped_models, verify_checksums, write_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
+from semdiff.link.latents import LatentScale
 from semdiff.link.layout import Layout
+from semdiff.link.loading import load_parts, read_index
 from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
-from semdiff.link.parts import cell_of, options_around
+from semdiff.link.parts import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
 from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
 from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
 from semdiff.link.symbols import arrive, features_to_symbols, within
@@ -31,10 +33,10 @@ from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import DiffusionState, MatchMode
 from semdiff.precision import Precision
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.sampler import Prediction, Solver, posterior_mean, sample
+from semdiff.sampler import Solver, posterior_mean, sample
 from semdiff.schedule import NoiseSchedule
+from semdiff.vae import GaussianSample
 
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 DEFAULT_MODEL = "fashion-mnist"
 
 Self = TypeVar("Self", bound="SemanticLink")
@@ -84,7 +86,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         modules = {"vae": vae, "unet": unet, "downsampler": downsampler, "upsampler": upsampler}
         modules |= {"mean_decoder": mean_decoder, "sample_decoder": sample_decoder, "detail_decoder": detail_decoder, "prompt": prompt}
         self.register_modules(scheduler=scheduler, **modules)
-        self.schedule = NoiseSchedule.from_diffusers(scheduler)
+        check_parts(vae, unet, scheduler, prompt)
+        self.schedule, self.clip = NoiseSchedule.from_diffusers(scheduler), clip_of(scheduler)
+        self._latents = LatentScale.of(vae.config)
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
         shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
@@ -93,6 +97,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         self._heard_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
+        self._multiple = multiple_of(vae, unet, block)
         for module in modules.values():
             if module is not None:
                 module.eval()
@@ -120,7 +125,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         cell = self.cell
         h, w = size or (height or cell, width or cell)
         channels = self.downsampler.config.symbol_channels
-        return Layout((c, h, w), cell, cell, channels, tuple(self.config.rates), self.config.header, height is None)
+        return Layout((c, h, w), self._multiple, cell, channels, tuple(self.config.rates), self.config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:
@@ -144,16 +149,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         warn_of_snr(believed, self.config.snr_db_range)
         z = self.encode(images.to(self.device, self.dtype))
         rate = self._rate(channels, z)
-        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1]), rate)
+        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1]), rate).to(z)
         return features_to_symbols(features, channels, self.config.header)
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, C, h, w) of about unit variance for images (B, C, H, W) in [0, 1]: of a variational encoder the scaled mode."""
-        found = self.vae.encode(to_blocks(images, self.config.block, self.config.border, self.cell))
-        if hasattr(found, "latents"):
-            return found.latents  # type: ignore[no-any-return]
-        scale, shift = self._latent_scale()
-        return (found.latent_dist.mode() - shift) * scale  # type: ignore[no-any-return]
+        found = self.vae.encode(to_blocks(images, self.config.block, self.config.border, self._multiple))
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        return self._latents.normalize(latents.to(images))
 
     # The receiver
 
@@ -199,7 +202,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
                 raise ValueError("noise_var: expected finite numbers above zero")
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
-        gain = check_gains(torch.ones(batch) if h is None else h, symbols)
+        gain = check_gains(torch.ones(batch, device=symbols.device) if h is None else h, symbols)
         warn_of_snr(average_snr_db(gain, per_symbol, fading=h is not None), self.config.snr_db_range)
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
@@ -213,7 +216,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
         told = (-10 * arrived.noise_var.log10()).to(features), self._rate(channels, features)
         gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
-        return Heard(gaussian, arrived.noise_var.cpu())
+        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), arrived.noise_var.cpu())
 
     @torch.no_grad()
     def imagine(
@@ -231,9 +234,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         differ)."""
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
-        batch, pixels = heard.noise_var.shape[0], self._sized(size).image[1:]
+        pixels = self._sized(size).image[1:]
         if not diffusion:
-            return self._decode(estimate(*heard)[0], pixels), torch.full((batch,), torch.nan, dtype=torch.float64), 0
+            return self._decode(estimate(*heard)[0], pixels), torch.full_like(heard.noise_var, torch.nan), 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
         if share == 0.0:
             return self._mean(heard, match, base, pixels)
@@ -242,14 +245,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
         def draw(count: int, rows: Tensor) -> Tensor:
             part = DiffusionState(state.x[rows], state.t[rows])
-            denoiser, key = self._denoiser(heard.of(rows)), base.fold_in(1)
-            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, key=key)
+            denoiser, key = self.denoiser(*estimate_elements(*heard.of(rows))), base.fold_in(1)
+            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, clip=self.clip, key=key)
 
         z = sample_in_groups(draw, counts, together=solver == "ddpm")
         evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
         if share == 1.0:
             return self._decode_sample(z, heard, pixels), state.t, evaluations
-        mean, _, more = self._mean(heard, match, base, pixels)
+        mean, _, more = self._mean(heard, match, base.fold_in(2), pixels)  # the sample's start has base
         return (1 - share) * mean + share * self._decode_sample(z, heard, pixels), state.t, evaluations + more
 
     # Both ends and the channel between them
@@ -341,11 +344,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
             return PixelLink.from_pretrained(folder, **kwargs)
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        try:
-            with quiet():
-                link: Self = super().from_pretrained(str(folder), **options)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{folder}: the model's files are damaged or incomplete ({error})") from error
+        index = read_index(folder, signature(cls).parameters)
+        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
+        with quiet():
+            link: Self = super().from_pretrained(str(folder), **(options | parts))
         return link
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
@@ -361,25 +363,20 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         if self.mean_decoder is not None:
             return self._to_images(self.mean_decoder(*estimate_elements(*heard)), size), torch.full_like(heard.noise_var, torch.nan), 0
         state = starting_state(*heard, self.schedule, mode, 0.0, key)
-        return self._decode(posterior_mean(self._denoiser(heard), state, self.schedule, self.prediction), size), state.t, 1
+        denoiser = self.denoiser(*estimate_elements(*heard))
+        return self._decode(posterior_mean(denoiser, state, self.schedule, self.prediction, self.clip), size), state.t, 1
 
-    def _denoiser(self, heard: Heard) -> Callable[[Tensor, Tensor], Tensor]:
-        """The denoiser (x, t) -> output, told what was heard if it was trained so."""
+    def denoiser(self, guess: Tensor, log_error: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The denoiser (x, t) -> output; if it was trained so, told the estimate of z and ln of its error variance, (B, C, h, w) both."""
         more: tuple[Tensor, ...] = ()
         if self.hinted:
-            more = (torch.cat(estimate_elements(*heard), 1),)
+            more = (torch.cat([guess, log_error], 1),)
         elif self.prompt is not None:
-            more = (self.prompt(len(heard.noise_var)),)
-        return lambda x, t: self.unet(x, t, *more).sample
+            more = (self.prompt(len(guess)),)
+        return lambda x, t: self.unet(x, t, *more).sample.to(x)
 
     def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        scale, shift = self._latent_scale()
-        return self._to_images(self.vae.decode(z / scale + shift).sample, size)
-
-    def _latent_scale(self) -> tuple[float, float]:
-        """What a variational autoencoder's latents are multiplied by, after the shift, to be of unit variance; 1 and 0 for others."""
-        config = self.vae.config
-        return config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
+        return self._to_images(self.vae.decode(self._latents.restore(z)).sample, size)
 
     def _decode_sample(self, z: Tensor, heard: Heard, size: tuple[int, int]) -> Tensor:
         if self.detail_decoder is not None and self.mean_decoder is not None:
@@ -388,7 +385,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
-        return from_blocks(blocks, *size, self.config.block, self.cell).clamp(0, 1)
+        return from_blocks(blocks.to(self.dtype), *size, self.config.block, self._multiple).clamp(0, 1)
 
     def _rate(self, channels: int, like: Tensor) -> Tensor:
         share = channels / self.downsampler.config.symbol_channels

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from semdiff.metrics.check import check_images, need
+from semdiff.parameters import check_tensors
 
 FEATURES: Final = 64
 # By data set: the shape of its images, and the convolutions of the trunk (channels, kernel, stride).
@@ -56,7 +57,8 @@ class Classifier(nn.Module):
 
 @cache
 def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-mnist") -> Classifier:
-    """The shipped one of a data set, in float32. ImportError without safetensors; ValueError if its file is altered."""
+    """The shipped one of a data set, in float32. ImportError without safetensors; ValueError if its file is altered or is not of this
+    network."""
     load = need("safetensors.torch").load
     name = f"{data}-classifier"
     folder = files("semdiff") / "weights" / name
@@ -65,7 +67,9 @@ def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-
     if found != expected:
         raise ValueError(f"{name}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
     model = Classifier(data)
-    model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in load(content).items()})
+    tensors = load(content)
+    check_tensors(f"{name}/{FILE}", tensors, model.state_dict())
+    model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
     return model.eval().requires_grad_(False).to(device)
 
 

@@ -12,12 +12,15 @@ from semdiff.training.batches import Batches
 from semdiff.training.engine import Stage
 
 BATCHES = 16
+CEILING_STEPS = 0.4 * BATCHES  # of a training, which take as long
 
 
 @torch.no_grad()
-def find_ceiling(decoder: MeanDecoder | DetailDecoder, stage: Stage, batches: Batches, key: Key) -> None:
+def find_ceiling(
+    decoder: MeanDecoder | DetailDecoder, stage: Stage, batches: Batches, key: Key, least: Tensor | None = None
+) -> None:
     """Sets the ceiling of each feature to its largest value in a batch of the training: the quantile 0.9 over some batches, because a
-    training meets bursts too."""
+    training meets bursts too. least: none is below these, which another training on other pictures found."""
     decoder.ceiling.fill_(UNBOUNDED)
     reached: list[Tensor] = []
     handle = decoder.conv_out.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].float().amax((0, 2, 3))))
@@ -26,4 +29,5 @@ def find_ceiling(decoder: MeanDecoder | DetailDecoder, stage: Stage, batches: Ba
             stage(key.fold_in(i), *batches.batch(i))
     finally:
         handle.remove()
-    decoder.ceiling.copy_(torch.stack(reached).quantile(0.9, dim=0))
+    found = torch.stack(reached).quantile(0.9, dim=0)
+    decoder.ceiling.copy_(found if least is None else torch.maximum(found, least.to(found)))

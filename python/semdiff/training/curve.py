@@ -31,14 +31,17 @@ class Score(NamedTuple):
 class Curve:
     """The file at `path`, CSV with COLUMNS. A loss has no picture; seconds are those of all runs up to the row.
 
+    begun: time.perf_counter() at which this run began, now if None; before: seconds that the runs before it took, as far as they count.
+
     Rows are kept until a checkpoint is written and written before it, so a resumed training finds at least the rows up to its checkpoint,
     and those beyond are dropped: it will make them again. ValueError, naming the file, where it is no such table.
     """
 
-    def __init__(self, path: Path, resume: bool = True) -> None:
+    def __init__(self, path: Path, resume: bool = True, begun: float | None = None) -> None:
         self.path = path
         self.rows = _read(path) if resume and path.exists() else []
-        self.begun = time.perf_counter() - (float(self.rows[-1][3]) if self.rows else 0.0)
+        self.before = float(self.rows[-1][3]) if self.rows else 0.0
+        self.begun = (time.perf_counter() if begun is None else begun) - self.before
 
     def of_stage(self, stage: str, batch_size: int, validate: Callable[[], list[Score]] | None = None) -> StageCurve:
         """What records one stage. validate: called with the averaged weights in place."""
@@ -57,6 +60,7 @@ class StageCurve:
         self.curve, self.stage, self.batch_size, self.validate = curve, stage, batch_size, validate
         self.next = time.perf_counter() + VALIDATE_EVERY
         self.scores: dict[str, float] = {}
+        self.spent, self.looks = 0.0, 0  # seconds in validation, and how many there were
 
     def begin(self, step: int) -> None:
         """The stage goes on after `step`."""
@@ -72,6 +76,7 @@ class StageCurve:
             with averaged():
                 scores = self.validate()
             taken = time.perf_counter() - begun
+            self.spent, self.looks = self.spent + taken, self.looks + 1
             self.next = begun + taken + max(VALIDATE_EVERY, taken / DEAREST_SHARE)
             self._note(step, *scores)
             values: dict[str, list[float]] = {}

@@ -23,6 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from semdiff.parameters import check_tensors
 from semdiff.rng import Key
 from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
@@ -202,8 +203,13 @@ def _take_up(
     if meta.get("identity") != identity:
         wanted = "a checkpoint of this plan, seed, data and precision"
         raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
-    stage.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, strict=False)
-    for name in average:
-        average[name].copy_(tensors[f"average.{name}"])
+    for kind in ("model.", "average."):
+        given = {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+        check_tensors(str(file), given, average)
+        if kind == "model.":
+            stage.load_state_dict(given, strict=False)  # what is frozen is not stored
+        else:
+            for name, value in average.items():
+                value.copy_(given[name])
     restore_optimizer(optimizer, tensors)
     return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

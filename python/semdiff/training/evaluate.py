@@ -22,6 +22,8 @@ from torch.nn import functional as F
 from semdiff.channel import AWGN
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
+from semdiff.link.files import find_model
+from semdiff.link.pipeline import DEFAULT_MODEL
 from semdiff.link.reception import starting_state
 from semdiff.matching import match
 from semdiff.metrics import psnr
@@ -36,7 +38,7 @@ Row = dict[str, Any]
 
 def detail(images: Tensor) -> Tensor:
     """Mean square of the Laplacian of each image, (B,): how much fine structure it holds. Blur lowers it; noise and grain raise it."""
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 3, 3)
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=images.device).view(1, 1, 3, 3)
     return F.conv2d(images.mean(1, keepdim=True), kernel).square().flatten(1).mean(1)
 
 
@@ -166,13 +168,13 @@ def write_csv(rows: list[Row], path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.evaluate", description=__doc__)
-    parser.add_argument("--model", type=Path, help="folder of a trained link; the shipped one if left out")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name of a link in the package, or folder of one; fashion-mnist if left out")
     parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's files; Debian's if left out")
     parser.add_argument("--images", type=int, default=10_000, help="how many test images the main study uses")
     parser.add_argument("--few", type=int, default=2000, help="how many the others use")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for fashion_mnist.csv, .md and .png")
     options = parser.parse_args(arguments)
-    link = SemanticLink.default() if options.model is None else SemanticLink.from_pretrained(options.model)
+    link = SemanticLink.from_pretrained(find_model(options.model))
     images = fashion_mnist("test", options.data).images[: options.images]
     rows = measure(link, images, options.few)
     write_csv(rows, options.out / "fashion_mnist.csv")

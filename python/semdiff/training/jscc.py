@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -21,18 +22,20 @@ from torch.nn import functional as F
 
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import fashion_mnist
-from semdiff.link.files import digest
+from semdiff.link.files import digest, find_model
+from semdiff.link.loading import check_class
 from semdiff.metrics import lpips
 from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.training.batches import RandomCrops
-from semdiff.training.budget import Plans, parse_seconds
-from semdiff.training.curve import Curve
+from semdiff.training.budget import Clock, Plans, parse_seconds
+from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.finetuning import Quality, gently, note
 from semdiff.training.photos import conditions, read_recipe, split, usable
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.resampling import Conditions, over_the_air
-from semdiff.training.validation import over_the_link, score
+from semdiff.training.validation import how_many, over_the_link, price, score
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
@@ -50,6 +53,7 @@ PHOTOS: dict[str, Any] = {
     "header": True,
 }
 FASHION = Conditions(fading=False)  # AWGN alone, which favours the baseline there
+STAGES = 10  # keys of the batches are below
 LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 0.2
 
 
@@ -91,7 +95,7 @@ def train(
 ) -> Path:
     """Trains a baseline and returns the folder out/model, which its `load` reads. Resumes as every stage does.
 
-    start: for adjscc-lpips, the folder of the trained adjscc that it begins with; None is the package's.
+    start: for adjscc-lpips, the adjscc that it begins with, a folder or the name of one in the package; None is fashion-mnist.
     """
     if name not in MODELS:
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
@@ -101,7 +105,7 @@ def train(
         raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
     model, plan = _fresh(name, seed), PLAN
     if name == "adjscc-lpips":
-        model.load_state_dict((ADJSCC.default() if start is None else ADJSCC.load(start)).state_dict())
+        model.load_state_dict(ADJSCC.load(find_model(start or "fashion-mnist", "start", ADJSCC.weights)).state_dict())
         plan = PERCEPTUAL_PLAN
     folder = Path(out)
     fit(JSCCStage(model), [images], plan.scaled(budget), name=name, key=Key(seed), folder=folder / "checkpoints", progress=progress)
@@ -122,27 +126,49 @@ def train_photos(
     """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
     precision: see `prepare_accelerator`.
 
-    start: the folder of a trained model to begin with, for more training; adjscc-lpips must have that of an adjscc.
+    start: a trained model to begin with, for more training, a folder or the name of one in the package; adjscc-lpips must have an adjscc.
+    One of the same kind is trained gently, and stays as it was where held-out pictures are no better (`semdiff.training.finetuning`).
     """
     if name == "adjscc-lpips" and start is None:
         raise ValueError("start: expected the folder of a trained adjscc for adjscc-lpips, got None")
+    clock = Clock(seconds, time.perf_counter())
     recipe, key, folder = read_recipe(), Key(seed), Path(out)
     model = _fresh(name, seed, **(PHOTOS | sizes))
+    goes_on = False  # with the aim that it was trained for
     if start is not None:
-        model.load_state_dict((DeepJSCC if name == "deepjscc" else ADJSCC).load(start).state_dict())
+        kind = DeepJSCC if name == "deepjscc" else ADJSCC
+        start = find_model(start, "start", kind.weights)
+        goes_on = check_class(start / "config.json", [k.__name__ for k in MODELS.values()])["_class_name"] == type(model).__name__
+        model.load_state_dict(kind.load(start).state_dict())
     stage = JSCCStage(model, conditions(recipe, fading=False))
     parts = {part: recipe["stages"][part] for part in (("fidelity", "wide") if start is None else ("wide",))}
-    learned, held_out = split(pictures, [how["crop"] for how in parts.values()])
+    learned, held_out, _ = split(pictures, [how["crop"] for how in parts.values()])
     accelerator = prepare_accelerator(precision, cpu=True)
     made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
-    plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv")
-    checkpoints = folder / "checkpoints"
+    plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv", begun=clock.begun)
+    clock.begun = curve.begun
+    checkpoints, shares = folder / "checkpoints", {part: how["share"] for part, how in parts.items()}
+
+    def look() -> list[Score]:
+        return score(over_the_link(model, held_out, False), held_out)
+
+    dearness = price(parts, lambda: score(over_the_link(model, held_out[:2], False), held_out[:2]))
+    held_out = held_out[: plans.note("pictures", how_many(seconds, dearness, len(held_out)))]
+    dearness = {part: len(held_out) * each for part, each in dearness.items()}
+    begun_with = {n: t.clone() for n, t in model.state_dict().items()}
+    before = Quality.of(look(), "mean") if goes_on else None
     for number, (part, how) in enumerate(parts.items()):
         batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
-        time = seconds * how["share"] / sum(h["share"] for h in parts.values())
-        plan = plans.plan(part, time, how["learning_rate"], stage, batches)
-        shown = curve.of_stage(part, plan.batch_size, lambda: score(over_the_link(model, held_out, False), held_out))
-        fit(stage, batches, plan, name=part, key=key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
+        plan = plans.plan(part, clock.allot(part, shares, dearness), how["learning_rate"], stage, batches)
+        plan = gently(plan) if goes_on else plan
+        shown = curve.of_stage(part, plan.batch_size, look)
+        stage_key = key if number == 0 else key.fold_in(STAGES + number)  # what one stage drew is new to the next
+        fit(stage, batches, plan, name=part, key=stage_key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
+    if before is not None:
+        after = Quality.of(look(), "mean")
+        better = after.lpips <= before.lpips if isinstance(model, PerceptualADJSCC) else after.psnr >= before.psnr
+        note(folder, "trained" if better else "start", before, after)
+        model.load_state_dict(model.state_dict() if better else begun_with)
     return _save(model, folder / "model")
 
 
@@ -166,7 +192,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="the folder of a model to begin with; adjscc-lpips: of an adjscc, or the package's")
+    parser.add_argument("--start", help="a model to begin with, folder or name of one in the package; adjscc-lpips: an adjscc")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
     options = parser.parse_args()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderTiny, DDIMScheduler
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from semdiff.data.photos import photos
 from semdiff.link import SemanticLink
 from semdiff.link.codec import Border, to_blocks
-from semdiff.link.files import digest
+from semdiff.link.files import digest, find_model
 from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
 from semdiff.metrics import LPIPS
 from semdiff.precision import Precision
@@ -26,18 +29,19 @@ from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
 from semdiff.training.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.batches import RandomCrops
-from semdiff.training.budget import Plans
-from semdiff.training.ceilings import find_ceiling
+from semdiff.training.budget import Clock, Plans, too_short
+from semdiff.training.ceilings import CEILING_STEPS, find_ceiling
 from semdiff.training.curve import Curve, Score
 from semdiff.training.detail import PhotoDetailStage
 from semdiff.training.engine import Stage
 from semdiff.training.fidelity import FidelityStage
+from semdiff.training.finetuning import Keeper, Quality, gently
 from semdiff.training.generation import GenerationStage, PathKind
 from semdiff.training.linear import begin_linear
 from semdiff.training.precision import prepare_accelerator
 from semdiff.training.recipe import Course, autoencoder, scheduler
 from semdiff.training.resampling import Conditions
-from semdiff.training.validation import Shown, draw, middles, over_the_link, put_aside, score
+from semdiff.training.validation import Shown, draw, how_many, middles, over_the_link, price, put_aside, score
 
 BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
@@ -131,15 +135,18 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
     return found
 
 
-def split(pictures: Mapping[str, Tensor] | None, crops: Sequence[int], progress: bool = False) -> tuple[dict[str, Tensor], Tensor]:
-    """The pictures to learn from, which hold the smallest crop and some the largest, and middle squares of that size of others:
-    semdiff-photos' training and test photographs if None."""
+def split(
+    pictures: Mapping[str, Tensor] | None, crops: Sequence[int], progress: bool = False
+) -> tuple[dict[str, Tensor], Tensor, list[str]]:
+    """The pictures to learn from, which hold the smallest crop and some the largest, and middle squares of that size of others with their
+    names: semdiff-photos' training and test photographs if None."""
     small, large = min(crops), max(crops)
     if pictures is None:
-        return usable(photos("train", progress=progress), small), middles(usable(photos("test", progress=progress), large), large)
+        aside = usable(photos("test", progress=progress), large)
+        return usable(photos("train", progress=progress), small), middles(aside, large), list(aside)
     all_large = usable(pictures, large)
     learned, aside = put_aside(all_large)
-    return {n: p for n, p in usable(pictures, small).items() if n in learned or n not in all_large}, middles(aside, large)
+    return {n: p for n, p in usable(pictures, small).items() if n in learned or n not in all_large}, middles(aside, large), list(aside)
 
 
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
@@ -162,8 +169,9 @@ def build(recipe: Mapping[str, Any], seed: int) -> Networks:
 
 
 def begin_with(networks: Networks, start: str | os.PathLike[str]) -> None:
-    """Gives the networks the weights of the link in that folder; what it lacks stays as it is. ValueError for a link of other sizes."""
-    link = SemanticLink.from_pretrained(start)
+    """Gives the networks the weights of that link, a folder or the name of one in the package; what it lacks stays as it is. ValueError
+    for a link of other sizes."""
+    link = SemanticLink.from_pretrained(find_model(start, "start"))
     for name, network in vars(networks).items():
         given = getattr(link, name)
         if not isinstance(network, nn.Module) or given is None:
@@ -188,62 +196,96 @@ def train(
     accelerator: Accelerator | None = None,
     on_step: Callable[[str, int], None] | None = None,
     precision: Precision = "auto",
+    begun: float | None = None,
 ) -> Path:
-    """Trains the model for about `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
+    """Trains the model for `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
 
-    The number of steps of a stage follows from its share and from how long a step takes at its beginning; it is written to out/plan.json,
-    so a run that was interrupted goes on with it from its checkpoint and, on as many processes, ends with the same bits. out/curve.csv and
-    out/validation.png tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos; start: the folder of a trained link
-    to begin with, see `begin_with`, for more training or one's own pictures; precision: see `prepare_accelerator`. on_step(stage, step) is
-    called after every step. ValueError for a recipe that does not fit; FileNotFoundError where the photographs or LPIPS's network are not
-    installed.
+    All counts: the start, the looks at held-out pictures, the end. The number of steps of a stage follows from its share of the time that
+    is left and from how long a step takes at its beginning; it is written to out/plan.json, so a run that was interrupted goes on with it
+    from its checkpoint and, on as many processes, ends a stage that had begun with the same bits. out/curve.csv and out/validation.png
+    tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos. precision: see `prepare_accelerator`. begun:
+    time.perf_counter() at which the time began, now if None. on_step(stage, step) is called after every step.
+
+    start: a trained link to begin with, a folder or the name of one in the package, for more training or one's own pictures. It is trained
+    gently, and what is no better on the held-out pictures is not kept: out/finetuning.json says which (`semdiff.training.finetuning`).
+
+    ValueError for a recipe that does not fit; FileNotFoundError where the photographs, LPIPS's network or the link are not there.
     """
+    clock = Clock(seconds, time.perf_counter() if begun is None else begun)
     recipe = read_recipe(config)
     for net in ("alex", "vgg"):
         LPIPS(net)  # if its weights are not there, say so now
+    if start is None and progress and (warning := too_short(seconds)):
+        tqdm.write(f"semdiff: {warning}", file=sys.stderr)
     folder = Path(out)
     accelerator = accelerator or prepare_accelerator(precision)
-    networks, key, crops = build(recipe, seed), Key(seed), [stage["crop"] for stage in recipe["stages"].values()]
+    networks, key, stages = build(recipe, seed), Key(seed), recipe["stages"]
+    crops = [stage["crop"] for stage in stages.values()]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     made_for = {"recipe": recipe, "seed": seed, "seconds": seconds}
     if start is not None:
+        start = find_model(start, "start")
         begin_with(networks, start)
         made_for["start"] = digest(start)
     plans = Plans(folder / "plan.json", made_for, accelerator, resume)
-    learned, held_out = split(pictures, crops, progress)
+    pool, held_out, names = split(pictures, crops, progress)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
-    curve = Curve(folder / "curve.csv", resume)
+    curve = Curve(folder / "curve.csv", resume, clock.begun)
+    clock.begun = curve.begun
+
+    def receive(sample: bool, count: int | None = None) -> list[Shown]:
+        return over_the_link(networks.link(recipe).to(accelerator.device), held_out[:count], sample)
+
+    dearness = price(stages, lambda: score(receive(False, 2), held_out[:2]))
+    looked_at = plans.note("pictures", how_many(seconds, dearness, len(held_out)))
+    held_out, names = held_out[:looked_at], names[:looked_at]
+    dearness = {name: looked_at * seconds_each for name, seconds_each in dearness.items()}
 
     def validate(stage: Stage) -> list[Score]:
         if isinstance(stage, AutoencoderStage):
             shown = [Shown("reconstruction", stage.reconstruct(held_out.to(accelerator.device)).cpu())]
         else:
-            shown = over_the_link(networks.link(recipe).to(accelerator.device), held_out, isinstance(stage, PhotoDetailStage))
-        draw(shown, held_out, folder / "validation.png")
+            shown = receive(isinstance(stage, PhotoDetailStage))
+        draw(shown, held_out, names, folder / "validation.png")
         return score(shown, held_out)
 
     def run(number: int, name: str, stage: Stage, decoder: MeanDecoder | DetailDecoder | None = None) -> None:
-        how = recipe["stages"][name]
-        batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
-        plan = plans.plan(name, how["share"] * seconds, how["learning_rate"], stage, batches)
-        course.run(number, name, stage, batches, plan, curve.of_stage(name, batches.batch_size, lambda: validate(stage)))
+        how = stages[name]
+        batches = RandomCrops(usable(pool, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
+        time_left = clock.allot(name, {n: s["share"] for n, s in stages.items()}, dearness)
+        more = 0.0 if decoder is None else CEILING_STEPS
+        plan = plans.plan(name, time_left, how["learning_rate"], stage, batches, more)
+        shown, began = curve.of_stage(name, batches.batch_size, lambda: validate(stage)), time.perf_counter()
+        course.run(number, name, stage, batches, plan if start is None else gently(plan), shown)
+        plans.took(name, time.perf_counter() - began - shown.spent)
+        if shown.looks:
+            dearness[name] = shown.spent / shown.looks
         if decoder is not None:
-            find_ceiling(decoder, stage, batches, key.fold_in(20 + number))
+            least = None if start is None else decoder.ceiling.clone()
+            find_ceiling(decoder, stage, batches, key.fold_in(20 + number), least)
 
+    keeper = None
     if start is None:
-        first = RandomCrops(learned, min(crops), SEEN_FIRST, key.fold_in(10)).batch(0)[0]
+        first = RandomCrops(pool, min(crops), SEEN_FIRST, key.fold_in(10)).batch(0)[0]
         begin_linear(networks.vae, *ends, networks.mean_decoder, to_blocks(first, BLOCK, BORDER))
+    else:
+        modules = {name: network for name, network in vars(networks).items() if isinstance(network, nn.Module)}
+        keeper = Keeper(modules, lambda: Quality.of(score(receive(True), held_out)), plans.agreed, folder)
     rates, blocks = tuple(recipe["rates"]), (BLOCK, BORDER)
-    weights = {name: recipe["stages"]["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
+    weights = {name: stages["fidelity"][name] for name in ("pixel_weight", "fused_weight")}
     forms = weights | chosen(recipe, "fidelity")
     fidelity = FidelityStage(networks.vae, *ends, rates, networks.mean_decoder, air, *blocks, **forms)
     run(1, "fidelity", fidelity)
     run(2, "wide", fidelity, networks.mean_decoder)
+    if keeper is not None:
+        keeper.keep_better_means()
     run(3, "decoder", AutoencoderStage(networks.vae, block=BLOCK, border=BORDER, perceptual=recipe["perceptual"], encoder="frozen"))
     after: dict[str, Any] = {"schedule": NoiseSchedule.from_diffusers(networks.scheduler), "rates": rates, "conditions": air}
     after |= {"block": BLOCK, "border": BORDER, "renoise": recipe["renoise"]}
     run(4, "generation", GenerationStage(networks.vae, networks.unet, *ends, **(after | chosen(recipe, "generation"))))
     decoders = networks.mean_decoder, networks.detail_decoder
-    weight = recipe["stages"]["detail"]["pixel_weight"]
+    weight = stages["detail"]["pixel_weight"]
     run(5, "detail", PhotoDetailStage(networks.vae, networks.unet, *ends, *decoders, **after, pixel_weight=weight), networks.detail_decoder)
+    if keeper is not None:
+        keeper.keep_better(("unet", "detail_decoder"))
     return course.finish(networks.link(recipe), folder / "model")

@@ -77,8 +77,8 @@ def over_the_air(
     snr_key, error_key, channel_key = keys
     snr_db = uniform(like.shape[0], snr_key, *conditions.snr_db).to(like.device)
     believed = snr_db + conditions.transmitter_error_db * normal(snr_db.shape, error_key).to(like.device)
-    parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(like.shape[0]).chunk(len(rates)))]
-    rate = torch.cat([torch.full((len(part),), channels / total) for part, channels in parts]).to(like.device)
+    parts = [(part, rates[i % len(rates)]) for i, part in enumerate(torch.arange(like.shape[0], device=like.device).chunk(len(rates)))]
+    rate = torch.cat([torch.full((len(part),), channels / total, device=like.device) for part, channels in parts])
     features = encode(believed, rate).to(like)
     _, channels_in_all, h, w = features.shape
     arrived = []

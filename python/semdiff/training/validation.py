@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ SNRS_DB = (10.0, 0.0)
 STEPS = 4  # of the sampler
 MOST = 24  # pictures
 DRAWN = 8  # of them
+SHARE = 0.1  # of a training's time at most, for looks at them after each stage
+FONT_SIZE, MARGIN = 12, 4
 ASIDE = 10  # of one's own pictures every so-manieth is not learned from
 
 
@@ -66,8 +70,42 @@ def score(shown: Sequence[Shown], originals: Tensor) -> list[Score]:
     return scores
 
 
-def draw(shown: Sequence[Shown], originals: Tensor, path: Path) -> None:
-    """A PNG: the originals in the first column, beside them what was received, in the order of `shown`."""
-    columns = [torch.cat(list(images[:DRAWN]), 1) for images in (originals, *(s.images for s in shown))]
-    sheet = to_picture(torch.cat(columns, 2))
+def price(stages: Mapping[str, Any], look: Callable[[], object], count: int = 2) -> dict[str, float]:
+    """About how many seconds a look at one held-out picture takes at the end of each stage. look: at `count` of them, at means alone."""
+    look()  # the first time also allocates
+    begun = time.perf_counter()
+    look()
+    each = (time.perf_counter() - begun) / count
+    return {name: (2 if name == "detail" else 1) * each for name in stages}
+
+
+def how_many(seconds: float, dearness: Mapping[str, float], most: int) -> int:
+    """Of the held-out pictures: as many as take SHARE of a training's time, looked at after each stage; two at least, where there are."""
+    return max(min(2, most), min(most, int(SHARE * seconds / sum(dearness.values()))))
+
+
+def draw(shown: Sequence[Shown], originals: Tensor, names: Sequence[str], path: Path) -> None:
+    """A PNG with a row for each of the first pictures, by its name, and a column for the originals and each way in `shown`."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, count = ImageFont.load_default(FONT_SIZE), min(DRAWN, len(originals))
+    height, width = originals.shape[2:]
+    captions = ["original", *(caption(s) for s in shown)]
+    line = FONT_SIZE * 5 // 4
+    top = MARGIN + line * max(text.count("\n") + 1 for text in captions)
+    left = 2 * MARGIN + max(math.ceil(font.getlength(name)) for name in names[:count])
+    sheet = Image.new("RGB", (left + width * len(captions), top + height * count), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, (text, images) in enumerate(zip(captions, (originals, *(s.images for s in shown)), strict=True)):
+        pen.multiline_text((left + width * column + 2, 2), text, "black", font, spacing=line - FONT_SIZE)
+        for row in range(count):
+            sheet.paste(to_picture(images[row]), (left + width * column, top + height * row))
+    for row, name in enumerate(names[:count]):
+        pen.text((MARGIN, top + height * row + height // 2), name, "black", font, anchor="lm")
     write_atomically(path, lambda file: sheet.save(file, "PNG"))
+
+
+def caption(shown: Shown) -> str:
+    """Its words in a picture: what it is, the SNR, the CBR."""
+    where = () if shown.snr_db is None or shown.cbr is None else (f"{shown.snr_db:g} dB", f"CBR 1/{1 / shown.cbr:.3g}")
+    return "\n".join((shown.picture, *where))
