@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semdiff.arguments import to_finite
 from semdiff.cli.options import Seed
-from semdiff.recording import read_recording, write_recording
-from semdiff.rng import Key
 
 
 def impair(
@@ -26,7 +23,10 @@ def impair(
 ) -> None:
     """A simulated radio path for a recording, to try `semdiff receive` without a radio."""
     from semdiff.air import impair as through
+    from semdiff.arguments import to_finite
     from semdiff.link.recorded import Description
+    from semdiff.recording import read_recording, write_recording
+    from semdiff.rng import Key
 
     sent = read_recording(recording)
     if out.resolve() == recording.resolve():

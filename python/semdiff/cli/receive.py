@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semdiff.cli.options import Json, Model, Steps, load_link
-from semdiff.cli.output import channel_uses, print_json, uses_line
-from semdiff.cli.pictures import save_png
-from semdiff.data.pictures import require_pillow, to_picture
-from semdiff.recording import read_metadata, read_recording
-from semdiff.rng import Key
+from semdiff.cli.output import channel_uses, print_json, screen, uses_line
 
 if TYPE_CHECKING:
     from semdiff.link.recorded import Reception
@@ -39,7 +33,11 @@ def receive(
 
     Start, gain, phase, frequency offset (up to 0.02 cycles a symbol) and noise are estimated. Of several frames the strongest is taken.
     """
+    from semdiff.cli.pictures import save_png
+    from semdiff.data.pictures import require_pillow, to_picture
     from semdiff.link.recorded import Description, model_digest, receive_samples
+    from semdiff.recording import read_metadata, read_recording
+    from semdiff.rng import Key
 
     require_pillow()  # before the work, not after it
     described = read_metadata(frame) if frame else None
@@ -70,6 +68,8 @@ def receive(
 
 
 def _print(done: Reception, out: Path) -> None:
+    from rich.table import Table
+
     found = done.synchronization
     table = Table(title=f"{out}: {done.evaluations} evaluations, {1000 * done.seconds:.1f} ms", show_header=False)
     rows = {
@@ -83,4 +83,4 @@ def _print(done: Reception, out: Path) -> None:
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    Console().print(table)
+    screen().print(table)

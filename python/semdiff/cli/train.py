@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from semdiff.cli.options import Json
-from semdiff.cli.output import print_json
-from semdiff.data import read_folder
-from semdiff.rng import Key
+from semdiff.cli.output import print_json, screen
 
 
 class Precision(StrEnum):
@@ -64,6 +61,8 @@ def train(
 
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
+    from semdiff.rng import Key
+
     Key(seed)  # refuses a bad one before anything is written
     out = out or Path("runs") / recipe.value
     begun = time.perf_counter()
@@ -77,9 +76,7 @@ def train(
     if as_json:
         print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds})
     else:
-        Console().print(
-            f"Trained in {seconds / 60:.1f} min: {model}\nTry it: semdiff {try_it} --model {model}", highlight=False, soft_wrap=True
-        )
+        screen().print(f"Trained in {seconds / 60:.1f} min: {model}\nTry it: semdiff {try_it} --model {model}", soft_wrap=True)
 
 
 def _run(
@@ -93,6 +90,8 @@ def _run(
     start: Path | None,
     precision: Precision,
 ) -> Path:
+    from semdiff.data import read_folder
+
     try:
         from semdiff.training import fashion_mnist, photos
         from semdiff.training.budget import parse_seconds

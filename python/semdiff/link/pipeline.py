@@ -18,7 +18,7 @@ from torch import Tensor
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.compiled import hasten
-from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
+from semdiff.link.files import quiet, saved, shipped_models, verify_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.link.layout import Layout
 from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
@@ -345,10 +345,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         return link
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes the model as safetensors and JSON, with a checksum of each file."""
-        with quiet():
-            super().save_pretrained(save_directory, **({"safe_serialization": True} | kwargs))
-        write_checksums(Path(save_directory))
+        """Writes the model as safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
+        with saved(save_directory) as folder:
+            super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
 
     # Parts
 
