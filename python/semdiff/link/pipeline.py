@@ -340,7 +340,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         try:
             with quiet():
                 link: Self = super().from_pretrained(str(folder), **options)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RecursionError) as error:
             raise ValueError(f"{folder}: the model's files are damaged or incomplete ({error})") from error
         return link
 

@@ -61,7 +61,7 @@ class Plans:
             try:
                 document = json.loads(path.read_text("utf-8"))
                 self.found, before = dict(document["steps"]), document["made_for"]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
             if before != self.made_for:
                 wanted = "the plan of this recipe, seed, budget and precision"
