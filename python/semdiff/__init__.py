@@ -4,62 +4,31 @@
 Gaussian channel noise is the forward process of a diffusion model, so a receiver can start a pretrained denoiser at exactly the timestep
 that matches what it heard. Links, baselines, metrics and training are in semdiff.link, semdiff.oracle, semdiff.training and so on; NumPy
 arrays are taken by semdiff.numpy.
+
+torch and the names of `__all__` are loaded when the first is used; where torch is there before, at once, for torch.ops.semdiff.
 """
 
-from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
-from semdiff.equalizer import equalize
-from semdiff.fading import Given, Rayleigh, Rician
-from semdiff.impairments import Impaired
-from semdiff.knowledge import Blind, Mistaken, Pilots, estimate_noise_var
-from semdiff.loss import UpsamplerLoss, upsampler_loss
-from semdiff.matching import DiffusionState, match
-from semdiff.mimo import MIMO
-from semdiff.multipath import Multipath
-from semdiff.rng import Key, normal
-from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
-from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
+from __future__ import annotations
 
-__all__ = [
-    "AWGN",
-    "MIMO",
-    "Blind",
-    "Channel",
-    "DiffusionState",
-    "Equalized",
-    "GaussianSample",
-    "Given",
-    "Impaired",
-    "Key",
-    "Mistaken",
-    "Multipath",
-    "NoiseSchedule",
-    "Pilots",
-    "Rayleigh",
-    "Received",
-    "Rician",
-    "UpsamplerLoss",
-    "Uses",
-    "__version__",
-    "add_noise",
-    "build_info",
-    "ddim_step",
-    "ddpm_step",
-    "dpmpp_2m_step",
-    "equalize",
-    "estimate_noise_var",
-    "gaussian_upsample",
-    "match",
-    "measured_snr_db",
-    "normal",
-    "normalize_power",
-    "pack",
-    "posterior_mean",
-    "reparameterize",
-    "sample",
-    "time_grid",
-    "unpack",
-    "unpack_per_symbol",
-    "upsampler_loss",
-]
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semdiff._public import *  # noqa: F403
+    from semdiff._public import __all__ as __all__
+else:
+
+    def __getattr__(name: str) -> Any:
+        if not name.startswith("_") or name in ("__all__", "__version__"):
+            public = import_module("semdiff._public")
+            globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module 'semdiff' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})
+
+    if "torch" in sys.modules:
+        __getattr__("__all__")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semdiff.arguments import to_finite
 from semdiff.atomic import write_atomically
 
 VERSION = "1.2.0"  # of the specification
@@ -89,6 +90,17 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return _document(path)[0]
 
 
+def sample_rate(metadata: Mapping[str, Any], name: str) -> float | None:
+    """core:sample_rate of a global object; None where there is none. TypeError or ValueError where it is no rate. name: of the file."""
+    told = metadata.get("core:sample_rate")
+    if told is None:
+        return None
+    rate = to_finite(told, f"{name}: core:sample_rate")
+    if rate <= 0:
+        raise ValueError(f"{name}: core:sample_rate: expected samples a second above zero, got {rate:g}")
+    return rate
+
+
 def _document(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """The global object, the captures and the annotations."""
     meta, _ = _pair(path)
@@ -129,7 +141,7 @@ def read_recording(path: Path) -> Recording:
         raise FileNotFoundError(f"{data}: expected the samples of {meta.name}, but there is no such file")
     content = data.read_bytes()
     digest = found.get("core:sha512")
-    if digest is not None and digest != (actual := hashlib.sha512(content).hexdigest()):
+    if digest is not None and str(digest).lower() != (actual := hashlib.sha512(content).hexdigest()):
         raise ValueError(f"{data}: truncated or altered, core:sha512 of {meta.name} is {str(digest)[:12]}..., of the data {actual[:12]}...")
     kind, scale, middle = DATATYPES[datatype]
     size = 2 * np.dtype(kind).itemsize

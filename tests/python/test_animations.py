@@ -2,6 +2,7 @@
 """Animations: every frame whole and as it is shown, for its own time; what is written comes back bit for bit."""
 
 import io
+import struct
 
 import pytest
 import torch
@@ -79,6 +80,37 @@ def test_transparency_shows_the_background():
     found = read_animation(encoded(clear, "PNG", duration=50), background="black")
     assert found.frames[0, 0].unique().tolist() == [200]
     assert found.frames[1].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "loop", "plays"),
+    [("GIF", None, 1), ("GIF", 0, 0), ("GIF", 1, 2), ("GIF", 4, 5), ("PNG", 0, 0), ("PNG", 1, 1), ("PNG", 4, 4), ("WEBP", 4, 4)],
+)
+def test_how_often_it_is_shown(frames, kind, loop, plays):
+    """GIF's count is of what follows the first time, and without one it is shown once; APNG and WebP count all."""
+    options = {} if loop is None else {"loop": loop}
+    assert read_animation(encoded([to_picture(f) for f in frames], kind, duration=50, **options)).plays == plays
+
+
+def gif(screen, *frames):
+    """Of (left, top, width, height, colour of black and white), each of one colour (GIF 89a)."""
+    content = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes([0, 0, 0, 255, 255, 255])
+    for *place, colour in frames:
+        # Codes of 3 bits; a clear code before each pixel keeps them so: clear 4, the colour, and the end, 5.
+        codes = [code for _ in range(place[2] * place[3]) for code in (4, colour)] + [5]
+        bits = sum(code << 3 * i for i, code in enumerate(codes)).to_bytes(3 * len(codes) // 8 + 1, "little")
+        blocks = b"".join(bytes([len(part)]) + part for part in (bits[i : i + 255] for i in range(0, len(bits), 255)))
+        content += b"," + struct.pack("<HHHHB", *place, 0) + b"\x02" + blocks + b"\0"
+    return content + b";"
+
+
+def test_what_lies_beyond_the_screen_is_not_shown():
+    """As browsers show it: later frames are cut, a first one makes the screen larger."""
+    found = read_animation(gif((4, 3), (0, 0, 4, 3, 0), (2, 1, 5, 6, 1), (6, 6, 1, 1, 1))).frames
+    expected = torch.zeros(3, 3, 4, dtype=torch.uint8)
+    expected[1:, 1:, 2:] = 255
+    assert torch.equal(found[:, 0], expected)
+    assert read_animation(gif((4, 3), (0, 0, 6, 5, 1), (0, 0, 2, 2, 0))).frames.shape == (2, 3, 5, 6)
 
 
 def test_pages_are_no_frames(frames):

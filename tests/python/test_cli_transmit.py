@@ -267,3 +267,79 @@ def test_a_folder_side_by_side_is_what_each_picture_is_alone(
         assert row["psnr_db"] == pytest.approx(float(psnr(alone.images, original)), abs=1e-4)
         received = read_picture(f"received/{i}.png").float()
         assert float((received - alone.images[0] * 255).abs().max()) <= 0.51  # rounded to the nearest of 256 values
+
+
+# --- several SNRs, several draws ---------------------------------------------------------------------------------------------------------
+
+
+def test_several_snrs_are_what_each_is_alone(any_size: Path, tmp_path: Path) -> None:
+    for i, side in enumerate((32, 48)):
+        to_picture(photograph("coffee", 64)[0, :, :side]).save(tmp_path / f"{i}.png")
+    files, options = (tmp_path / "0.png", tmp_path / "1.png"), ("--model", any_size, "--cbr", "1/24", "--steps", "2", "--seed", "3")
+    said = report(*files, *options, "--snr", "-2.5,0", "--snr", "5,0", "--out", "all")
+    assert said["snr_db"] == [-2.5, 0.0, 5.0]
+    assert [row["snr_db"] for row in said["images"]] == [-2.5, -2.5, 0.0, 0.0, 5.0, 5.0]
+    names = sorted(f"{i}{end}.png" for i in (0, 1) for end in ("--2.5dB", "-0dB", "-5dB"))
+    assert sorted(p.name for p in Path("all").iterdir()) == names
+    for level, end in ((-2.5, "--2.5dB"), (0.0, "-0dB"), (5.0, "-5dB")):
+        alone = report(*files, *options, "--snr", str(level), "--out", "one")
+        rows = [row for row in said["images"] if row["snr_db"] == level]
+        for i, (row, single) in enumerate(zip(rows, alone["images"], strict=True)):
+            assert row | {"output": None} == single | {"output": None}
+            assert torch.equal(read_picture(row["output"]), read_picture(single["output"]))
+            assert Path(row["output"]).name == f"{i}{end}.png"
+
+
+def test_several_seeds_are_averaged(shirt: Path) -> None:
+    """Over a fading channel, against a run for each seed; the pictures are the first seed's."""
+    options = (shirt, "--model", "fashion-mnist", "--steps", "1", "--channel", "rayleigh", "--snr", "6")
+    said = report(*options, "--seed", "5", "--seeds", "4", "--out", "all")
+    alone = [report(*options, "--seed", str(seed), "--out", str(seed))["images"][0] for seed in range(5, 9)]
+    (row,) = said["images"]
+    for name in ("psnr_db", "measured_snr_db", "t"):
+        assert row[name] == pytest.approx(sum(each[name] for each in alone) / 4)
+    psnrs = torch.tensor([each["psnr_db"] for each in alone], dtype=torch.float64)
+    assert row["psnr_db_se"] == pytest.approx(float(psnrs.std() / 2))
+    assert (said["seed"], said["seeds"]) == (5, 4)
+    assert torch.equal(read_picture(row["output"]), read_picture("5/shirt.png"))
+    assert float(psnrs.std()) > 0.1
+    table = call(*options, "--seeds", "2", "--snr", "7").stdout
+    assert "means over 2 seeds" in table
+    assert " +-" in table
+
+
+def test_systems_of_a_comparison_are_averaged_too(any_size: Path, tmp_path: Path, no_digital: None) -> None:
+    from semdiff.training.jscc import PHOTOS
+
+    ADJSCC(**(PHOTOS | {"width": 8, "outer_width": 4, "depth": 1})).save(tmp_path / "adjscc")
+    to_picture(photograph("coffee", 32)[0]).save(tmp_path / "cup.png")
+    options = (tmp_path / "cup.png", "--model", any_size, "--adjscc", tmp_path / "adjscc", "--cbr", "1/12", "--steps", "1")
+    said = report(*options, "--snr", "0,9", "--seeds", "2")
+    alone = [report(*options, "--snr", "9", "--seed", seed)["images"][0]["systems"]["ADJSCC"]["psnr_db"] for seed in ("0", "1")]
+    assert said["images"][1]["systems"]["ADJSCC"]["psnr_db"] == pytest.approx(sum(alone) / 2)
+    assert [Path(row["compared"]).name for row in said["images"]] == ["cup-0dB-compared.png", "cup-9dB-compared.png"]
+
+
+def test_costs_of_pictures_of_several_sizes_are_told_for_each(any_size: Path, tmp_path: Path) -> None:
+    """And at the top only where they are one number."""
+    link = SemanticLink.from_pretrained(any_size)
+    for name, size in (("a", (32, 32)), ("b", (64, 48)), ("c", (32, 32))):
+        to_picture(photograph("coffee", 64)[0, :, : size[0], : size[1]]).save(tmp_path / f"{name}.png")
+    options = ("--model", any_size, "--cbr", "1/24", "--steps", "1")
+    said = report(tmp_path / "a.png", tmp_path / "b.png", *options)
+    assert (said["cbr"], said["channel_uses"]) == (None, None)
+    for row, size in zip(said["images"], ((32, 32), (64, 48)), strict=True):
+        expected = link.transmit(torch.zeros(1, 3, *size), 10.0, 1 / 24, steps=1, realism=0.0, key=KEY).ledger
+        assert (row["cbr"], row["channel_uses"]) == (expected.cbr, expected.total)
+        assert row["channel_uses_by_kind"] == {**row["channel_uses_by_kind"], "payload": expected.payload, "total": expected.total}
+    same = report(tmp_path / "a.png", tmp_path / "c.png", *options)
+    assert same["channel_uses"] == same["images"][0]["channel_uses_by_kind"] == said["images"][0]["channel_uses_by_kind"]
+    assert same["cbr"] == said["images"][0]["cbr"]
+
+
+@pytest.mark.parametrize("snr", ["", "5,", "5;7", "5 7"])
+def test_what_is_no_list_of_snrs_is_refused(shirt: Path, snr: str) -> None:
+    done = call(shirt, "--snr", snr)
+    assert done.exit_code == 2
+    assert "Invalid value for '--snr': expected numbers in dB such as 5 or 0,5,10, got" in done.stderr
+    assert call(shirt, "--seeds", "0").exit_code == 2

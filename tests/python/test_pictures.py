@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from semdiff.data import read_folder, read_picture
+from semdiff.data.animations import read_animation
 from semdiff.data.pictures import shrink, to_picture
 from tests.python.photographs import photograph
 
@@ -126,3 +127,28 @@ def test_a_folder_is_read_with_the_folders_below(colour, tmp_path):
     assert list(found) == ["a.png", "below/b.png"]
     assert torch.equal(found["below/b.png"], colour)
     assert list(read_folder(tmp_path, limit=1)) == ["a.png"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("planes"), KeyError("x"), EOFError(), struct.error("short"), MemoryError()])
+def test_whatever_a_decoder_raises_names_the_file(colour, tmp_path, monkeypatch, error):
+    from PIL import ImageFile
+
+    def fail(_):
+        raise error
+
+    (tmp_path / "some.bmp").write_bytes(encoded(to_picture(colour), "BMP"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for read in (read_picture, read_animation):
+        with pytest.raises(ValueError, match=r"some\.bmp: expected a picture, but it does not decode \("):
+            read(tmp_path / "some.bmp")
+
+
+def test_a_damaged_avif_names_the_file(colour):
+    features = pytest.importorskip("PIL.features")
+    if not features.check("avif"):
+        pytest.skip("this pillow has no AVIF")
+    content = bytearray(encoded(to_picture(colour), "AVIF"))
+    begin = content.index(b"mdat") + 4
+    content[begin:] = bytes(len(content) - begin)
+    with pytest.raises(ValueError, match="held: expected a picture, but it does not decode"):
+        read_picture(bytes(content), name="held")

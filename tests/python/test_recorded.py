@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import semdiff
-from semdiff.air import impair
+from semdiff.air import impair, resample
 from semdiff.data import sample_images
-from semdiff.recording import read_recording
+from semdiff.recording import read_recording, write_recording
 from tests.python.sigmf_files import alter, put_data
 
 pytest.importorskip("diffusers")
@@ -215,6 +215,32 @@ def test_a_recorder_that_knows_nothing_of_the_frame(heard: Path, model: Path) ->
     ]
     assert found[0]["start"] == pytest.approx(found[1]["start"], abs=0.01)
     assert found[0]["snr_db"] == pytest.approx(found[1]["snr_db"], abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [2e6, 2.4e6, 0.7e6, 1.0001e6])
+def test_a_recording_of_another_sample_rate(heard: Path, model: Path, rate: float) -> None:
+    """It is received as at the frame's rate; places are told in its own samples."""
+    first = json.loads(done("receive", heard, "--model", model, "--steps", "1", "--json"))["found"]
+    write_recording(Path("other.sigmf-meta"), resample(read_recording(heard).samples, 1e6, rate), rate, {})
+    options = ("receive", "other.sigmf-meta", "--frame", "tx.sigmf-meta", "--model", model, "--steps", "1")
+    found = json.loads(done(*options, "--json"))["found"]
+    assert found["start"] == pytest.approx(first["start"] * rate / 1e6, abs=0.1)
+    assert found["cfo"] == pytest.approx(first["cfo"], abs=1e-5)
+    assert found["snr_db"] == pytest.approx(first["snr_db"], abs=0.3)
+
+
+def test_rates_that_do_not_do_are_named(heard: Path, model: Path) -> None:
+    options = ("receive", heard, "--frame", "tx.sigmf-meta", "--model", model)
+    alter(heard, core_sample_rate=3e5)
+    wanted = "core:sample_rate: expected a recording of at least 375000 samples a second, for a frame sent at 1e+06, got 300000"
+    assert wanted in refused(*options)
+    for rate, words in ((0, "expected samples a second above zero, got 0"), ("fast", "expected a number, got str")):
+        assert f"rx.sigmf-meta: core:sample_rate: {words}" in refused(*options[:1], alter(heard, core_sample_rate=rate), *options[2:])
+
+
+def test_a_digest_in_capitals(heard: Path, model: Path) -> None:
+    digest = json.loads(heard.read_text())["global"]["core:sha512"]
+    assert read_recording(alter(heard, core_sha512=digest.upper())).samples.size > 0
 
 
 @pytest.mark.parametrize(

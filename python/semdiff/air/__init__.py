@@ -3,6 +3,7 @@
 
 from semdiff.air.frame import FrameSpec, modulate
 from semdiff.air.impairments import impair
+from semdiff.air.resampling import resample
 from semdiff.air.synchronizer import Synchronization, synchronize
 
-__all__ = ["FrameSpec", "Synchronization", "impair", "modulate", "synchronize"]
+__all__ = ["FrameSpec", "Synchronization", "impair", "modulate", "resample", "synchronize"]

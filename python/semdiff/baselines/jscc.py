@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from semdiff.channel import AWGN, Channel
 from semdiff.link.codec import from_blocks, to_blocks
-from semdiff.link.files import quiet, shipped_models, verify_checksums, write_checksums
+from semdiff.link.files import saved, shipped_models, verify_checksums
 from semdiff.link.inputs import check_images, choose_rate, per_sample
 from semdiff.link.jscc_networks import decoder_layers, encoder_layers
 from semdiff.link.layout import Layout
@@ -162,10 +162,9 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return load_network(cls, place, alike, options)  # type: ignore[no-any-return]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Safetensors and JSON, with a checksum of each file."""
-        with quiet():
-            self.save_pretrained(folder, safe_serialization=True)
-        write_checksums(Path(folder))
+        """Safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
+        with saved(folder) as place:
+            self.save_pretrained(place, safe_serialization=True)
 
 
 class ADJSCC(DeepJSCC):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 from fractions import Fraction
 from itertools import pairwise
@@ -19,6 +20,7 @@ from statistics import NormalDist
 
 import torch
 
+from semdiff.atomic import write_atomically
 from semdiff.baselines.modem import Modem, Scheme
 from semdiff.channel import AWGN
 from semdiff.rng import Key, normal
@@ -98,12 +100,9 @@ def main() -> None:
                     continue
                 rows.append((bits_per_symbol, rate, uses, f"{tenth:.2f}", f"{hundredth:.2f}", options.blocks))
                 print(*rows[-1], flush=True)
-    part = options.path.with_name(options.path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    part.replace(options.path)
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_atomically(options.path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

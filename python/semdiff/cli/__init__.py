@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -16,4 +17,6 @@ def main() -> None:
         raise SystemExit(1) from None
     from semdiff.cli.app import app
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal, or Unicode, does not
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

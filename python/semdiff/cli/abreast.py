@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ def workers(most: int, things: int) -> int:
     return max(1, min(most, things, torch.get_num_threads()))
 
 
-def abreast(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Iterator[Out]:
+def abreast(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Generator[Out]:
     """work(i, things[i]) for every i, in order, `at_once` of them at a time: each in a thread of its own with its share of torch's
     threads, which leave Python's lock while they compute. The first error is raised in its turn, and what is not begun by then never is."""
     threads = torch.get_num_threads()

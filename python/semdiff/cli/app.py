@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from semdiff import __version__
 from semdiff.cli.data import data
 from semdiff.cli.demo import demo
 from semdiff.cli.diagnose import diagnose
@@ -76,6 +75,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from semdiff import __version__
+
         print(f"semdiff {__version__}")
         raise typer.Exit
 

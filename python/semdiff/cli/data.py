@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semdiff.cli.options import Json
-from semdiff.cli.output import print_json
-from semdiff.cli.pictures import save_png
-from semdiff.data.photos import photo_list, photos
-from semdiff.data.pictures import require_pillow, to_picture
+from semdiff.cli.output import print_json, screen
 
 
 class DataSet(StrEnum):
@@ -34,6 +29,12 @@ def data(
     as_json: Json = False,
 ) -> None:
     """Build a data set from packages that are installed, check every file, and keep it in the cache. Nothing is downloaded."""
+    from rich.table import Table
+
+    from semdiff.cli.pictures import save_png
+    from semdiff.data.photos import photo_list, photos
+    from semdiff.data.pictures import require_pillow, to_picture
+
     require_pillow()
     splits = {split: photos(split, folder, progress=True) for split in ("train", "test")}
     if out is not None:
@@ -59,4 +60,4 @@ def data(
     for row in rows:
         licences = ", ".join(f"{k}: {v}" for k, v in row["licences"].items())  # type: ignore[attr-defined]
         table.add_row(*(str(row[k]) for k in ("split", "photographs", "pictures", "megapixels")), licences)
-    Console().print(table)
+    screen().print(table)

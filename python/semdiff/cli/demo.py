@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
 from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
-from semdiff.cli.output import print_json, ratio
-from semdiff.cli.pictures import save_png
-from semdiff.cli.sheet import Band, draw
-from semdiff.data import sample_images, sample_photos
-from semdiff.data.pictures import require_pillow
-from semdiff.metrics import psnr
-from semdiff.rng import Key
+from semdiff.cli.output import print_json, ratio, screen
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from semdiff.link import SemanticLink, Transmission
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
@@ -60,6 +53,12 @@ def demo(
 
     Parts of four photographs by the model for photographs, ten garments by one of Fashion-MNIST.
     """
+    from semdiff.cli.pictures import save_png
+    from semdiff.cli.sheet import Band, draw
+    from semdiff.data import sample_images, sample_photos
+    from semdiff.data.pictures import require_pillow
+    from semdiff.rng import Key
+
     require_pillow()  # before the work, not after it
     link = load_link(model, "photos")
     photographs = link.image_shape[0] == 3
@@ -81,6 +80,8 @@ def demo(
 
 
 def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
+    from semdiff.metrics import psnr
+
     return Row(
         snr_db=snr_db,
         measured_snr_db=float(done.snr_db.mean()),
@@ -95,6 +96,8 @@ def _row(snr_db: float, name: str, images: Tensor, done: Transmission) -> Row:
 
 
 def _print(rows: list[Row], what: str, link: SemanticLink, out: Path) -> None:
+    from rich.table import Table
+
     table = Table(
         title=f"{what} over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
         caption="t: the time of the diffusion, of "
@@ -119,6 +122,6 @@ def _print(rows: list[Row], what: str, link: SemanticLink, out: Path) -> None:
             f"{r.milliseconds:.1f}",
             end_section=(i + 1) % len(RECEPTIONS) == 0,
         )
-    console = Console()
+    console = screen()
     console.print(table)
-    console.print(f"Wrote {out}: the originals, and below them what was received.", soft_wrap=True, highlight=False)
+    console.print(f"Wrote {out}: the originals, and below them what was received.", soft_wrap=True)

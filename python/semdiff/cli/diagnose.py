@@ -6,12 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semdiff.cli.options import Json, Model, Seed, Steps, load_link
-from semdiff.cli.output import print_json
-from semdiff.rng import Key
+from semdiff.cli.output import print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Diagnosis
@@ -41,6 +38,7 @@ def diagnose(
     from semdiff.evaluation import diagnose_link
     from semdiff.evaluation.diagnosis import SNRS_DB
     from semdiff.evaluation.images import FASHION_MNIST, PHOTOS, load_images
+    from semdiff.rng import Key
 
     link = load_link(model)
     data = data or (FASHION_MNIST if link.image_shape[0] == 1 else PHOTOS)
@@ -54,6 +52,8 @@ def diagnose(
 
 
 def _print(found: Diagnosis, data: str) -> None:
+    from rich.table import Table
+
     table = Table(
         title=f"Mean squared error an element: {found.samples} latents of {found.dimensions} elements, {data}, AWGN",
         caption="gain: of the posterior mean over linear",
@@ -63,6 +63,6 @@ def _print(found: Diagnosis, data: str) -> None:
     for v in found.levels:
         errors = (v.observation, v.linear, v.elementwise, v.posterior_mean, v.sample)
         table.add_row(f"{v.snr_db:g}", f"{v.t:.0f}", *(f"{e:.4f}" for e in errors), f"{v.gain_db:.2f} +-{v.gain_db_se:.2f}")
-    console = Console()
+    console = screen()
     console.print(table)
-    console.print(f"Verdict: {found.verdict}.", soft_wrap=True, highlight=False)
+    console.print(f"Verdict: {found.verdict}.", soft_wrap=True)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semdiff.cli.options import Json
-from semdiff.cli.output import print_json, ratio
+from semdiff.cli.output import print_json, ratio, screen
 from semdiff.words import counted
 
 if TYPE_CHECKING:
@@ -55,6 +53,8 @@ def evaluate(
 
 
 def _print(found: Results, out: Path) -> None:
+    from rich.table import Table
+
     from semdiff.evaluation.plots import receiver
 
     summary = found.summary()
@@ -83,7 +83,7 @@ def _print(found: Results, out: Path) -> None:
             f"{row['milliseconds']:.1f}",
             end_section=last,
         )
-    console = Console()
+    console = screen()
     console.print(table)
     if "references" in found.header:
         against = found.header["references"]
@@ -92,7 +92,7 @@ def _print(found: Results, out: Path) -> None:
         text = f"Unpaired metrics: {sets}; the originals themselves: {floor}"
         console.print(text, soft_wrap=True, highlight=False, markup=False)
     text = f"Wrote {out / 'results.csv'}, summary.csv and results.json. Look at it: semdiff report {out}"
-    console.print(text, soft_wrap=True, highlight=False)
+    console.print(text, soft_wrap=True)
 
 
 def _value(mean: float | None, interval: float | None) -> str:

@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semdiff.arguments import to_finite
 from semdiff.cli.options import Seed
-from semdiff.recording import read_recording, write_recording
-from semdiff.rng import Key
 
 
 def impair(
@@ -27,12 +24,14 @@ def impair(
     """A simulated radio path for a recording, to try `semdiff receive` without a radio."""
     from semdiff.air import impair as through
     from semdiff.link.recorded import Description
+    from semdiff.recording import read_recording, sample_rate, write_recording
+    from semdiff.rng import Key
 
     sent = read_recording(recording)
     if out.resolve() == recording.resolve():
         raise ValueError(f"--out: expected another file than {recording}, which would be overwritten")
     description = Description.from_metadata(sent.metadata)
     samples = through(sent.samples, description.frame, snr, delay, gain, phase, cfo, key=Key(seed))
-    rate = to_finite(sent.metadata.get("core:sample_rate", 1e6), f"{recording}: core:sample_rate")
+    rate = sample_rate(sent.metadata, str(recording)) or 1e6
     write_recording(out, samples, rate, description.to_metadata())
     print(f"{out}: {len(samples)} samples at {snr:g} dB")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from semdiff import build_info
 from semdiff.cli.output import print_json
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
     """Say how this build was made and where it runs: the first thing to put into a bug report."""
+    from semdiff import build_info
+
     found = build_info()
     if as_json:
         print_json(found)

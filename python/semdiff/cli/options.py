@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from semdiff.channel import AWGN, Channel
-from semdiff.fading import Rayleigh, Rician
-from semdiff.mimo import MIMO, Precoding
-from semdiff.multipath import Multipath
-
 if TYPE_CHECKING:
+    from semdiff.channel import Channel
     from semdiff.link import SemanticLink
+    from semdiff.mimo import Precoding
 
 CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
 
@@ -36,6 +34,19 @@ def parse_steps(text: str) -> int | str:
         raise typer.BadParameter(f"expected an integer or auto, got {text!r}") from None
 
 
+def parse_snrs(texts: Sequence[str]) -> list[float]:
+    """Of --snr 0,5 --snr 10: [0.0, 5.0, 10.0], each once. typer.BadParameter for what is no number."""
+    try:
+        return list(dict.fromkeys(float(part) for text in texts for part in text.split(",")))
+    except ValueError:
+        got = " ".join(texts)
+        raise typer.BadParameter(f"expected numbers in dB such as 5 or 0,5,10, got {got!r}", param_hint="'--snr'") from None
+
+
+Snrs = Annotated[
+    list[str] | None,
+    typer.Option("--snr", metavar="DB[,DB...]", help="Average signal-to-noise ratio of the channel, one or several; 10 if not given."),
+]
 Cbr = Annotated[
     float | None,
     typer.Option("--cbr", parser=parse_ratio, help="Channel uses for each source value, such as 1/24; the model's largest if not given."),
@@ -89,6 +100,11 @@ def load_link(model: Path | None, default: str = "fashion-mnist") -> SemanticLin
 
 def parse_channel(text: str) -> Channel:
     """The channel of that name. ValueError that lists the names, or tells which argument is out of its range."""
+    from semdiff.channel import AWGN
+    from semdiff.fading import Rayleigh, Rician
+    from semdiff.mimo import MIMO
+    from semdiff.multipath import Multipath
+
     name, *values = text.split(":")
     coherence: Literal["block", "fast"] = "fast" if name.endswith("-fast") else "block"
     try:
@@ -103,7 +119,7 @@ def parse_channel(text: str) -> Channel:
                 return Multipath()
             case ("mimo", [antennas, *precoding]) if len(precoding) <= 1:
                 nt, nr = map(int, antennas.split("x"))
-                return MIMO(nt, nr, cast(Precoding | None, precoding[0] if precoding else None))
+                return MIMO(nt, nr, cast("Precoding | None", precoding[0] if precoding else None))
             case _:
                 raise ValueError("no such channel")
     except ValueError as error:

@@ -9,6 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from semdiff.link.transmission import Ledger
 
 
@@ -21,6 +23,13 @@ def note(text: str) -> None:
         print(line, file=sys.stderr)
     else:
         tqdm.write(line, file=sys.stderr)
+
+
+def screen() -> Console:
+    """What tables and lines for people are printed on. Names of files and of data are shown as they are: no markup, no emoji."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def print_json(document: Any) -> None:

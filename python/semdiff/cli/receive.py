@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semdiff.cli.options import Json, Model, Steps, load_link
-from semdiff.cli.output import channel_uses, print_json, uses_line
-from semdiff.cli.pictures import save_png
-from semdiff.data.pictures import require_pillow, to_picture
-from semdiff.recording import read_metadata, read_recording
-from semdiff.rng import Key
+from semdiff.cli.output import channel_uses, print_json, screen, uses_line
 from semdiff.words import counted
 
 if TYPE_CHECKING:
@@ -38,15 +32,27 @@ def receive(
 ) -> None:
     """Find the frame in a SigMF recording and make its picture.
 
-    Start, gain, phase, frequency offset (up to 0.02 cycles a symbol) and noise are estimated. Of several frames the strongest is taken.
+    Start, gain, phase, frequency offset (up to 0.02 cycles a symbol), constant offset and noise are estimated. Of several frames the
+    strongest is taken. With --frame the recording may have another sample rate than what was sent.
     """
-    from semdiff.link.recorded import Description, model_digest, receive_samples
+    from semdiff.cli.pictures import save_png
+    from semdiff.data.pictures import require_pillow, to_picture
+    from semdiff.link.recorded import Description, at_the_frames_rate, model_digest, receive_samples
+    from semdiff.recording import read_metadata, read_recording, sample_rate
+    from semdiff.rng import Key
 
     require_pillow()  # before the work, not after it
     described = read_metadata(frame) if frame else None
     heard = read_recording(recording)
     description = Description.from_metadata(heard.metadata if described is None else described)
-    done = receive_samples(load_link(model), heard.samples, description, model_digest(model), steps, realism, Key(seed))
+    samples, rate = heard.samples, sample_rate(heard.metadata, str(recording))
+    sent_rate = rate if described is None else sample_rate(described, str(frame))
+    if rate and sent_rate and rate != sent_rate:
+        samples = at_the_frames_rate(samples, rate, sent_rate, description.frame)
+    done = receive_samples(load_link(model), samples, description, model_digest(model), steps, realism, Key(seed))
+    if rate and sent_rate:  # in the recording's samples
+        found = done.synchronization
+        done = replace(done, synchronization=replace(found, start=found.start * rate / sent_rate))
     save_png(to_picture(done.image), out)
     if as_json:
         ledger = done.ledger
@@ -71,6 +77,8 @@ def receive(
 
 
 def _print(done: Reception, out: Path) -> None:
+    from rich.table import Table
+
     found = done.synchronization
     table = Table(title=f"{out}: {counted(done.evaluations, 'evaluation')}, {1000 * done.seconds:.1f} ms", show_header=False)
     rows = {
@@ -84,4 +92,4 @@ def _print(done: Reception, out: Path) -> None:
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    Console().print(table)
+    screen().print(table)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from semdiff.cli.options import Json
-from semdiff.cli.output import print_json
+from semdiff.cli.output import print_json, screen
 from semdiff.words import counted
 
 
@@ -28,4 +27,4 @@ def report(
     if as_json:
         print_json({"report": str(out), "rows": len(found.rows), "metrics": found.metrics})
     else:
-        Console().print(f"Wrote {out}: {counted(len(found.rows), 'cell')}, {', '.join(found.metrics)}.", soft_wrap=True, highlight=False)
+        screen().print(f"Wrote {out}: {counted(len(found.rows), 'cell')}, {', '.join(found.metrics)}.", soft_wrap=True)

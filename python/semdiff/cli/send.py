@@ -10,8 +10,6 @@ import typer
 
 from semdiff.cli.options import Cbr, Json, Model, load_link
 from semdiff.cli.output import channel_uses, print_json, uses_line
-from semdiff.cli.pictures import load_picture
-from semdiff.recording import write_recording
 
 
 def send(
@@ -30,7 +28,9 @@ def send(
 
     The peak is 0.7 of full scale. `semdiff receive` makes the picture of what another radio recorded.
     """
+    from semdiff.cli.pictures import load_picture
     from semdiff.link.recorded import model_digest, send_samples
+    from semdiff.recording import write_recording
 
     link = load_link(model)
     samples, description = send_samples(link, load_picture(image, link.image_shape, resize), model_digest(model), cbr, snr)

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from semdiff.cli.options import Json, parse_model
-from semdiff.cli.output import print_json
-from semdiff.data import read_folder
-from semdiff.rng import Key
+from semdiff.cli.output import print_json, screen
 
 START_UP = 60.0  # seconds at most
 
@@ -72,6 +69,8 @@ def train(
 
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
+    from semdiff.rng import Key
+
     Key(seed)  # refuses a bad one before anything is written
     computed = time.process_time()  # by this process so far: its start-up, unless it is an older one
     begun = time.perf_counter() - (computed if computed < START_UP else 0.0)
@@ -93,7 +92,7 @@ def train(
         print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds, "kept": kept})
     else:
         done = f"Trained in {seconds / 60:.1f} min: {model}\n" + (f"{kept}\n" if kept else "")
-        Console().print(f"{done}Try it: semdiff {try_it} --model {model}", highlight=False, soft_wrap=True, markup=False)
+        screen().print(f"{done}Try it: semdiff {try_it} --model {model}", soft_wrap=True)
 
 
 def _run(
@@ -108,6 +107,8 @@ def _run(
     precision: Precision,
     begun: float,
 ) -> Path:
+    from semdiff.data import read_folder
+
     try:
         from semdiff.training import fashion_mnist, photos
         from semdiff.training.budget import parse_seconds

@@ -4,46 +4,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
-from semdiff.cli.abreast import abreast, workers
-from semdiff.cli.comparison import Comparison, Outcome, judge
-from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Steps, load_link, parse_channel
-from semdiff.cli.output import channel_uses, print_json, ratio
-from semdiff.cli.panels import Panel, draw_panels
-from semdiff.cli.pictures import load_animation, save_frames
-from semdiff.data.pictures import to_picture
-from semdiff.rng import Key
+from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
+from semdiff.cli.output import channel_uses, print_json, ratio, screen
 from semdiff.words import counted
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from semdiff.cli.comparison import Outcome
+    from semdiff.cli.sending import Numbers
+    from semdiff.link import Transmission
 
-    from semdiff.data.animations import Animation
-    from semdiff.link import Ledger, Transmission
-
-BATCH = 64  # images at a time, and
-PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
-TOGETHER = 2**23  # pixels of what is worked on side by side, for the same reason
-TITLES = {"digital": "digital (codec, LDPC, QAM)"}
+TOGETHER = 2**23  # pixels of what is worked on side by side, since many large pictures do not fit into the memory
 
 
 def transmit(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures or short animations.", exists=True, dir_okay=False)],
-    snr: Annotated[float, typer.Option("--snr", help="Average signal-to-noise ratio of the channel, in dB.")] = 10.0,
+    snr: Snrs = None,
     channel: ChannelName = "awgn",
     cbr: Cbr = None,
     steps: Steps = "auto",
     realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
     seed: Seed = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Draws of the noise, and of the fades, from --seed on; numbers are means over them.")
+    ] = 1,
     out: Annotated[Path, typer.Option("--out", help="Folder for what was received, as PNG under the same names.", file_okay=False)] = Path(
         "received"
     ),
@@ -64,51 +54,77 @@ def transmit(
     Photographs of any size by default; --model fashion-mnist takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and
     colour becomes grey. Of an animation (GIF, APNG, WebP) every frame is sent,
     each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
-    uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
+    uses and the same noise; the digital one takes about a minute a megapixel on a CPU core. At several SNRs the pictures are NAME-5dB.png
+    and so on; with several seeds they are the first one's.
     """
+    import torch
+
+    from semdiff.cli.abreast import abreast, workers
+    from semdiff.cli.comparison import Comparison, judge
+    from semdiff.cli.pictures import load_animation
+    from semdiff.cli.sending import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
+    from semdiff.rng import Key
+
     compare = compare or adjscc is not None
-    places = _places(images, out, compare)
+    levels = parse_snrs(snr or ["10"])
+    ends = {level: f"-{level:.12g}dB" if len(levels) > 1 else "" for level in levels}
+    where = places(images, out, list(ends.values()), compare)
+    keys = [Key(seed + i) for i in range(seeds)]
     air = parse_channel(channel)
     link = load_link(model, "photos")
     clips = [load_animation(path, link.image_shape, resize) for path in images]
     comparison = Comparison(link, adjscc) if compare else None
-    rows: list[dict[str, Any]] = []
-    waiting: list[dict[str, Outcome]] = []  # frames of a file that is not complete yet
-    seconds, evaluations = 0.0, 0
+    seconds = 0.0
     planned = 1 + len(comparison.systems if comparison else ())  # systems
-    parts = list(_batches(frame for clip in clips for frame in clip.frames))
+    parts = list(batches(frame for clip in clips for frame in clip.frames))
+    draws = [(level, i, j) for level in levels for i in range(seeds) for j in range(len(parts))]
     # Of the digital system's parts not all may be used by two threads at once.
-    at_once = 1 if comparison else workers(TOGETHER // max(_pixels(part) for part in parts), len(parts))
-    with _bar(planned * sum(len(part) for part in parts)) as bar:
+    at_once = 1 if comparison else workers(TOGETHER // max(map(pixels, parts)), len(draws))
+    with _bar(planned * sum(map(len, parts)) * len(levels) * seeds) as bar:
 
-        def send(i: int, frames: list[Tensor]) -> tuple[Transmission, dict[str, list[Outcome]]]:
-            part, key = torch.stack(frames).float() / 255, Key(seed).fold_in(i)
-            done = link.transmit(part, snr, cbr, air, steps=steps, realism=realism, key=key)
+        def send(_: int, draw: tuple[float, int, int]) -> tuple[Transmission, dict[str, list[Outcome]]]:
+            level, i, j = draw
+            part, key = torch.stack(parts[j]).float() / 255, keys[i].fold_in(j)
+            done = link.transmit(part, level, cbr, air, steps=steps, realism=realism, key=key)
             outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
-            for name, others in comparison.transmit(part, snr, cbr, air, key, done.ledger.total) if comparison else ():
+            for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others
                 bar.update(len(part))
             return done, outcomes
 
-        for done, outcomes in abreast(send, parts, at_once):
-            sent = len(outcomes["link"])
-            bar.update(sent + (planned - len(outcomes)) * sent)  # the link, and those that were left out
-            waiting += [dict(zip(outcomes, frame, strict=True)) for frame in zip(*outcomes.values(), strict=True)]
-            seconds, evaluations = seconds + done.seconds / at_once, max(evaluations, done.evaluations)
-            while len(rows) < len(clips) and len(waiting) >= (length := len(clips[len(rows)].frames)):
-                source = images[len(rows)]
-                title = f"{channel}, {snr:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
-                rows.append(_write(source, clips[len(rows)], waiting[:length], title if compare else None, places[source], done.ledger))
-                del waiting[:length]
+        def results() -> Generator[tuple[Transmission, dict[str, list[Outcome]]]]:
+            nonlocal seconds
+            with closing(abreast(send, draws, at_once)) as running:
+                for done, outcomes in running:
+                    sent = len(outcomes["link"])
+                    bar.update(sent + (planned - len(outcomes)) * sent)  # the link, and those that were left out
+                    seconds += done.seconds / at_once
+                    yield done, outcomes
+
+        found: dict[tuple[float, int], dict[str, Any]] = {}  # of each file at each SNR: what is written, of the first seed
+        numbers: dict[tuple[float, int], list[dict[str, Numbers]]] = {}  # of each seed
+        with closing(results()) as coming:
+            for level in levels:
+                for i in range(seeds):
+                    for n, (done, frames) in enumerate(by_file(coming, [len(clip.frames) for clip in clips])):
+                        if i == 0:
+                            title = f"{channel}, {level:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                            found[level, n] = {"input": str(images[n]), "frames": len(frames), "snr_db": level, "ledger": done.ledger}
+                            place = where[images[n], ends[level]]
+                            found[level, n] |= {"evaluations": 0} | write_clip(clips[n], frames, title if compare else None, place)
+                        found[level, n]["evaluations"] = max(found[level, n]["evaluations"], done.evaluations)
+                        numbers.setdefault((level, n), []).append(means(frames))
+    rows = [_row(file, over_seeds(numbers[at])) for at, file in found.items()]
     report = {
-        "snr_db": snr,
+        "snr_db": levels[0] if len(levels) == 1 else levels,
         "channel": channel,
-        "cbr": done.ledger.cbr,
-        "channel_uses": channel_uses(done.ledger),
+        "cbr": in_common(rows, "cbr"),
+        "channel_uses": in_common(rows, "channel_uses_by_kind"),
         "steps": steps,
         "realism": realism,
         "seed": seed,
-        "evaluations": evaluations,
+        "seeds": seeds,
+        "evaluations": max(row["evaluations"] for row in rows),
         "seconds": seconds,
         "images": rows,
     }
@@ -120,80 +136,13 @@ def transmit(
         _print(report)
 
 
-def _write(
-    source: Path, clip: Animation, frames: list[dict[str, Outcome]], title: str | None, place: Path, ledger: Ledger
-) -> dict[str, Any]:
-    """Writes one file's pictures, and its row: means over its frames. title: of the side-by-side picture; None for none."""
-    save_frames([to_picture(frame["link"].image) for frame in frames], clip, place)
-    row = {"input": str(source), "output": str(place), "frames": len(frames), **_means([frame["link"] for frame in frames])}
-    row |= {"cbr": ledger.cbr, "channel_uses": ledger.total}
-    if title is not None:
-        beside = compared(place)
-        sheets = [_sheet(title, original, frame) for original, frame in zip(clip.frames, frames, strict=True)]
-        save_frames(sheets, clip, beside)
-        row["compared"] = str(beside)
-        row["systems"] = {
-            name: _means(own := [frame[name] for frame in frames]) | {"outages": sum(o.outage for o in own)}
-            for name in frames[0]
-            if name != "link"
-        }
-    return row
-
-
-def _means(outcomes: list[Outcome]) -> dict[str, float]:
-    numbers = [outcome.numbers for outcome in outcomes]
-    return {name: sum(n[name] for n in numbers) / len(numbers) for name in numbers[0]}
-
-
-def _sheet(title: str, original: Tensor, outcomes: dict[str, Outcome]) -> Image:
-    height, width = original.shape[1:]
-    panels = [Panel(original, "original", f"{width} x {height}")]
-    for name, (image, numbers, outage) in outcomes.items():
-        words = f"{numbers['psnr_db']:.2f} dB"
-        if outage:
-            words += ", nothing decoded"
-        elif "lpips" in numbers:
-            words += f", LPIPS {numbers['lpips']:.3f}"
-        panels.append(Panel(image, TITLES.get(name, name), words))
-    return draw_panels(title, panels)
-
-
-def _pixels(frames: list[Tensor]) -> int:
-    return len(frames) * frames[0].shape[1] * frames[0].shape[2]
-
-
-def _batches(frames: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one size together, no more of them than BATCH and PIXELS allow, and at least one."""
-    part: list[Tensor] = []
-    for frame in frames:
-        most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
-        if part and (frame.shape != part[0].shape or len(part) >= most):
-            yield part
-            part = []
-        part.append(frame)
-    if part:
-        yield part
-
-
-def _places(images: list[Path], out: Path, compare: bool) -> dict[Path, Path]:
-    """Where each received picture goes. ValueError where two files would meet, or one would replace what is sent."""
-    places: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    sources = {path.resolve() for path in images}
-    for path in dict.fromkeys(images):
-        places[path] = out / f"{path.stem}.png"
-        for place in (places[path], compared(places[path]))[: 1 + compare]:
-            if place in taken:
-                raise ValueError(f"IMAGE: expected names that differ, got {taken[place]} and {path}, of which both would write {place}")
-            if place.resolve() in sources:
-                raise ValueError(f"--out: expected another folder than that of {path}, which would be overwritten")
-            taken[place] = path
-    return places
-
-
-def compared(place: Path) -> Path:
-    """Where the side-by-side picture of a received one goes."""
-    return place.with_name(f"{place.stem}-compared.png")
+def _row(file: dict[str, Any], numbers: dict[str, Numbers]) -> dict[str, Any]:
+    """What is told of one file at one SNR: means over its frames and the seeds."""
+    ledger = file["ledger"]
+    row = {name: file[name] for name in ("input", "output", "frames", "snr_db")} | numbers.pop("link")
+    row |= {"cbr": ledger.cbr, "channel_uses": ledger.total, "channel_uses_by_kind": channel_uses(ledger)}
+    row["evaluations"] = file["evaluations"]
+    return row | ({"compared": file["compared"], "systems": numbers} if "compared" in file else {})
 
 
 def _bar(total: int) -> Any:
@@ -204,28 +153,37 @@ def _bar(total: int) -> Any:
 
 
 def _print(report: dict[str, Any]) -> None:
-    rows = report["images"]
-    costs = {row["channel_uses"] for row in rows}
+    from rich.table import Table
+
+    rows, seeds = report["images"], report["seeds"]
+    one_level = not isinstance(report["snr_db"], list)
     moving = any(row["frames"] > 1 for row in rows)
     names = list(dict.fromkeys(name for row in rows for name in row.get("systems", {})))
-    uses = f"{costs.pop()} channel uses an image (CBR {ratio(report['cbr'])})" if len(costs) == 1 else "channel uses as below"
-    count = sum(row["frames"] for row in rows)
+    uses = "channel uses as below"
+    if report["channel_uses"]:
+        uses = f"{report['channel_uses']['total']} channel uses an image (CBR {ratio(report['cbr'])})"
+    level = f", {report['snr_db']:g} dB" if one_level else ""
+    each = 1000 * report["seconds"] / (seeds * sum(row["frames"] for row in rows))
+    evaluations = counted(report["evaluations"], "evaluation")
+    notes = [f"means over {seeds} seeds, and the standard error"] if seeds > 1 else []
+    notes += ["PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "")] if names else []
     table = Table(
-        title=f"{report['channel']}, {report['snr_db']:g} dB, {uses}, "
-        f"{counted(report['evaluations'], 'evaluation')}, {1000 * report['seconds'] / count:.1f} ms an image",
-        caption="PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "") if names else None,
+        title=f"{report['channel']}{level}, {uses}, {evaluations}, {each:.1f} ms an image", caption="; ".join(notes) if notes else None
     )
     table.add_column("received", overflow="fold")
-    for name in (*(("frames",) if moving else ()), "uses", "CBR", "SNR\ndB", "t", *(f"{name}\ndB" for name in ("link", *names))):
+    heads = [*(["frames"] if moving else []), *([] if one_level else ["sent at\ndB"]), "uses", "CBR", "SNR\ndB", "t"]
+    for name in (*heads, *(f"{name}\ndB" for name in ("link", *names))):
         table.add_column(name if names else name.replace("link", "PSNR"), justify="right")
-    for row in rows:
-        cost = [str(row["frames"])] * moving + [str(row["channel_uses"]), ratio(row["cbr"])]
-        quality = [_quality(numbers) for numbers in (row, *(row["systems"].get(name) for name in names))]
-        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", *quality)
-    Console().print(table)
+    for i, row in enumerate(rows):
+        cost = [str(row["frames"])] * moving + [f"{row['snr_db']:g}"] * (not one_level) + [str(row["channel_uses"]), ratio(row["cbr"])]
+        quality = [_quality(numbers) for numbers in (row, *(row.get("systems", {}).get(name) for name in names))]
+        last = i + 1 < len(rows) and rows[i + 1]["snr_db"] != row["snr_db"]
+        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", *quality, end_section=last)
+    screen().print(table)
 
 
 def _quality(numbers: dict[str, float] | None) -> str:
     if numbers is None:
         return "-"
-    return f"{numbers['psnr_db']:.2f}" + (f"\n{numbers['lpips']:.3f}" if "lpips" in numbers else "")
+    error = f" +-{numbers['psnr_db_se']:.2f}" if "psnr_db_se" in numbers else ""
+    return f"{numbers['psnr_db']:.2f}{error}" + (f"\n{numbers['lpips']:.3f}" if "lpips" in numbers else "")

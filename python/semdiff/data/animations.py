@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -11,7 +10,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.data.pictures import count_frames, decode, open_picture
+from semdiff.data.depth import is_deep
+from semdiff.data.errors import PictureError
+from semdiff.data.pictures import Source, count_frames, decode, open_picture, opener
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,21 +29,34 @@ class Animation(NamedTuple):
     plays: int = 0  # how often; 0 is for ever
 
 
-def read_animation(source: str | os.PathLike[str] | bytes, grey: bool = False, background: str = "white", name: str = "") -> Animation:
-    """An animation or a still picture, each frame whole and as `read_picture` reads it. ValueError also for a document of several pages."""
+def read_animation(source: Source, grey: bool = False, background: str = "white", name: str = "") -> Animation:
+    """An animation or a still picture, each frame whole and as `read_picture` reads it: all of the first one's size, beyond which a
+    browser shows nothing. ValueError also for a document of several pages, and for an animation of more than eight bits a channel."""
     with open_picture(source, name) as (opened, name):
         count = count_frames(opened)
         if count > 1 and opened.format not in FORMATS:
-            raise ValueError(f"{name}: expected a picture or an animation ({', '.join(FORMATS)}), got {opened.format} of {count} pages")
+            raise PictureError(f"{name}: expected a picture or an animation ({', '.join(FORMATS)}), got {opened.format} of {count} pages")
+        if count > 1 and is_deep(opened):
+            raise PictureError(f"{name}: expected an animation of 8 bits a channel, got one of more")
         first = int(count > 1 and bool(opened.info.get("default_image")))  # APNG's picture for those who know no animations
-        plays = opened.info.get("loop", 1)
         frames, durations = [], []
         for i in range(first, count):
             if count > 1:
                 opened.seek(i)
-            frames.append(decode(opened, grey, background, name))
+            frames.append(decode(opened, opener(source), grey, background, name))
             durations.append(float(opened.info.get("duration", 0)))
-        return Animation(torch.stack(frames), durations, plays)
+        height, width = frames[0].shape[1:]
+        return Animation(torch.stack([frame[:, :height, :width] for frame in frames]), durations, _plays(opened))
+
+
+def _plays(opened: Image) -> int:
+    """How often a file that was read to its end says that it is shown: a GIF counts what follows the first time, APNG and WebP all."""
+    told: int | None = opened.info.get("loop")
+    if opened.format == "GIF":
+        return 1 if told is None else told and told + 1
+    if opened.format == "AVIF":  # pillow does not say; browsers go on for ever
+        return 0
+    return 1 if told is None else told
 
 
 def write_animation(file: IO[bytes], pictures: Sequence[Image], durations: Sequence[float], plays: int = 0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semdiff.data.depth import in_eight_bits
+from semdiff.data.errors import PictureError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Source = str | os.PathLike[str] | bytes
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"})
 
 
@@ -28,37 +32,46 @@ def require_pillow() -> None:
         raise ImportError("pictures are read and written with pillow: pip install 'semdiff-torch[models]'") from error
 
 
-def read_picture(source: str | os.PathLike[str] | bytes, grey: bool | None = False, background: str = "white", name: str = "") -> Tensor:
+def read_picture(source: Source, grey: bool | None = False, background: str = "white", name: str = "") -> Tensor:
     """A picture file, or its content, as uint8 (3, H, W), or (1, H, W) with grey: luma as of ITU-R 601. grey=None: as the file is.
 
-    Turned as its EXIF says; 16 bits rounded to 8; CMYK and palettes to RGB; transparency over `background`. Colour profiles are not
+    Turned as its EXIF says; 12 and 16 bits rounded to 8; CMYK and palettes to RGB; transparency over `background`. Colour profiles are not
     applied: values are taken for sRGB. name: what messages call it, the path if left out. ValueError, naming the file, where it is no
-    picture, is damaged, is an animation, or is so large that pillow takes it for an attack (179 megapixels); FileNotFoundError.
+    picture, is damaged, is an animation, has more bits than are read, or is so large that pillow takes it for an attack (179 megapixels);
+    FileNotFoundError.
     """
     with open_picture(source, name) as (opened, name):
         if count_frames(opened) > 1:
-            raise ValueError(f"{name}: expected a single picture, got an animation of {count_frames(opened)} frames")
+            raise PictureError(f"{name}: expected a single picture, got an animation of {count_frames(opened)} frames")
         if grey is None:
             grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
-        return decode(opened, grey, background, name)
+        return decode(opened, opener(source), grey, background, name)
 
 
 @contextmanager
-def open_picture(source: str | os.PathLike[str] | bytes, name: str = "") -> Iterator[tuple[Image, str]]:
-    """A picture file, or its content, as pillow opens it, and what messages call it. Errors inside are told as of `read_picture`."""
+def open_picture(source: Source, name: str = "") -> Iterator[tuple[Image, str]]:
+    """A picture file, or its content, as pillow opens it, and what messages call it. What a decoder raises inside, of whatever type,
+    becomes a ValueError that names the file."""
     require_pillow()
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     name = name or ("picture" if isinstance(source, bytes) else os.fspath(source))
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as opened:
+        with opener(source)() as opened:
             yield opened, name
     except UnidentifiedImageError:
         raise ValueError(f"{name}: expected a picture (PNG, JPEG, WebP, ...), got something that pillow does not know") from None
-    except FileNotFoundError:
+    except (FileNotFoundError, PictureError):
         raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name}: expected a picture, but it does not decode ({error})") from None
+    except Exception as error:
+        raise ValueError(f"{name}: expected a picture, but it does not decode ({str(error) or type(error).__name__})") from error
+
+
+def opener(source: Source) -> Callable[[], Image]:
+    """Opens the file, or content, anew at each call."""
+    from PIL import Image
+
+    return lambda: Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
 
 
 def count_frames(opened: Image) -> int:
@@ -66,28 +79,15 @@ def count_frames(opened: Image) -> int:
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 
 
-def decode(opened: Image, grey: bool, background: str, name: str) -> Tensor:
-    """The picture at which an opened file stands, as of `read_picture`."""
-    from PIL import ImageOps
+def decode(opened: Image, again: Callable[[], Image], grey: bool, background: str, name: str) -> Tensor:
+    """The picture at which an opened file stands, as of `read_picture`. again: opens the file anew."""
+    from PIL import Image, ImageOps
 
-    deep = opened.mode == "I" and opened.format == "PPM"  # 16 bits, which pillow gives 32
-    upright = ImageOps.exif_transpose(opened)
-    return to_pixels(_to_eight_bits(upright.convert("I;16") if deep else upright, "L" if grey else "RGB", background, name))
-
-
-def _to_eight_bits(picture: Image, mode: str, background: str, name: str) -> Image:
-    """A decoded picture in mode RGB or L."""
-    from PIL import Image
-
-    if picture.mode.startswith("I;16"):  # pillow would cut all above 255
-        deep = np.asarray(picture).astype(np.float64) / 257
-        picture = Image.fromarray(deep.round().astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"{name}: expected 8 or 16 bits a channel, got pillow's mode {picture.mode}, whose range is not known")
+    picture = ImageOps.exif_transpose(in_eight_bits(opened, again, name))
     if picture.has_transparency_data:
         colour = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", colour.size, background), colour)
-    return picture.convert(mode)
+    return to_pixels(picture.convert("L" if grey else "RGB"))
 
 
 def to_pixels(picture: Image) -> Tensor:

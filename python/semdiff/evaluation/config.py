@@ -64,7 +64,7 @@ class Config:
         try:
             with place.open("rb") as file:
                 return cls.from_mapping(tomllib.load(file))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{place}: expected a TOML file, but it does not parse ({error})") from error
         except (ValueError, TypeError) as error:
             raise type(error)(f"{place}: {error}") from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,30 @@ def digest(document: Any) -> str:
     return hashlib.sha256(to_json(document)).hexdigest()
 
 
+DEEPEST = 100  # levels of lists and objects in each other; ours have four, and what writes them again calls itself at each
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _is_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _parts(outer) if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
 def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
     """A JSON document that says format: `kind`, format_version: `version`. ValueError naming the file and the field otherwise."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON of the format {kind!r}, but it does not parse ({error})") from error
+    if isinstance(document, dict) and _is_deep(document):
+        raise ValueError(f"{path}: expected JSON of the format {kind!r}, got more than {DEEPEST} levels of lists and objects")
     if not isinstance(document, dict) or document.get("format") != kind:
         raise ValueError(f"{path}: format: expected {kind!r}, got {document.get('format') if isinstance(document, dict) else document!r}")
     if document.get("format_version") != version:

@@ -202,7 +202,8 @@ def _plain(value: Any) -> bool:
 def channels() -> dict[str, type[Channel]]:
     """semdiff's channels by their class's name in small letters."""
     public = import_module("semdiff")
-    kinds = [v for v in vars(public).values() if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
+    names = (getattr(public, name) for name in public.__all__)
+    kinds = [v for v in names if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
     return {kind.__name__.lower(): kind for kind in kinds}
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from diffusers.utils import logging
 
+from semdiff.atomic import folder_atomically, keep_others
+
 NAME = "checksums.json"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -55,7 +57,7 @@ def verify_checksums(folder: Path) -> None:
         return
     try:
         digests = dict(json.loads(listing.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{listing}: expected a JSON object of sha256 digests, but it does not parse ({error})") from error
     for name, digest in digests.items():
         if not (folder / name).is_file():
@@ -77,6 +79,16 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def saved(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Where to write a model's files, diffusers being quiet. With checksums they become the folder, in one step; what else lies in it
+    stays, and has its checksum too."""
+    with quiet(), folder_atomically(Path(folder)) as beside:
+        yield beside
+        keep_others(Path(folder), beside)
+        write_checksums(beside)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from semdiff.link.files import quiet
 from semdiff.parameters import check_finite, check_names
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
-OURS = "semdiff.link.networks"
+OURS, PIXELS, JSCC = "semdiff.link.networks", "semdiff.link.pixels", "semdiff.link.jscc_networks"
 VARIANCE_PRESERVING = (
     "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler", "DEISMultistepScheduler",
     "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler",
@@ -32,17 +32,21 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL")),
     "unet": ((OURS, "Denoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
     "downsampler": ((OURS, "Downsampler"),),
-    "upsampler": ((OURS, "Upsampler"),),
+    "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),
     "mean_decoder": ((OURS, "MeanDecoder"),),
     "sample_decoder": ((OURS, "SampleDecoder"),),
     "detail_decoder": ((OURS, "DetailDecoder"),),
     "prompt": ((OURS, "Prompt"),),
+    "transmitter": ((JSCC, "Transmitter"),),
+    "decoder": ((JSCC, "JSCCDecoder"),),
+    "denoiser": ((PIXELS, "PixelDenoiser"),),
     "scheduler": tuple(("diffusers", name) for name in VARIANCE_PRESERVING),
 }
 
 
-def read_index(folder: Path, fields: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The parts that folder/model_index.json names, with their module and class. fields: what a link's constructor takes.
+def read_index(folder: Path, fields: Mapping[str, Any], pipeline: str = "SemanticLink") -> dict[str, tuple[str, str]]:
+    """The parts that folder/model_index.json names, with their module and class. fields: what a link's constructor takes;
+    pipeline: its class.
 
     ValueError for an index that is damaged, is of another pipeline, or names a part, a field or a class that no link has.
     """
@@ -53,8 +57,8 @@ def read_index(folder: Path, fields: Mapping[str, Any]) -> dict[str, tuple[str, 
             raise TypeError(f"it is a {type(index).__name__}")
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{place}: expected a JSON object, as save_pretrained writes it, but it is damaged ({error})") from None
-    if index.get("_class_name") != "SemanticLink":
-        raise ValueError(f"{place}: expected a SemanticLink, got {index.get('_class_name')!r}")
+    if index.get("_class_name") != pipeline:
+        raise ValueError(f"{place}: expected a {pipeline}, got {index.get('_class_name')!r}")
     found = {}
     for name, value in index.items():
         if name.startswith("_"):

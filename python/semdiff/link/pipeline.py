@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
@@ -18,7 +18,7 @@ from torch import Tensor
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.compiled import hasten
-from semdiff.link.files import class_name, quiet, shipped_models, verify_checksums, write_checksums
+from semdiff.link.files import class_name, quiet, saved, shipped_models, verify_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.link.latents import LatentScale
 from semdiff.link.layout import Layout
@@ -58,6 +58,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see `semdiff.link.symbols.within`.
     """
 
+    saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
     _optional_components = ["mean_decoder", "sample_decoder", "detail_decoder", "prompt"]  # noqa: RUF012, diffusers' own name and type
 
     def __init__(
@@ -344,17 +345,16 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
             return PixelLink.from_pretrained(folder, **kwargs)
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        index = read_index(folder, signature(cls).parameters)
+        index = read_index(folder, signature(cls).parameters, cls.saved_as)
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
         with quiet():
             link: Self = super().from_pretrained(str(folder), **(options | parts))
         return link
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes the model as safetensors and JSON, with a checksum of each file."""
-        with quiet():
-            super().save_pretrained(save_directory, **({"safe_serialization": True} | kwargs))
-        write_checksums(Path(save_directory))
+        """Writes the model as safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
+        with saved(save_directory) as folder:
+            super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
 
     # Parts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
@@ -44,6 +44,7 @@ class PixelLink(SemanticLink):
         snr_db_range: the SNRs of the training, [low, high]; outside there is a UserWarning.
     """
 
+    saved_as: ClassVar[str] = "PixelLink"
     _optional_components: list[str] = []  # noqa: RUF012, diffusers' own name and type
 
     def __init__(

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semdiff.air import FrameSpec, Synchronization, modulate, synchronize
+from semdiff.air import FrameSpec, Synchronization, modulate, resample, synchronize
 from semdiff.arguments import fits
 from semdiff.link.files import NAME, shipped_models, verify_checksums
 from semdiff.link.inputs import check_share
@@ -31,6 +31,7 @@ from semdiff.link.steps import USUAL, Steps, check_steps
 from semdiff.link.transmission import Ledger
 from semdiff.rng import KeyLike, key_tensor
 
+BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
 PEAK = 0.7  # of the larger of |I| and |Q|: below a converter's full scale, with room for its filters
 
 
@@ -108,6 +109,15 @@ def model_digest(folder: Path | None = None) -> str:
     verify_checksums(folder)
     listed = json.loads((folder / NAME).read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
+def at_the_frames_rate(samples: NDArray[Any], rate: float, sent_rate: float, spec: FrameSpec) -> NDArray[Any]:
+    """Samples that were heard at `rate` a second at that of the frame, `sent_rate`. ValueError where `rate` is too low for its band."""
+    least = BAND * (1 + spec.roll_off) * sent_rate / spec.samples_per_symbol
+    if rate < least:
+        wanted = f"a recording of at least {least:g} samples a second, for a frame sent at {sent_rate:g}"
+        raise ValueError(f"core:sample_rate: expected {wanted}, got {rate:g}")
+    return resample(samples, rate, sent_rate)
 
 
 def send_samples(

@@ -10,12 +10,14 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semdiff.metrics.check import need
@@ -89,20 +91,63 @@ def read_arrays(source: Source, place: str | os.PathLike[str] | None = None) -> 
     """
     name = f"{source.name}-{source.sha256[:16]}"
     tensors: dict[str, Tensor] = need("semdiff.data.cache").cached_tensors(
-        name, lambda: dict(_flat(_ArraysOnly(io.BytesIO(read(source, place))).load())), again=place is not None
+        name, lambda: unpickle_arrays(read(source, place), source.name), again=place is not None
     )
     return tensors
 
 
-_ARRAY_PARTS = {
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],  # numpy 2 keeps this function in numpy._core
-}
+def unpickle_arrays(content: bytes, name: str) -> dict[str, Tensor]:
+    """The arrays of numbers in a pickled tree of dictionaries, by their path in it. ValueError, naming the file, where it holds more than
+    those; nothing in it runs, and no array is made but from as many bytes as it has elements."""
+    try:
+        return dict(_flat(_ArraysOnly(io.BytesIO(content)).load()))
+    except Exception as error:  # what a pickle that is made to do harm raises, whatever it is
+        raise ValueError(f"{name}: expected a pickle of NumPy arrays alone ({error})") from None
+
+
+# A pickle calls what it names and sets the state of what that returned: here of these, which know bytes and numbers alone. NumPy's own
+# take a state as it comes, and one with false flags makes pointers of bytes.
+
+_PLAIN = (None, None, None, -1, -1, 0)  # of a dtype's state: no parts, no alignment, no flags
+_NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
+class _Dtype:
+    """Stands for numpy.dtype."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
+        if code not in _NUMBERS or align:
+            raise pickle.UnpicklingError(f"expected numbers ({', '.join(_NUMBERS)}), got {code!r}")
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: Any) -> None:
+        if type(state) is not tuple or len(state) != 8 or state[1] not in ("<", ">", "|", "=") or state[2:] != _PLAIN:
+            raise pickle.UnpicklingError("expected plain numbers, got a dtype with fields, a shape or flags")
+        self.order = state[1]
+
+
+class _Array:
+    """Stands for numpy.ndarray."""
+
+    numbers: NDArray[Any]
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, content = state
+        if type(dtype) is not _Dtype or type(content) is not bytes:
+            raise pickle.UnpicklingError("expected an array of numbers, got other elements")
+        self.numbers = np.frombuffer(content, dtype.order + dtype.code).reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(kind: type, shape: Any, code: Any) -> _Array:
+    return _Array()
+
+
+_ARRAY_PARTS: dict[tuple[str, str], Any] = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array}
+_ARRAY_PARTS |= dict.fromkeys((("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")), _reconstruct)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays and plain containers, and refuses all else, so that nothing in the file can run."""
+    """Reads arrays of numbers and plain containers, and refuses all else, so that nothing in the file can run."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -111,8 +156,11 @@ class _ArraysOnly(pickle.Unpickler):
             raise pickle.UnpicklingError(f"expected numpy arrays only, got {module}.{name}") from None
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:
-    found = []
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    if type(tree) is not dict:
+        raise pickle.UnpicklingError(f"expected a dictionary, got {type(tree).__name__}")
     for name, value in tree.items():
-        found += _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, torch.from_numpy(np.array(value)))]
-    return found
+        if isinstance(value, _Array):
+            yield f"{prefix}{name}", torch.from_numpy(np.array(value.numbers, value.numbers.dtype.newbyteorder("=")))
+        else:
+            yield from _flat(value, f"{prefix}{name}/")

@@ -96,7 +96,7 @@ class Plans:
                 document = json.loads(path.read_text("utf-8"))
                 self.found, before = dict(document["steps"]), document["made_for"]
                 self.others = {n: int(v) for n, v in document.items() if n not in ("steps", "made_for")}
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
             if before != self.made_for:
                 wanted = "the plan of this recipe, seed, budget and precision"

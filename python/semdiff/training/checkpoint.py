@@ -30,7 +30,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["semdiff"])
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118, a safetensors file is no mapping
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a checkpoint of semdiff, but it is damaged or something else ({error})") from error
 
 

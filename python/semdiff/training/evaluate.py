@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 import time
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semdiff.atomic import write_atomically
 from semdiff.channel import AWGN
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
@@ -159,11 +161,11 @@ def measure(link: SemanticLink, images: Tensor, few: int = 2000, key: Key | None
 def write_csv(rows: list[Row], path: Path) -> None:
     """One table; a column is empty where a study has no such thing."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -95,7 +95,7 @@ def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     place = RECIPE if path is None else Path(path)
     try:
         recipe, own = tomllib.loads(place.read_text("utf-8")), tomllib.loads(RECIPE.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of the encoding
         raise ValueError(f"{place}: expected a TOML file, but it does not parse ({error})") from error
     _same_fields(place, recipe, own, "")
     return recipe

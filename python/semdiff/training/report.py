@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semdiff.atomic import write_atomically
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 
@@ -58,8 +59,7 @@ def write_markdown(rows: list[Row], path: Path) -> None:
     for r in state:
         moments = f"{r['mean']:.3f} | {r['variance_ratio']:.3f} | {r['kurtosis']:.2f}"
         parts.append(f"| 1/{1 / r['cbr']:.1f} | {r['snr_db']:g} | {r['state']} | {r['t']:.0f} | {moments} |")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    write_atomically(path, ("\n".join(parts) + "\n").encode())
 
 
 def write_picture(link: SemanticLink, images: Tensor, path: Path, count: int = 16, scale: int = 2) -> None:
@@ -83,5 +83,5 @@ def write_grey_png(image: Tensor, path: Path) -> None:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b""))
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    write_atomically(path, b"\x89PNG\r\n\x1a\n" + content)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's own names, which `import semdiff` has without loading them, and `torch.ops.semdiff`, which comes with them."""
+
+from semdiff._build import __version__, build_info
+from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
+from semdiff.equalizer import equalize
+from semdiff.fading import Given, Rayleigh, Rician
+from semdiff.impairments import Impaired
+from semdiff.knowledge import Blind, Mistaken, Pilots, estimate_noise_var
+from semdiff.loss import UpsamplerLoss, upsampler_loss
+from semdiff.matching import DiffusionState, match
+from semdiff.mimo import MIMO
+from semdiff.multipath import Multipath
+from semdiff.rng import Key, normal
+from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
+from semdiff.schedule import NoiseSchedule
+from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
+
+__all__ = [
+    "AWGN",
+    "MIMO",
+    "Blind",
+    "Channel",
+    "DiffusionState",
+    "Equalized",
+    "GaussianSample",
+    "Given",
+    "Impaired",
+    "Key",
+    "Mistaken",
+    "Multipath",
+    "NoiseSchedule",
+    "Pilots",
+    "Rayleigh",
+    "Received",
+    "Rician",
+    "UpsamplerLoss",
+    "Uses",
+    "__version__",
+    "add_noise",
+    "build_info",
+    "ddim_step",
+    "ddpm_step",
+    "dpmpp_2m_step",
+    "equalize",
+    "estimate_noise_var",
+    "gaussian_upsample",
+    "match",
+    "measured_snr_db",
+    "normal",
+    "normalize_power",
+    "pack",
+    "posterior_mean",
+    "reparameterize",
+    "sample",
+    "time_grid",
+    "unpack",
+    "unpack_per_symbol",
+    "upsampler_loss",
+]
