@@ -176,7 +176,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
         believed = per_sample(snr_db, "snr_db", images.shape[0])
         channel = AWGN() if channel is None else channel
-        rate = torch.full((images.shape[0],), channels / self.config.symbol_channels)
+        rate = torch.full((images.shape[0],), channels / self.config.symbol_channels, device="cpu")
         symbols = features_to_symbols(self.encode(images, believed.float(), rate), channels, layout.header)
         received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
         arrived = arrive(received, channels, layout.symbols, layout.header)

@@ -91,8 +91,8 @@ class Modem:
     def _decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
         """(bits (N, block_bits), CRC valid (N,)). Blocks whose CRC is right leave the belief propagation, as in hardware."""
         bits = llr.new_zeros(llr.shape[0], self.block_bits)
-        valid = torch.zeros(llr.shape[0], dtype=torch.bool)
-        for part in torch.arange(llr.shape[0]).split(64):  # so that the messages fit the cache
+        valid = torch.zeros(llr.shape[0], dtype=torch.bool, device=llr.device)
+        for part in torch.arange(llr.shape[0], device=llr.device).split(64):  # so that the messages fit the cache
             waiting, state = part, None
             for _ in range(ITERATIONS // ROUND):
                 decoded, state = self._decode(llr[waiting], msg_v2c=state)

@@ -63,12 +63,12 @@ def elementwise_mmse(y: Tensor, noise_var: float, z: Tensor) -> Tensor:
     counts = torch.bincount(which, minlength=BINS).double()
     held = counts > 0
     # The mean of what fell into a bin stands for it: exact for data that takes few values.
-    points = (torch.zeros(BINS, dtype=torch.float64).scatter_add_(0, which, z.reshape(-1)) / counts.clamp_min(1))[held]
+    points = (torch.zeros(BINS, dtype=torch.float64, device="cpu").scatter_add_(0, which, z.reshape(-1)) / counts.clamp_min(1))[held]
     # E[z | y] on a grid of y that resolves the noise, then between its points by straight lines.
     reach = 6 * math.sqrt(noise_var)
     start, stop = min(float(low) - reach, float(y.min())), max(float(high) + reach, float(y.max()))
     steps = min(1 << 16, 2 + int((stop - start) / (math.sqrt(noise_var) / 16)))
-    grid = torch.linspace(start, stop, steps, dtype=torch.float64)
+    grid = torch.linspace(start, stop, steps, dtype=torch.float64, device="cpu")
     table = torch.cat([_posterior(part, points, counts[held].log(), noise_var) for part in grid.split(1024)])
     place = (y - start) / (stop - start) * (steps - 1)
     left = place.floor().long().clamp(0, steps - 2)

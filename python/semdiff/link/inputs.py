@@ -65,7 +65,7 @@ def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = Fa
         numbers = value.detach().double().cpu().expand(batch)
     else:
         try:
-            numbers = torch.full((batch,), float(value), dtype=torch.float64)
+            numbers = torch.full((batch,), float(value), dtype=torch.float64, device="cpu")
         except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}") from None
     if not bool(numbers.isfinite().all()):

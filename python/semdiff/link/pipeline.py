@@ -199,7 +199,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
                 raise ValueError("noise_var: expected finite numbers above zero")
         else:
             per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
-        gain = check_gains(torch.ones(batch) if h is None else h, symbols)
+        gain = check_gains(torch.ones(batch, device="cpu") if h is None else h, symbols)
         warn_of_snr(average_snr_db(gain, per_symbol, fading=h is not None), self.config.snr_db_range)
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
@@ -233,7 +233,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         check_steps(steps, self.schedule.T)
         batch, pixels = heard.noise_var.shape[0], self._sized(size).image[1:]
         if not diffusion:
-            return self._decode(estimate(*heard)[0], pixels), torch.full((batch,), torch.nan, dtype=torch.float64), 0
+            return self._decode(estimate(*heard)[0], pixels), torch.full((batch,), torch.nan, dtype=torch.float64, device="cpu"), 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
         if share == 0.0:
             return self._mean(heard, match, base, pixels)

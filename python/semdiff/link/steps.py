@@ -41,10 +41,10 @@ def check_table(table: Table | None, most: int) -> None:
 def resolve_steps(steps: Steps, snr_db: Tensor, table: Table | None) -> Tensor:
     """The steps of each sample, int64 (B,), for the SNR (B,) at which it was heard. Below the table's first SNR its first row holds."""
     if steps != "auto":
-        return torch.full(snr_db.shape, steps)
+        return torch.full(snr_db.shape, steps, device="cpu")
     if table is None:
-        return torch.full(snr_db.shape, USUAL)
-    starts, counts = torch.tensor(table, dtype=torch.float64).T.contiguous()
+        return torch.full(snr_db.shape, USUAL, device="cpu")
+    starts, counts = torch.tensor(table, dtype=torch.float64, device="cpu").T.contiguous()
     row = torch.searchsorted(starts, snr_db.cpu().double().round(decimals=3), right=True) - 1  # 5 dB, come back as 4.9999998, is 5 dB
     found: Tensor = counts[row.clamp_min(0)].long()
     return found
@@ -55,7 +55,7 @@ def sample_in_groups(draw: Callable[[int, Tensor], Tensor], counts: Tensor, toge
 
     together: noise is drawn by the place in the batch, so all samples run along each time, and some in vain.
     """
-    whole = torch.arange(len(counts))
+    whole = torch.arange(len(counts), device="cpu")
     found: Tensor | None = None
     for steps in counts.unique():
         own = (counts == steps).nonzero()[:, 0]

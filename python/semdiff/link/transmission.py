@@ -52,5 +52,5 @@ def conclude(
     ledger = Ledger(source_values=pictures[0].numel(), **channel.uses(symbols.shape[1])._asdict())
     snr = measured_snr_db(without_noise(symbols, received.h), received.y)
     if t is None:
-        t = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+        t = torch.full((len(pictures),), torch.nan, dtype=torch.float64, device="cpu")
     return Transmission(pictures, ledger, snr, t, evaluations, time.perf_counter() - begun)

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from semdiff.metrics.check import check_images, need
+from semdiff.metrics.check import check_images, in_full, need
 
 SHAPE: Final = (1, 28, 28)
 FEATURES: Final = 64
@@ -64,7 +64,8 @@ def _by_parts(function: Callable[[Tensor], Tensor], images: Tensor, name: str) -
     check_images(images, name)
     if tuple(images.shape[1:]) != SHAPE:
         raise ValueError(f"{name}: expected shape (B, 1, 28, 28), which the Fashion-MNIST classifier takes, got {tuple(images.shape)}")
-    return torch.cat([function(part.float()) for part in images.split(1000)])
+    with in_full(images):
+        return torch.cat([function(part.float()) for part in images.split(1000)])
 
 
 @torch.no_grad()
@@ -81,6 +82,9 @@ def accuracy(x: Tensor, labels: Tensor) -> Tensor:
     """
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"labels: expected an int64 tensor (B,), got {getattr(labels, 'dtype', type(labels).__name__)}")
+    check_images(x, "x")
+    if labels.device.type not in ("cpu", x.device.type):
+        raise ValueError(f"labels: expected them on the CPU or the device of x, {x.device}, got {labels.device}")
     found = _by_parts(default_classifier(x.device), x, "x").argmax(1)
     if labels.shape != (len(x),):
         raise ValueError(f"labels: expected shape ({len(x)},), got {tuple(labels.shape)}")

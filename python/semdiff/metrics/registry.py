@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from semdiff.metrics.check import check_images
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
@@ -49,12 +50,17 @@ def measure(names: Sequence[str], images: Tensor, originals: Tensor, labels: Ten
 
     ValueError for a name that METRICS has not, or where a metric needs labels and there are none.
     """
-    if isinstance(names, str):
-        raise TypeError(f"names: expected a sequence of names, got the string {names!r}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        got = f"the string {names!r}" if isinstance(names, str) else type(names).__name__
+        raise TypeError(f"names: expected a sequence of names, got {got}")
+    check_images(images, "images")
+    names = list(names)
     for name in names:
         if name not in METRICS:
             raise ValueError(f"names: expected some of {', '.join(METRICS)}, got {name!r}")
         if METRICS[name].against == "labels" and labels is None:
             raise ValueError(f"labels: expected an int64 tensor (B,), which {name} compares with, got None")
+    if any(METRICS[name].against == "originals" for name in names):
+        check_images(originals, "originals")
     against = {"originals": originals, "labels": labels}
     return {name: METRICS[name].function(images, against[METRICS[name].against]) for name in names}

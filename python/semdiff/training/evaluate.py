@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def detail(images: Tensor) -> Tensor:
     """Mean square of the Laplacian of each image, (B,): how much fine structure it holds. Blur lowers it; noise and grain raise it."""
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 3, 3)
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device="cpu").view(1, 1, 3, 3)
     return F.conv2d(images.mean(1, keepdim=True), kernel).square().flatten(1).mean(1)
 
 
