@@ -43,6 +43,7 @@ struct Diffuse : Function<Diffuse> {
 
 Tensor diffuse(const Tensor& x, const optional<Tensor>& signal, const Tensor& noise, const Tensor& key) {
   const Tensor a = signal.value_or(Tensor());
+  refuse_tangent("diffuse", {&x, &a, &noise});
   if (wants_gradient({&x, &a, &noise})) return Diffuse::apply(x, signal, noise, key);
   at::AutoDispatchBelowADInplaceOrView below;
   return SEMDIFF_CALL(diffuse, x, signal, noise, key);
@@ -65,6 +66,7 @@ struct NormalizePower : Function<NormalizePower> {
 };
 
 std::tuple<Tensor, Tensor> normalize_power(const Tensor& s) {
+  refuse_tangent("normalize_power", {&s});
   if (wants_gradient({&s})) {
     const variable_list out = NormalizePower::apply(s);
     return {out[0], out[1]};
@@ -100,6 +102,7 @@ struct DdimStep : Function<DdimStep> {
 
 Tensor ddim_step(const Tensor& x, const Tensor& output, const Tensor& t, const Tensor& s, const Tensor& table, double eta,
                  std::string_view prediction, optional<double> clip, const optional<Tensor>& key) {
+  refuse_tangent("ddim_step", {&x, &output, &t, &s, &table});
   refuse("ddim_step", {{"t", &t}, {"s", &s}, {"alphas_cumprod", &table}});
   if (wants_gradient({&x, &output})) return DdimStep::apply(x, output, t, s, table, eta, prediction, clip, key);
   at::AutoDispatchBelowADInplaceOrView below;
@@ -138,6 +141,7 @@ std::tuple<Tensor, Tensor> dpmpp_2m_step(const Tensor& x, const Tensor& output, 
                                          const optional<Tensor>& t_previous, const Tensor& t, const Tensor& s, const Tensor& table,
                                          std::string_view prediction, optional<double> clip) {
   const Tensor previous = previous_x0.value_or(Tensor()), before = t_previous.value_or(Tensor());
+  refuse_tangent("dpmpp_2m_step", {&x, &output, &previous, &before, &t, &s, &table});
   refuse("dpmpp_2m_step", {{"t_previous", &before}, {"t", &t}, {"s", &s}, {"alphas_cumprod", &table}});
   if (wants_gradient({&x, &output, &previous})) {
     const variable_list out = Dpmpp2mStep::apply(x, output, previous_x0, t_previous, t, s, table, prediction, clip);
@@ -165,6 +169,7 @@ struct Reparameterize : Function<Reparameterize> {
 };
 
 Tensor reparameterize(const Tensor& mu, const Tensor& logvar, const Tensor& key) {
+  refuse_tangent("reparameterize", {&mu, &logvar});
   if (wants_gradient({&mu, &logvar})) return Reparameterize::apply(mu, logvar, key);
   at::AutoDispatchBelowADInplaceOrView below;
   return SEMDIFF_CALL(reparameterize, mu, logvar, key);
@@ -190,6 +195,7 @@ struct GaussianUpsample : Function<GaussianUpsample> {
 };
 
 std::tuple<Tensor, Tensor, Tensor> gaussian_upsample(const Tensor& features, std::int64_t scale, const Tensor& key) {
+  refuse_tangent("gaussian_upsample", {&features});
   if (wants_gradient({&features})) {
     const variable_list out = GaussianUpsample::apply(features, scale, key);
     return {out[0], out[1], out[2]};
@@ -233,6 +239,7 @@ using LossResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 LossResult upsampler_loss_with_gradients(const Tensor& mu, const Tensor& logvar, const Tensor& z, const Tensor& alpha_bar,
                                          double lambda_prior, double lambda_match, const Tensor& key) {
+  refuse_tangent("upsampler_loss", {&mu, &logvar, &z, &alpha_bar});
   refuse("upsampler_loss", {{"z", &z}, {"alpha_bar", &alpha_bar}});
   if (wants_gradient({&mu, &logvar})) {
     const variable_list v = UpsamplerLoss::apply(mu, logvar, z, alpha_bar, lambda_prior, lambda_match, key);

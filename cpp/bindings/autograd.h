@@ -39,6 +39,15 @@ inline void refuse(const char* op, std::initializer_list<std::pair<const char*, 
   }
 }
 
+// Forward mode: a tangent must not get a silent zero. An undefined tensor has none.
+inline void refuse_tangent(const char* op, std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* t : tensors) {
+    TORCH_CHECK_VALUE(!t->defined() || !t->_fw_grad(/*level=*/0).defined(), op,
+                      ": expected tensors without a forward-mode tangent, got one with: it has no forward-mode derivative; use reverse mode "
+                      "(torch.autograd.grad, torch.func.vjp, torch.autograd.functional.jacobian)");
+  }
+}
+
 inline void refuse_double(const char* op) {
   TORCH_CHECK(!at::GradMode::is_enabled(), op, " has no second derivative: call backward without create_graph");
 }

@@ -43,6 +43,7 @@ struct Fading : Function<Fading> {
 
 std::tuple<Tensor, Tensor> fading(const Tensor& s, double los, double scatter, const Tensor& noise, std::int64_t coherence,
                                   const Tensor& key) {
+  refuse_tangent("fading", {&s, &noise});
   if (wants_gradient({&s, &noise})) {
     const variable_list out = Fading::apply(s, los, scatter, noise, coherence, key);
     return {out[0], out[1]};
@@ -73,6 +74,7 @@ using Terms = std::tuple<Tensor, Tensor, Tensor>;
 
 Terms fading_equalized(const Tensor& s, double los, double scatter, const Tensor& noise_var, std::int64_t coherence,
                        std::string_view method, const Tensor& key) {
+  refuse_tangent("fading_equalized", {&s, &noise_var});
   refuse("fading_equalized", {{"noise_var", &noise_var}});
   if (wants_gradient({&s})) {
     const variable_list out = FadingEqualized::apply(s, los, scatter, noise_var, coherence, method, key);
@@ -145,6 +147,7 @@ struct Equalize : Function<Equalize> {
 };
 
 Terms equalize(const Tensor& y, const Tensor& h, const Tensor& noise_var, std::string_view method) {
+  refuse_tangent("equalize", {&y, &h, &noise_var});
   if (wants_gradient({&y, &h, &noise_var})) {
     const variable_list out = Equalize::apply(y, h, noise_var, method);
     return {out[0], out[1], out[2]};

@@ -20,10 +20,6 @@ namespace {
 // Complex tensors are handled as reals with a last dimension of 2.
 at::Tensor as_real(const at::Tensor& x) { return x.is_complex() ? at::view_as_real(x.resolve_conj()) : x; }
 
-void check_samples(const at::Tensor& x, const char* name) {
-  TORCH_CHECK_VALUE(x.dim() >= 1, name, ": expected a batch of samples, shape (B, ...), got a tensor of no dimensions");
-}
-
 // sum over each sample of kernel(a, b), blocks added in index order.
 template <typename T, typename Kernel>
 std::vector<double> sums_by_sample(const at::Tensor& a, const at::Tensor& b, Kernel kernel) {
@@ -33,7 +29,7 @@ std::vector<double> sums_by_sample(const at::Tensor& a, const at::Tensor& b, Ker
   std::vector<double> partial(static_cast<std::size_t>(samples * blocks)), sums(static_cast<std::size_t>(samples), 0.0);
   const T* pa = a.const_data_ptr<T>();
   const T* pb = b.const_data_ptr<T>();
-  at::parallel_for(0, samples * blocks, kGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(0, samples * blocks, kGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t k = begin; k < end; ++k) {
       const std::int64_t first = k / blocks * length + k % blocks * kBlock;
       const std::int64_t count = std::min(kBlock, length - k % blocks * kBlock);
@@ -177,7 +173,11 @@ std::tuple<at::Tensor, at::Tensor> normalize_power(const at::Tensor& s) {
 
 at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<at::Tensor>& grad_scale, const at::Tensor& normalized,
                                     const at::Tensor& scale) {
+  check_floating_or_complex(normalized, "normalized");
+  check_samples(normalized, "normalized");
   check_same(normalized, "normalized", grad, "grad");
+  check_by_sample(scale, "scale", normalized);
+  if (grad_scale) check_by_sample(*grad_scale, "grad_scale", normalized);
   if (!grad.is_cpu()) return composite::normalize_power_backward(grad, grad_scale, normalized, scale);
   const std::int64_t samples = grad.size(0), symbols = samples == 0 ? 0 : grad.numel() / samples;
   const at::Tensor g = as_real(grad.contiguous()), n = as_real(normalized.contiguous());
@@ -227,9 +227,17 @@ at::Tensor pack(const at::Tensor& z) {
 }
 
 at::Tensor unpack(const at::Tensor& s, c10::SymIntArrayRef shape) {
-  TORCH_CHECK_TYPE(s.is_complex(), "s: expected a complex tensor, got ", s.scalar_type());
+  TORCH_CHECK_TYPE(s.scalar_type() == at::kComplexFloat || s.scalar_type() == at::kComplexDouble,
+                   "s: expected a complex tensor", s.is_complex() ? " of 64 bits or more, got " : ", got ", s.scalar_type());
   c10::SymInt length = 1;
-  for (const c10::SymInt& n : shape.slice(shape.empty() ? 0 : 1)) length *= n;
+  for (const c10::SymInt& n : shape.slice(shape.empty() ? 0 : 1)) {
+    // A product of 64 bits or more would wrap around.
+    std::int64_t product = 0;
+    const auto a = length.maybe_as_int(), b = n.maybe_as_int();
+    TORCH_CHECK_VALUE(!(a && b) || (*b >= 0 && !__builtin_mul_overflow(*a, *b, &product) && product <= std::int64_t{1} << 60),
+                      "shape: expected a shape (B, ...) that packs to ", s.sym_sizes(), ", got ", shape);
+    length *= n;
+  }
   TORCH_CHECK_VALUE(s.dim() == 2 && !shape.empty() && s.sym_size(0) == shape[0] && s.sym_size(1) == (length + 1) / 2,
                     "shape: expected a shape (B, ...) that packs to ", s.sym_sizes(), ", got ", shape);
   const at::Tensor flat = at::view_as_real(s * std::sqrt(2.0)).flatten(1);

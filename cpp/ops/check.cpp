@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "check.h"
 
+#include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
+
+#include <cmath>
 
 namespace semdiff {
 
 at::Tensor to_coefficients(const at::Tensor& x, const char* name) {
   check_floating(x, name);
   return x.to(at::kCPU, at::kDouble).contiguous();
+}
+
+void check_variances(const at::Tensor& x, const char* name) {
+  check_floating(x, name);
+  const at::Tensor here = x.to(at::kCPU).contiguous();
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, here.scalar_type(), "check_variances", [&] {
+    const auto* p = here.const_data_ptr<scalar_t>();
+    for (std::int64_t i = 0; i < here.numel(); ++i) {
+      const auto value = static_cast<double>(p[i]);
+      TORCH_CHECK_VALUE(std::isfinite(value) && value >= 0, name, ": expected finite numbers >= 0, got ", value);
+    }
+  });
 }
 
 std::int64_t check_rows(const at::Tensor& coefficients, const char* name, const at::Tensor& x, const char* x_name) {

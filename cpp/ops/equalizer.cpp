@@ -112,7 +112,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> equalize(const at::Tensor& y, con
   TORCH_CHECK_VALUE(y.dim() >= 1, "y: expected a batch of samples, shape (B, ...), got a tensor of no dimensions");
   TORCH_CHECK_TYPE(h.scalar_type() == y.scalar_type(), "h: expected the dtype of y, ", y.scalar_type(), ", got ", h.scalar_type());
   TORCH_CHECK_VALUE(h.device() == y.device(), "h: expected the device of y, ", y.device(), ", got ", h.device());
-  check_floating(noise_var, "noise_var");
+  check_variances(noise_var, "noise_var");
   check_broadcasts(h, "h", y);
   check_broadcasts(noise_var, "noise_var", y);
   if (!y.is_cpu()) {
@@ -140,7 +140,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> equalize(const at::Tensor& y, con
     auto* px = real(x).mutable_data_ptr<scalar_t>();
     auto *pv = few ? nullptr : noise.mutable_data_ptr<scalar_t>(), *pg = few ? nullptr : gain.mutable_data_ptr<scalar_t>();
     const std::int64_t symbols = y.size(0) == 0 ? 0 : y.numel() / y.size(0);
-    at::parallel_for(0, (y.numel() + kBlock - 1) / kBlock, kGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(0, (y.numel() + kBlock - 1) / kBlock, kGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t first = begin * kBlock, count = std::min(y.numel(), end * kBlock) - first;
       table_for<scalar_t>().equalize(px + 2 * first, pv ? pv + first : nullptr, pg ? pg + first : nullptr, py + 2 * first, ph,
                                      n0.const_data_ptr<scalar_t>(), {symbols, few, n0_few}, m.kernel, first, count);

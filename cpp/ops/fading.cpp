@@ -33,11 +33,13 @@ FadingModel read_model(const at::Tensor& s, double los, double scatter, std::int
   TORCH_CHECK_VALUE(coherence >= 0 && (coherence <= symbols || symbols == 0), "coherence: expected 0 (a whole sample) or a number in [1, ",
                     symbols, "], the symbols of a sample, got ", coherence);
   const at::Tensor keys = key_split(key, 2);
-  return {los, scatter, std::max<std::int64_t>(symbols, 1), coherence == 0 ? std::max<std::int64_t>(symbols, 1) : coherence,
+  // Of an empty sample it only tells a whole sample from less, 2 from 1.
+  const std::int64_t run = symbols > 0 ? coherence : std::min<std::int64_t>(coherence, 2);
+  return {los, scatter, std::max<std::int64_t>(symbols, 1), run == 0 ? std::max<std::int64_t>(symbols, 1) : run,
           read_key(keys.select(0, 0)), read_key(keys.select(0, 1))};
 }
 
-void check_by_sample(const at::Tensor& x, const char* name, const at::Tensor& s) {
+void check_one_or_by_sample(const at::Tensor& x, const char* name, const at::Tensor& s) {
   check_floating(x, name);
   TORCH_CHECK_VALUE(x.dim() == 0 || (x.dim() == 1 && x.size(0) == s.size(0)), name, ": expected shape () or (", s.size(0), ",), got ",
                     x.sizes());
@@ -63,7 +65,7 @@ at::Tensor shared_gains(const at::Tensor& s, const FadingModel& m) {
   at::Tensor gains = at::empty({count}, s.options());
   AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(s.scalar_type()), "fading_gains", [&] {
     auto* p = at::view_as_real(gains).mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, count, kRandomGrainBlocks * kBlock / 2, [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(0, count, kRandomGrainBlocks * kBlock / 2, [&](std::int64_t begin, std::int64_t end) {
       table_for<scalar_t>().fading_gains(p + 2 * begin, m, begin, end - begin);
     });
   });
@@ -73,7 +75,7 @@ at::Tensor shared_gains(const at::Tensor& s, const FadingModel& m) {
 // body(first, count) over blocks of symbols.
 template <typename Body>
 void for_symbols(const at::Tensor& s, const Body& body) {
-  at::parallel_for(0, (s.numel() + kBlock - 1) / kBlock, kSymbolGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(0, (s.numel() + kBlock - 1) / kBlock, kSymbolGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
     body(begin * kBlock, std::min(s.numel(), end * kBlock) - begin * kBlock);
   });
 }
@@ -115,7 +117,7 @@ std::tuple<at::Tensor, at::Tensor> fading(const at::Tensor& s, const at::Tensor&
 std::tuple<at::Tensor, at::Tensor> fading(const at::Tensor& s, double los, double scatter, const at::Tensor& noise, std::int64_t coherence,
                                           const at::Tensor& key) {
   const FadingModel m = read_model(s, los, scatter, coherence, key);
-  check_by_sample(noise, "noise", s);
+  check_one_or_by_sample(noise, "noise", s);
   if (!s.is_cpu()) return composite::fading(s, noise, m, whole(m));
   const at::Tensor from = s.resolve_conj().contiguous(), gains = shared_gains(s, m), y = at::empty(s.sizes(), s.options());
   const at::Tensor h = whole(m) ? gains.reshape(gains_shape(s, true)) : at::empty(s.sizes(), s.options());
@@ -135,12 +137,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> fading_equalized(const at::Tensor
                                                                 std::string_view method, const at::Tensor& key) {
   const Method method_of = read_method(method);
   const FadingModel m = read_model(s, los, scatter, coherence, key);
-  check_by_sample(noise_var, "noise_var", s);
+  check_one_or_by_sample(noise_var, "noise_var", s);
+  check_variances(noise_var, "noise_var");
   const at::Tensor n0 = rows(noise_var, s, at::kDouble), noise = n0.sqrt() * std::sqrt(0.5);
-  for (std::int64_t i = 0; i < n0.numel(); ++i) {
-    const double v = n0.const_data_ptr<double>()[i];
-    TORCH_CHECK_VALUE(std::isfinite(v) && v >= 0, "noise_var: expected finite numbers >= 0, got ", v);
-  }
   if (!s.is_cpu()) {
     const auto [y, h] = composite::fading(s, noise, m, whole(m));
     auto out = composite::equalize(y, h, n0.reshape(gains_shape(s, true)), method_of.kernel);

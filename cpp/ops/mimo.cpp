@@ -40,7 +40,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> svd_2x2(const at::Tensor& h) {
     auto* left = u_real.mutable_data_ptr<scalar_t>();
     auto* values = s.mutable_data_ptr<scalar_t>();
     auto* right = vh_real.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, h.numel() / 4, kGrainMatrices, [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(0, h.numel() / 4, kGrainMatrices, [&](std::int64_t begin, std::int64_t end) {
       table.svd_2x2(left + 8 * begin, values + 2 * begin, right + 8 * begin, in + 8 * begin, end - begin);
     });
   });

@@ -14,12 +14,21 @@ namespace {
 // Philox counters are told apart by this word; normals use 0.
 constexpr std::uint32_t kSplitDomain = 1, kFoldInDomain = 2;
 
+constexpr std::int64_t kMostKeys = std::int64_t{1} << 24;    // of one split: 256 MiB
+constexpr std::int64_t kMostNumbers = std::int64_t{1} << 56;  // beyond any memory, and safe to multiply
+
 }  // namespace
 
 at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dtype, at::Device device) {
   const kernels::PhiloxKey k = read_key(key);
-  TORCH_CHECK_TYPE(at::isFloatingType(dtype), "dtype: expected a floating-point type, got ", dtype);
-  for (const std::int64_t n : size) TORCH_CHECK_VALUE(n >= 0, "size: expected non-negative numbers, got ", size);
+  TORCH_CHECK_TYPE(is_real(dtype), "dtype: expected a floating-point type",
+                   at::isFloatingType(dtype) ? " of 16 bits or more, got " : ", got ", dtype);
+  std::int64_t elements = 1;
+  for (const std::int64_t n : size) {
+    TORCH_CHECK_VALUE(n >= 0, "size: expected non-negative numbers, got ", size);
+    TORCH_CHECK_VALUE(!__builtin_mul_overflow(elements, n, &elements) && elements <= kMostNumbers, "size: expected at most 2^56 elements, got ",
+                      size);
+  }
   if (!device.is_cpu()) return composite::normal(size, k, dtype, device);
   at::Tensor out = at::empty(size, at::TensorOptions().dtype(dtype));
   SEMDIFF_DISPATCH(dtype, "normal", [&] {
@@ -34,9 +43,11 @@ at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dt
 at::Tensor key_split(const at::Tensor& key, std::int64_t n) {
   const kernels::PhiloxKey k = read_key(key);
   TORCH_CHECK_VALUE(n >= 1, "n: expected at least 1, got ", n);
+  TORCH_CHECK_VALUE(n <= kMostKeys, "n: expected at most ", kMostKeys, ", got ", n);
   at::Tensor keys = at::empty({n, 2}, at::TensorOptions().dtype(at::kUInt64));
   auto* words = keys.mutable_data_ptr<std::uint64_t>();
   for (std::int64_t i = 0; i < n; ++i) {
+    if (i % kBlockOfRows == kBlockOfRows - 1) check_interrupt();
     words[2 * i] = active_kernels().derive_seed(k, kSplitDomain, static_cast<std::uint64_t>(i));
     words[2 * i + 1] = 0;
   }

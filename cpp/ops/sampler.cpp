@@ -38,35 +38,40 @@ struct Span {
   double a, b;
 };
 
-std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const at::Tensor& s, const at::Tensor& alphas_cumprod,
-                        std::int64_t& row_length) {
-  TORCH_CHECK_VALUE(t.sizes() == s.sizes(), "s: expected the shape of t, ", t.sizes(), ", got ", s.sizes());
-  TORCH_CHECK_VALUE(t.dim() == 0 || (t.dim() == 1 && x.dim() >= 1 && t.size(0) == x.size(0)),
-                    "t: expected shape () or (B,) with B = ", x.dim() >= 1 ? x.size(0) : 1, ", got ", t.sizes());
+std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const char* t_name, const at::Tensor& s, const char* s_name,
+                        const at::Tensor& alphas_cumprod, std::int64_t& row_length) {
+  TORCH_CHECK_VALUE(t.sizes() == s.sizes(), s_name, ": expected the shape of ", t_name, ", ", t.sizes(), ", got ", s.sizes());
+  TORCH_CHECK_VALUE(t.dim() == 0 || (t.dim() == 1 && x.dim() >= 1 && t.size(0) == x.size(0)), t_name,
+                    ": expected shape () or (B,) with B = ", x.dim() >= 1 ? x.size(0) : 1, ", got ", t.sizes());
   row_length =
       t.dim() == 0 ? std::max<std::int64_t>(x.numel(), 1) : std::max<std::int64_t>(x.numel() / std::max<std::int64_t>(t.size(0), 1), 1);
   TORCH_CHECK_TYPE(alphas_cumprod.scalar_type() == at::kDouble && alphas_cumprod.dim() == 1 && alphas_cumprod.is_cpu(),
                    "alphas_cumprod: expected a float64 CPU tensor of shape (T,), got ", alphas_cumprod.scalar_type(), " ",
                    alphas_cumprod.sizes());
-  const at::Tensor from = to_coefficients(t, "t"), to = to_coefficients(s, "s"), table = alphas_cumprod.contiguous();
+  const at::Tensor from = to_coefficients(t, t_name), to = to_coefficients(s, s_name), table = alphas_cumprod.contiguous();
   const std::int64_t steps = table.size(0);
   std::vector<Span> rows(static_cast<std::size_t>(from.numel()));
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (static_cast<std::int64_t>(i) % kBlockOfRows == kBlockOfRows - 1) check_interrupt();
     const double ti = from.const_data_ptr<double>()[i], si = to.const_data_ptr<double>()[i];
-    TORCH_CHECK_VALUE(ti >= 0, "t: expected a time in [0, ", steps - 1, "], got ", ti);
-    TORCH_CHECK_VALUE(si <= ti, "s: expected a time not after t = ", ti, ", got ", si);
+    TORCH_CHECK_VALUE(ti >= 0, t_name, ": expected a time in [0, ", steps - 1, "], got ", ti);
+    TORCH_CHECK_VALUE(si <= ti, s_name, ": expected a time not after ", t_name, " = ", ti, ", got ", si);
     const double* values = table.const_data_ptr<double>();
-    rows[i] = {alpha_bar_at(values, steps, ti, "t"), alpha_bar_at(values, steps, si, "s")};
+    const Span span{alpha_bar_at(values, steps, ti, t_name), alpha_bar_at(values, steps, si, s_name)};
+    TORCH_CHECK_VALUE(span.a >= 0 && span.a <= span.b && span.b <= 1, "alphas_cumprod: expected falling numbers in [0, 1], got ", span.b,
+                      " at ", si, " and ", span.a, " at ", ti);
+    rows[i] = span;
   }
   return rows;
 }
 
-// x0 from x and the network's output; 1 - a is the noise variance at t.
+// x0 from x and the network's output; 1 - a is the noise variance at t. Noise alone (a = 0) has no x0 = (x - sigma eps) / alpha.
 StepCoefficients x0_coefficients(Prediction prediction, double a) {
   StepCoefficients c{};
   const double alpha = std::sqrt(a), sigma = std::sqrt(1.0 - a);
   switch (prediction) {
     case Prediction::eps:
+      TORCH_CHECK_VALUE(a > 0, "t: expected a time with signal left (alpha_bar > 0) for eps; x0 and v are defined without, got alpha_bar 0");
       c.from_x = 1.0 / alpha;
       c.from_output = -sigma / alpha;
       break;
@@ -87,10 +92,13 @@ std::vector<StepCoefficients> ddim_coefficients(const std::vector<Span>& spans, 
   for (const auto& [a, b] : spans) {
     StepCoefficients c = x0_coefficients(prediction, a);
     // eps = (x - sqrt(a) x0) / sqrt(1 - a);  x_s = sqrt(b) x0 + sqrt(1 - b - sigma^2) eps + sigma n
-    c.noise = eta * std::sqrt((1.0 - b) / (1.0 - a)) * std::sqrt(1.0 - a / b);
-    c.keep = std::sqrt(std::max(0.0, 1.0 - b - c.noise * c.noise)) / std::sqrt(1.0 - a);
-    c.denoise = std::sqrt(b) - std::sqrt(a) * c.keep;
-    if (a == b) c.keep = 1.0, c.denoise = 0.0, c.noise = 0.0;  // s = t: nothing to do, exactly
+    if (a == b) {  // s = t: nothing to do, exactly
+      c.keep = 1.0;
+    } else {
+      c.noise = eta * std::sqrt((1.0 - b) / (1.0 - a)) * std::sqrt(1.0 - a / b);
+      c.keep = std::sqrt(std::max(0.0, 1.0 - b - c.noise * c.noise)) / std::sqrt(1.0 - a);
+      c.denoise = std::sqrt(b) - std::sqrt(a) * c.keep;
+    }
     rows.push_back(c);
   }
   return rows;
@@ -218,7 +226,7 @@ std::vector<StepCoefficients> ddim_rows(const at::Tensor& x, const at::Tensor& o
   check_floating(x, "x");
   check_same(x, "x", output, "output");
   TORCH_CHECK_VALUE(eta >= 0.0 && eta <= 1.0, "eta: expected a number in [0, 1], got ", eta);
-  return ddim_coefficients(spans(x, t, s, alphas_cumprod, row_length), parse_prediction(prediction), eta);
+  return ddim_coefficients(spans(x, t, "t", s, "s", alphas_cumprod, row_length), parse_prediction(prediction), eta);
 }
 
 std::vector<StepCoefficients> dpmpp_2m_rows(const at::Tensor& x, const at::Tensor& output, const std::optional<at::Tensor>& previous_x0,
@@ -231,9 +239,9 @@ std::vector<StepCoefficients> dpmpp_2m_rows(const at::Tensor& x, const at::Tenso
   if (previous_x0) {
     check_same(x, "x", *previous_x0, "previous_x0");
     std::int64_t same = 0;
-    for (const Span& span : spans(x, *t_previous, t, alphas_cumprod, same)) previous.push_back(span.a);
+    for (const Span& span : spans(x, *t_previous, "t_previous", t, "t", alphas_cumprod, same)) previous.push_back(span.a);
   }
-  return dpmpp_2m_coefficients(spans(x, t, s, alphas_cumprod, row_length), previous, parse_prediction(prediction));
+  return dpmpp_2m_coefficients(spans(x, t, "t", s, "s", alphas_cumprod, row_length), previous, parse_prediction(prediction));
 }
 
 }  // namespace
@@ -254,6 +262,7 @@ std::tuple<at::Tensor, at::Tensor> ddim_step_backward(const at::Tensor& grad, co
                                                       double eta, std::string_view prediction, std::optional<double> clip) {
   std::int64_t row_length = 1;
   const auto rows = ddim_rows(x, output, t, s, alphas_cumprod, eta, prediction, row_length);
+  check_same(x, "x", grad, "grad");
   auto [grad_x, grad_output, unused] = apply_backward(rows, row_length, parse_clip(clip), grad, {}, x, output, false);
   return {grad_x, grad_output};
 }
@@ -274,6 +283,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> dpmpp_2m_step_backward(
   std::int64_t row_length = 1;
   const auto rows = dpmpp_2m_rows(x, output, previous_x0, t_previous, t, s, alphas_cumprod, prediction, row_length);
   TORCH_CHECK_VALUE(grad_x_s.has_value() || grad_x0.has_value(), "grad_x_s: expected it or grad_x0");
+  if (grad_x_s) check_same(x, "x", *grad_x_s, "grad_x_s");
+  if (grad_x0) check_same(x, "x", *grad_x0, "grad_x0");
   return apply_backward(rows, row_length, parse_clip(clip), grad_x_s.value_or(at::Tensor()), grad_x0.value_or(at::Tensor()), x, output,
                         previous_x0.has_value());
 }

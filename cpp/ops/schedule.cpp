@@ -8,10 +8,13 @@
 #include <cmath>
 
 #include "check.h"
+#include "pieces.h"
 
 namespace semdiff {
 
 namespace {
+
+constexpr std::int64_t kMostSteps = 1000000;  // a tenth of a second; diffusion has a thousand
 
 double log_snr(double alpha_bar) { return std::log(alpha_bar / (1.0 - alpha_bar)); }
 
@@ -26,6 +29,7 @@ const double* check_table(const at::Tensor& table) {
 
 at::Tensor alphas_cumprod(std::string_view kind, std::int64_t steps, double beta_start, double beta_end) {
   TORCH_CHECK_VALUE(steps >= 1, "T: expected at least 1, got ", steps);
+  TORCH_CHECK_VALUE(steps <= kMostSteps, "T: expected at most ", kMostSteps, ", got ", steps);
   const bool scaled = kind == "scaled_linear";
   at::Tensor out = at::empty({steps}, at::TensorOptions().dtype(at::kDouble));
   auto* table = out.mutable_data_ptr<double>();
@@ -64,6 +68,8 @@ double alpha_bar_at(const double* table, std::int64_t steps, double t, const cha
   const auto floor = static_cast<std::int64_t>(t);
   const double rest = t - static_cast<double>(floor);
   if (rest == 0.0) return table[floor];
+  // Where an end is clean data or noise alone its logarithm is infinite: there alpha_bar itself is interpolated.
+  if (!(table[floor] < 1.0 && table[floor + 1] > 0.0)) return table[floor] * (1.0 - rest) + table[floor + 1] * rest;
   const double l = log_snr(table[floor]) * (1.0 - rest) + log_snr(table[floor + 1]) * rest;
   return 1.0 / (1.0 + std::exp(-l));
 }
@@ -74,7 +80,10 @@ at::Tensor alpha_bar(const at::Tensor& alphas_cumprod, const at::Tensor& t) {
   at::Tensor out = at::empty(times.sizes(), times.options());
   const auto* from = times.const_data_ptr<double>();
   auto* to = out.mutable_data_ptr<double>();
-  for (std::int64_t i = 0; i < times.numel(); ++i) to[i] = alpha_bar_at(table, alphas_cumprod.size(0), from[i], "t");
+  for (std::int64_t i = 0; i < times.numel(); ++i) {
+    if (i % kBlockOfRows == kBlockOfRows - 1) check_interrupt();
+    to[i] = alpha_bar_at(table, alphas_cumprod.size(0), from[i], "t");
+  }
   return out;
 }
 
@@ -88,6 +97,7 @@ at::Tensor timestep(const at::Tensor& alphas_cumprod, const at::Tensor& noise_va
   const auto* from = variances.const_data_ptr<double>();
   auto* to = out.mutable_data_ptr<double>();
   for (std::int64_t i = 0; i < variances.numel(); ++i) {
+    if (i % kBlockOfRows == kBlockOfRows - 1) check_interrupt();
     TORCH_CHECK_VALUE(from[i] >= 0.0 && std::isfinite(from[i]), "noise_var: expected finite numbers >= 0, got ", from[i]);
     const double target = 1.0 / (1.0 + from[i]);
     // First step at least as noisy: the table falls.
@@ -97,8 +107,9 @@ at::Tensor timestep(const at::Tensor& alphas_cumprod, const at::Tensor& noise_va
     if (index == steps) {
       t = static_cast<double>(steps - 1);
     } else if (index > 0) {
-      const double before = log_snr(table[index - 1]), after = log_snr(table[index]);
-      t = static_cast<double>(index - 1) + (before + std::log(from[i])) / (before - after);
+      const double above = table[index - 1], below = table[index], before = log_snr(above), after = log_snr(below);
+      const bool infinite = !(above < 1.0 && below > 0.0);  // as in alpha_bar_at
+      t = static_cast<double>(index - 1) + (infinite ? (above - target) / (above - below) : (before + std::log(from[i])) / (before - after));
       // Rounding errors must not push a step's own noise variance past it.
       if (std::abs(t - std::round(t)) < 1e-9) t = std::round(t);
     }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,7 @@
 
 #include "../kernels/kernels.h"
 #include "isa.h"
+#include "pieces.h"
 
 namespace semdiff {
 
@@ -37,7 +37,7 @@ void stream(std::int64_t size, std::int64_t grain_blocks, const std::array<const
   using Real = RealOf<T>;
   using kernels::kBlock;
   const std::int64_t blocks = (size + kBlock - 1) / kBlock;
-  at::parallel_for(0, blocks, grain_blocks, [&](std::int64_t block_begin, std::int64_t block_end) {
+  parallel_pieces(0, blocks, grain_blocks, [&](std::int64_t block_begin, std::int64_t block_end) {
     const std::int64_t begin = block_begin * kBlock, end = std::min(size, block_end * kBlock);
     std::array<const Real*, In> in{};
     std::array<Real*, Out> out{};

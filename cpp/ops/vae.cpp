@@ -70,7 +70,10 @@ void interleave(const Shape& shape, std::int64_t part, std::int64_t first, std::
 
 Shape check_features(at::IntArrayRef sizes, std::int64_t scale) {
   TORCH_CHECK_VALUE(scale >= 1, "scale: expected at least 1, got ", scale);
-  TORCH_CHECK_VALUE(sizes.size() == 4 && sizes[1] > 0 && sizes[1] % (2 * scale * scale) == 0,
+  // By division, because scale^2 and what is made of it may not fit 64 bits.
+  const std::int64_t channels = sizes.size() == 4 ? sizes[1] : 0, most = std::int64_t{1} << 31;
+  TORCH_CHECK_VALUE(channels > 0 && channels % scale == 0 && channels / scale % scale == 0 && channels / scale / scale % 2 == 0 &&
+                        scale < most && sizes[2] < most && sizes[3] < most,
                     "features: expected shape (B, 2*C*scale^2, h, w) with scale = ", scale, ", got ", sizes);
   return {sizes[0], sizes[1], sizes[2], sizes[3], scale};
 }
@@ -84,7 +87,7 @@ void upsample(const Shape& shape, const at::Tensor& features, at::Tensor& sample
   const T* __restrict from = features.const_data_ptr<T>();
   T *to_sample = sample.mutable_data_ptr<T>(), *to_mean = mean.mutable_data_ptr<T>(), *to_logvar = logvar.mutable_data_ptr<T>();
   const std::int64_t size = sample.numel();
-  at::parallel_for(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
+  parallel_pieces(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
     alignas(64) Real scratch[3][direct ? 1 : kBlock];
     for (std::int64_t first = block_begin * kBlock; first < std::min(size, block_end * kBlock); first += kBlock) {
       const std::int64_t count = std::min(kBlock, size - first);
@@ -191,12 +194,14 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tenso
 at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::optional<at::Tensor>& grad_mean,
                                       const std::optional<at::Tensor>& grad_logvar, const at::Tensor& sample, const at::Tensor& mean,
                                       const at::Tensor& logvar, std::int64_t scale) {
+  check_floating(sample, "sample");
   check_same(sample, "sample", grad_sample, "grad_sample");
   check_same(sample, "sample", mean, "mean");
   check_same(sample, "sample", logvar, "logvar");
   if (grad_mean) check_same(sample, "sample", *grad_mean, "grad_mean");
   if (grad_logvar) check_same(sample, "sample", *grad_logvar, "grad_logvar");
-  TORCH_CHECK_VALUE(sample.dim() == 4 && scale >= 1 && sample.size(2) % scale == 0 && sample.size(3) % scale == 0,
+  TORCH_CHECK_VALUE(scale >= 1 && scale <= std::int64_t{1} << 20, "scale: expected a number in [1, 2^20], got ", scale);
+  TORCH_CHECK_VALUE(sample.dim() == 4 && sample.size(1) <= std::int64_t{1} << 20 && sample.size(2) % scale == 0 && sample.size(3) % scale == 0,
                     "sample: expected shape (B, C, h*scale, w*scale) with scale = ", scale, ", got ", sample.sizes());
   const Shape shape{sample.size(0), 2 * sample.size(1) * scale * scale, sample.size(2) / scale, sample.size(3) / scale, scale};
   if (!sample.is_cpu()) return composite::gaussian_upsample_backward(grad_sample, grad_mean, grad_logvar, sample, mean, logvar, scale);

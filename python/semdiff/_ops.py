@@ -61,17 +61,19 @@ def _(key: Tensor, index: int) -> Tensor:
 
 @torch.library.register_fake("semdiff::alphas_cumprod")
 def _(kind: str, steps: int, beta_start: float, beta_end: float) -> Tensor:
-    return torch.empty((steps,), dtype=torch.float64)
+    return torch.empty((steps,), dtype=torch.float64, device="cpu")
 
 
 @torch.library.register_fake("semdiff::alpha_bar")
 def _(alphas_cumprod: Tensor, t: Tensor) -> Tensor:
-    return torch.empty(t.shape, dtype=torch.float64)
+    _check_real("alphas_cumprod", alphas_cumprod, t=t)
+    return alphas_cumprod.new_empty(t.shape, dtype=torch.float64)
 
 
 @torch.library.register_fake("semdiff::timestep")
 def _(alphas_cumprod: Tensor, noise_var: Tensor, rounding: str) -> Tensor:
-    return torch.empty(noise_var.shape, dtype=torch.float64)
+    _check_real("alphas_cumprod", alphas_cumprod, noise_var=noise_var)
+    return alphas_cumprod.new_empty(noise_var.shape, dtype=torch.float64)
 
 
 @torch.library.register_fake("semdiff::diffuse")
@@ -90,6 +92,7 @@ def _(s: Tensor) -> tuple[Tensor, Tensor]:
 @torch.library.register_fake("semdiff::normalize_power_backward")
 def _(grad: Tensor, grad_scale: Tensor | None, normalized: Tensor, scale: Tensor) -> Tensor:
     _check_alike("normalized", normalized, grad=grad)
+    _check_real("normalized", normalized, grad_scale=grad_scale, scale=scale)
     return grad.new_empty(grad.shape)
 
 
@@ -119,9 +122,7 @@ def _(s: Tensor, los: float, scatter: float, noise: Tensor, coherence: int, key:
 
 
 @torch.library.register_fake("semdiff::fading_equalized")
-def _(
-    s: Tensor, los: float, scatter: float, noise_var: Tensor, coherence: int, method: str, key: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(s: Tensor, los: float, scatter: float, noise_var: Tensor, coherence: int, method: str, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _check_key(key)
     _check_real("s", s, noise_var=noise_var)
     return _terms(s, _one_gain_a_sample(s, coherence))
@@ -143,7 +144,9 @@ def _(x: Tensor, output: Tensor, t: Tensor, s: Tensor, alphas_cumprod: Tensor, *
 
 
 @torch.library.register_fake("semdiff::ddim_step_backward")
-def _(grad: Tensor, x: Tensor, *_args: Any) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, x: Tensor, output: Tensor, t: Tensor, s: Tensor, alphas_cumprod: Tensor, *_options: Any) -> tuple[Tensor, Tensor]:
+    _check_alike("x", x, grad=grad, output=output)
+    _check_real("x", x, t=t, s=s, alphas_cumprod=alphas_cumprod)
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
@@ -165,8 +168,19 @@ def _(
 
 @torch.library.register_fake("semdiff::dpmpp_2m_step_backward")
 def _(
-    grad_x_s: Tensor | None, grad_x0: Tensor | None, x: Tensor, output: Tensor, previous_x0: Tensor | None, *_args: Any
+    grad_x_s: Tensor | None,
+    grad_x0: Tensor | None,
+    x: Tensor,
+    output: Tensor,
+    previous_x0: Tensor | None,
+    t_previous: Tensor | None,
+    t: Tensor,
+    s: Tensor,
+    alphas_cumprod: Tensor,
+    *_options: Any,
 ) -> tuple[Tensor, ...]:
+    _check_alike("x", x, grad_x_s=grad_x_s, grad_x0=grad_x0, output=output, previous_x0=previous_x0)
+    _check_real("x", x, t_previous=t_previous, t=t, s=s, alphas_cumprod=alphas_cumprod)
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty((0,) if previous_x0 is None else x.shape)
 
 
@@ -184,12 +198,17 @@ def _(mu: Tensor, logvar: Tensor, key: Tensor) -> Tensor:
 
 @torch.library.register_fake("semdiff::reparameterize_backward")
 def _(grad: Tensor, sample: Tensor, mu: Tensor) -> Tensor:
+    _check_alike("grad", grad, sample=sample, mu=mu)
     return grad.new_empty(grad.shape)
 
 
 @torch.library.register_fake("semdiff::gaussian_upsample")
 def _(features: Tensor, scale: int, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _check_key(key)
+    if scale < 1:
+        raise ValueError(f"scale: expected at least 1, got {scale}")
+    if features.dim() != 4 or features.shape[1] < 1 or features.shape[1] % (2 * scale * scale):
+        raise ValueError(f"features: expected shape (B, 2*C*scale^2, h, w) with scale = {scale}, got {tuple(features.shape)}")
     b, c, h, w = features.shape
     shape = (b, c // (2 * scale * scale), h * scale, w * scale)
     return features.new_empty(shape), features.new_empty(shape), features.new_empty(shape)
@@ -199,6 +218,9 @@ def _(features: Tensor, scale: int, key: Tensor) -> tuple[Tensor, Tensor, Tensor
 def _(
     grad_sample: Tensor, grad_mean: Tensor | None, grad_logvar: Tensor | None, sample: Tensor, mean: Tensor, logvar: Tensor, scale: int
 ) -> Tensor:
+    _check_alike("sample", sample, grad_sample=grad_sample, grad_mean=grad_mean, grad_logvar=grad_logvar, mean=mean, logvar=logvar)
+    if scale < 1 or sample.dim() != 4 or sample.shape[2] % scale or sample.shape[3] % scale:
+        raise ValueError(f"sample: expected shape (B, C, h*scale, w*scale) with scale = {scale}, got {tuple(sample.shape)}")
     b, c, h, w = sample.shape
     return sample.new_empty((b, 2 * c * scale * scale, h // scale, w // scale))
 

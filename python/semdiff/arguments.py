@@ -5,17 +5,38 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # what the operators compute with: torch has narrower types
+PREDICTIONS = ("eps", "x0", "v")
+
+
+def check_tensor(value: Any, name: str) -> None:
+    """TypeError unless it is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
+
+
+def check_beside(value: Tensor, name: str, x: Tensor, x_name: str) -> None:
+    """ValueError for a tensor on meta, which has no values, where x has some."""
+    if value.is_meta and not x.is_meta:
+        raise ValueError(f"{name}: expected a tensor with values beside {x_name} on {x.device}, got one on meta")
+
+
+def check_prediction(prediction: Any) -> None:
+    """ValueError unless it is the name of what a denoiser predicts."""
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction: expected eps, x0 or v, got {prediction!r}")
+
 
 def to_tensor(value: float | Tensor, name: str) -> Tensor:
     """Numbers as a float64 tensor, floating-point tensors as they are. TypeError for anything else."""
     if isinstance(value, Tensor):
-        if not value.is_floating_point():
+        if value.dtype not in REAL:
             raise TypeError(f"{name}: expected a floating-point tensor or a number, got {value.dtype}")
         return value
     return torch.tensor(to_number(value, name), dtype=torch.float64, device="cpu")
@@ -33,7 +54,7 @@ def to_number(value: Any, name: str, wanted: str = "a number or a floating-point
     if not isinstance(value, (str, bytes, bytearray, bool)):
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
 
@@ -46,17 +67,32 @@ def to_finite(value: Any, name: str, least: float = -math.inf) -> float:
     return number
 
 
-def to_count(value: Any, name: str, least: int | None = None) -> int:
-    """An integer, at least `least`. TypeError or ValueError for anything else."""
+def to_count(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
+    """An integer, at least `least` and at most `most`. TypeError or ValueError for anything else."""
     try:
         count = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):  # an array of several numbers
         count = None
     if count is None:
         raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
     if least is not None and count < least:
         raise ValueError(f"{name}: expected at least {least}, got {count}")
+    if most is not None and count > most:
+        raise ValueError(f"{name}: expected at most {most}, got {count}")
     return count
+
+
+def to_shape(value: Any, name: str) -> list[int]:
+    """A shape: integers of 64 bits. TypeError or ValueError for anything else. (SymInts of torch.compile pass.)"""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}: expected a sequence of integers, got {type(value).__name__}")
+    shape = list(value)
+    for n in shape:
+        if isinstance(n, torch.SymInt):
+            continue
+        if to_count(n, name) >= 1 << 63 or n < -(1 << 63):
+            raise ValueError(f"{name}: expected integers of 64 bits, got {shape}")
+    return shape
 
 
 def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

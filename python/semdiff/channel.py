@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff._ops import ops
+from semdiff.arguments import REAL, check_beside, check_tensor, to_shape
 from semdiff.products import product, times
 from semdiff.rng import KeyLike, key_tensor
+
+_LEAST_DB, _MOST_DB = -150.0, 3000.0
 
 
 class Received(NamedTuple):
@@ -56,12 +59,14 @@ def pack(z: Tensor) -> Tensor:
 
     Unit variance in z is unit power in the symbols. TypeError if z is not floating-point.
     """
+    check_tensor(z, "z")
     return ops.pack(z)  # type: ignore[no-any-return]
 
 
 def unpack(s: Tensor, shape: Sequence[int]) -> Tensor:
     """The inverse of `pack`: complex (B, uses) to a real tensor of `shape` (B, ...). ValueError if the counts do not fit."""
-    return ops.unpack(s, list(shape))  # type: ignore[no-any-return]
+    check_tensor(s, "s")
+    return ops.unpack(s, to_shape(shape, "shape"))  # type: ignore[no-any-return]
 
 
 def unpack_per_symbol(values: Tensor, shape: Sequence[int]) -> Tensor:
@@ -70,7 +75,11 @@ def unpack_per_symbol(values: Tensor, shape: Sequence[int]) -> Tensor:
     values: real, (B, uses), each repeated for the two elements of its symbol: `shape`. Or one for each sample, (B, 1): (B, 1, ...). B may
     be 1 in values. ValueError if the counts do not fit.
     """
-    if values.is_complex() or values.dim() != 2:
+    check_tensor(values, "values")
+    shape = to_shape(shape, "shape")
+    if not shape or any(n < 0 for n in shape):
+        raise ValueError(f"shape: expected (B, ...) of numbers >= 0, got {tuple(shape)}")
+    if values.is_complex() or (values.is_floating_point() and values.dtype not in REAL) or values.dim() != 2:
         raise ValueError(f"values: expected real numbers of shape (B, uses), got {values.dtype} of shape {tuple(values.shape)}")
     batch, count = shape[0], math.prod(shape[1:])
     uses = (count + 1) // 2
@@ -87,12 +96,27 @@ def normalize_power(s: Tensor) -> tuple[Tensor, Tensor]:
 
     Per sample, so that a result never depends on the rest of the batch. A sample of zeros stays zero and gets scale 0.
     """
+    check_tensor(s, "s")
     return ops.normalize_power.default(s)  # type: ignore[no-any-return]
 
 
 def measured_snr_db(s: Tensor, y: Tensor) -> Tensor:
     """10 log10(sum |s|^2 / sum |y - s|^2) of each sample, float64, shape (B,): what the channel really did. Not differentiable."""
+    check_tensor(s, "s")
+    check_tensor(y, "y")
     return ops.measured_snr_db.default(s.detach(), y.detach())  # type: ignore[no-any-return]
+
+
+def check_received(received: Received) -> Received:
+    """TypeError unless it is (y, h, noise_var), all tensors."""
+    if not isinstance(received, tuple) or len(received) != 3:
+        raise TypeError(f"received: expected a Received (y, h, noise_var), got {type(received).__name__}")
+    for name, value in zip(Received._fields, received, strict=True):
+        check_tensor(value, f"received.{name}")
+    y, h, noise_var = received
+    check_beside(h, "received.h", y, "received.y")
+    check_beside(noise_var, "received.noise_var", y, "received.y")
+    return Received(y, h, noise_var)
 
 
 def without_noise(s: Tensor, h: Tensor) -> Tensor:
@@ -108,35 +132,38 @@ def without_noise(s: Tensor, h: Tensor) -> Tensor:
 def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
     """N0 = 10^(-snr_db/10) for each sample of s: float64, shape (B,).
 
-    TypeError unless snr_db is a number or a floating-point tensor; ValueError unless it is finite and of shape () or (B,).
+    TypeError unless snr_db is a number or a floating-point tensor; ValueError unless it is in [-150, 3000] and of shape () or (B,). Below
+    that an equaliser's weights, of the order of the SNR squared, leave float32, in which symbols are.
     """
     batch = s.shape[0]
     if isinstance(snr_db, Tensor):
-        if not snr_db.is_floating_point():
+        if snr_db.dtype not in REAL:
             raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {snr_db.dtype}")
         if snr_db.shape not in ((), (batch,)):
             raise ValueError(f"snr_db: expected shape () or ({batch},), got {tuple(snr_db.shape)}")
-        if not torch.compiler.is_compiling() and not bool((snr_db.abs() <= 3000).all()):
-            raise ValueError(f"snr_db: expected finite numbers, within +-3000, got {snr_db.tolist()}")
+        check_beside(snr_db, "snr_db", s, "s")
+        if not (torch.compiler.is_compiling() or snr_db.is_meta) and not bool(((snr_db >= _LEAST_DB) & (snr_db <= _MOST_DB)).all()):
+            raise ValueError(f"snr_db: expected finite numbers, within [{_LEAST_DB:g}, {_MOST_DB:g}] dB, got {snr_db.tolist()}")
         exponent = snr_db.to(s.device, torch.float64) * -0.1
         # torch's power rounds differently in a vector unit and beside it; over a stride it is the scalar one, whatever the place.
         return (10.0 ** torch.stack([exponent, exponent], -1)[..., 0]).expand(batch)
     try:
         value = float(snr_db) if not isinstance(snr_db, (str, bool)) else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = None
     if value is None:
         raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {type(snr_db).__name__}")
-    if not abs(value) <= 3000:  # NaN too; beyond this the noise variance would not be a float64
-        raise ValueError(f"snr_db: expected a finite number, within +-3000, got {value}")
+    if not _LEAST_DB <= value <= _MOST_DB:  # NaN too
+        raise ValueError(f"snr_db: expected a finite number, within [{_LEAST_DB:g}, {_MOST_DB:g}] dB, got {value}")
     return torch.full((batch,), 10.0 ** (-0.1 * value), dtype=torch.float64, device=s.device)
 
 
-def check_symbols(s: Tensor) -> None:
-    if not s.is_complex():
-        raise TypeError(f"s: expected complex symbols (pack makes them from real numbers), got {s.dtype}")
+def check_symbols(s: Tensor, name: str = "s") -> None:
+    check_tensor(s, name)
+    if s.dtype not in (torch.complex64, torch.complex128):
+        raise TypeError(f"{name}: expected complex symbols (pack makes them from real numbers), got {s.dtype}")
     if s.dim() < 2:
-        raise ValueError(f"s: expected shape (B, uses), got {tuple(s.shape)}")
+        raise ValueError(f"{name}: expected shape (B, uses), got {tuple(s.shape)}")
 
 
 class Channel(nn.Module):

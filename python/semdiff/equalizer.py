@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.channel import Equalized, Received
+from semdiff.arguments import to_tensor
+from semdiff.channel import Equalized, Received, check_received
 from semdiff.matrix_equalizer import EqualizerMethod as EqualizerMethod
 from semdiff.matrix_equalizer import check_method, equalize_matrix
 
@@ -35,7 +36,7 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
     ValueError for another method, a shape of h or noise_var that does not broadcast to y's, or (zf, mrc) a sample whose every h is zero.
     """
     kernel = kernel_name(method)
-    y, h, noise_var = received
+    y, h, noise_var = check_received(received)
     if h.dim() == y.dim() + 1:
         return equalize_matrix(received, method)
     if not y.is_complex():
@@ -57,7 +58,7 @@ def rayleigh_mmse_gain(snr_db: float | Tensor) -> Tensor:
     m is also the mean squared error, and what is left beside E[gain] s has variance m (1 - m): an SNR of (1 - m) / m after undoing the
     gain, which is what a single noise variance for all symbols can say (the integral of c / (p + c) e^-p over p = |h|^2).
     """
-    given = torch.as_tensor(snr_db, dtype=torch.float64)
+    given = to_tensor(snr_db, "snr_db").double()
     if not bool((given.abs() <= 300).all()):
         raise ValueError(f"snr_db: expected finite numbers, within +-300, got {given.tolist()}")
     c = 10.0 ** (given * -0.1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import to_coherence
+from semdiff.arguments import REAL, to_coherence
 from semdiff.channel import Channel, Equalized, Received, check_symbols, noise_variance
 from semdiff.equalizer import EqualizerMethod, kernel_name
 from semdiff.products import times
@@ -100,6 +100,8 @@ class Given(Channel):
         gain = h if isinstance(h, Tensor) else _complex(h)
         if not gain.is_complex():
             raise TypeError(f"h: expected complex gains, got {gain.dtype}")
+        if gain.is_meta:
+            raise ValueError("h: expected gains with values, got a tensor on meta")
         if not bool(gain.isfinite().all()):
             raise ValueError("h: expected finite gains, got infinity or NaN")
         self.register_buffer("h", gain.detach(), persistent=False)
@@ -142,16 +144,18 @@ def _broadcasts(x: Tensor, s: Tensor) -> bool:
 def _complex(h: complex) -> Tensor:
     if isinstance(h, bool) or not isinstance(h, (int, float, complex)):
         raise TypeError(f"h: expected a complex number or tensor, got {type(h).__name__}")
-    return torch.tensor(complex(h), dtype=torch.complex128)
+    return torch.tensor(complex(h), dtype=torch.complex128, device="cpu")
 
 
 def _variance(noise_var: float | Tensor) -> Tensor:
     if not isinstance(noise_var, Tensor):
         if isinstance(noise_var, bool) or not isinstance(noise_var, (int, float)):
             raise TypeError(f"noise_var: expected a number or a floating-point tensor, got {type(noise_var).__name__}")
-        noise_var = torch.tensor(float(noise_var), dtype=torch.float64)
-    if not noise_var.is_floating_point():
+        noise_var = torch.tensor(float(noise_var), dtype=torch.float64, device="cpu")
+    if noise_var.dtype not in REAL:
         raise TypeError(f"noise_var: expected a number or a floating-point tensor, got {noise_var.dtype}")
+    if noise_var.is_meta:
+        raise ValueError("noise_var: expected numbers with values, got a tensor on meta")
     if not bool((noise_var.isfinite() & (noise_var >= 0)).all()):
         raise ValueError(f"noise_var: expected finite numbers >= 0, got {noise_var.tolist()}")
     return noise_var.detach().double()

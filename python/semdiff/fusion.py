@@ -47,7 +47,8 @@ class Elements:
             raise ValueError(f"state.t: expected shape ({x.shape[0]},) or that of state.x, {tuple(x.shape)}, got {tuple(t.shape)}")
         self.schedule, self.key, self.eta, self.dtype = schedule, key, eta, x.dtype
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        a = schedule.alpha_bar(t)
+        # An element without noise, or of noise alone (a zero terminal SNR), as one that is nearly so: no number is infinite.
+        a = schedule.alpha_bar(t).clamp(1e-12, 1 - 1e-12)
         self._worth = a.flatten(1).mean(1)  # G of semdiff.matching: 1 / (1 + v) is alpha_bar
         self._a = a.to(x.device, wide)
         self.noise_var = ((1 - a) / a).to(x.device, wide)

@@ -37,7 +37,7 @@ def clip(s: Tensor, papr_db: float) -> Tensor:
 
 def bussgang(papr_db: float) -> Bussgang:
     """What `clip` does to complex Gaussian symbols of unit power."""
-    a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64)
+    a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64, device="cpu")
     kept = -torch.expm1(-a.square())
     gain = kept + 0.5 * math.sqrt(math.pi) * a * torch.erfc(a)
     return Bussgang(gain, (kept - gain.square()).clamp_min(0))
@@ -124,7 +124,7 @@ def innermost(channel: Channel) -> Channel:
     return channel
 
 
-def check_frame(s: Tensor) -> None:
-    check_symbols(s)
+def check_frame(s: Tensor, name: str = "s") -> None:
+    check_symbols(s, name)
     if s.dim() != 2:
-        raise ValueError(f"s: expected shape (B, uses), got {tuple(s.shape)}")
+        raise ValueError(f"{name}: expected shape (B, uses), got {tuple(s.shape)}")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semdiff._ops import ops
-from semdiff.arguments import to_count, to_finite
+from semdiff.arguments import REAL, check_tensor, to_count, to_finite
 from semdiff.channel import Channel, Received, Uses, normalize_power
 from semdiff.impairments import Impaired, Wrapper, bussgang, check_frame, innermost
 from semdiff.multipath import Multipath
@@ -42,7 +42,7 @@ class Pilots(Wrapper):
 
     def __init__(self, channel: Channel, count: int = 1, method: Literal["ls", "lmmse"] = "ls", every: int | None = None) -> None:
         super().__init__(channel)
-        self.count = to_count(count, "count", 1)
+        self.count = to_count(count, "count", 1, 1 << 20)
         self.every = None if every is None else to_count(every, "every", 1)
         if method not in ("ls", "lmmse"):
             raise ValueError(f"method: expected ls or lmmse, got {method!r}")
@@ -57,7 +57,7 @@ class Pilots(Wrapper):
             raise ValueError("channel: expected gains that last from the pilots to the payload, got coherence 'fast'")
         if isinstance(coherence, int) and (self.every is None or coherence % (self.count + self.every)):
             raise ValueError(f"every: expected count + every to divide the channel's coherence {coherence}, got {count} + {every}")
-        self._width, self._powers = 1, torch.ones(1, dtype=torch.float64)
+        self._width, self._powers = 1, torch.ones(1, dtype=torch.float64, device="cpu")
         if isinstance(inner, Multipath):
             self._width, self._powers = inner.subcarriers, inner.powers
             if inner.papr_db is not None:
@@ -89,7 +89,7 @@ class Pilots(Wrapper):
 
     def _groups(self, symbols: int) -> tuple[int, int]:
         """How many groups of pilots and payload a frame has, and the payload's symbols in each."""
-        span = max(symbols, 1) if self.every is None else self.every * self._width
+        span = max(symbols, 1) if self.every is None else min(self.every * self._width, max(symbols, 1))
         return max(-(-symbols // span), 1), span
 
     def _known(self, s: Tensor) -> Tensor:
@@ -140,11 +140,16 @@ def estimate_noise_var(y: Tensor, h: Tensor | None = None) -> Tensor:
     N0 itself where n = 201, so a good channel takes long to know. Where |h| varies within a sample, the symbols' own powers add
     mean (|h|^2 - mean |h|^2)^2 var |s|^2 / n to the variance.
     """
-    check_frame(y)
+    check_frame(y, "y")
     if y.shape[1] == 0:
         raise ValueError(f"y: expected at least one use, got shape {tuple(y.shape)}")
     gain: Tensor | float = 1.0
     if h is not None:
+        check_tensor(h, "h")
+        if h.is_floating_point() and h.dtype not in REAL:
+            raise TypeError(f"h: expected complex gains, got {h.dtype}")
+        if h.device != y.device:
+            raise ValueError(f"h: expected the device of y, {y.device}, got {h.device}")
         try:
             gain = _power(h.expand(y.shape))
         except RuntimeError:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import to_tensor
+from semdiff.arguments import check_tensor, to_number, to_tensor
 from semdiff.rng import KeyLike, key_tensor
 
 
@@ -44,7 +44,10 @@ def upsampler_loss(
     mu, logvar, z: one shape and floating-point dtype; z is a target and must not require a gradient. alpha_bar: () or (B,), in (0, 1).
     logvar enters exponentials clamped to +-80. ValueError or TypeError for anything else, and for an empty batch.
     """
+    for name, value in (("mu", mu), ("logvar", logvar), ("z", z)):
+        check_tensor(value, name)
     a = to_tensor(alpha_bar, "alpha_bar")
+    lambda_prior, lambda_match = to_number(lambda_prior, "lambda_prior", "a number"), to_number(lambda_match, "lambda_match", "a number")
     for name, value in (("z", z), ("alpha_bar", a)):
         if value.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{name}: upsampler_loss has no gradient for it; expected a tensor that does not require one, detach it first")

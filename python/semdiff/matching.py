@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import to_tensor
+from semdiff.arguments import REAL, check_tensor, to_tensor
 from semdiff.rng import KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule, Rounding
+from semdiff.schedule import NoiseSchedule, Rounding, check_schedule
 
 MatchMode = Literal["exact", "paper", "calibrated"]
 Spread = Literal["element", "mean", "top_up"]
@@ -64,7 +64,9 @@ def match(
     ValueError for a negative, infinite or NaN noise variance, other shapes, a gain that is not positive (0 may be among the elements'), or
     (calibrated) a gain, or a variance of 1 or more.
     """
-    if not x.is_floating_point():
+    check_tensor(x, "x")
+    check_schedule(schedule)
+    if x.dtype not in REAL:
         raise TypeError(f"x: expected a real floating-point tensor (unpack gives one), got {x.dtype}")
     if x.dim() < 1:
         raise ValueError("x: expected shape (B, ...), got ()")
@@ -72,6 +74,8 @@ def match(
         raise ValueError(f"mode: expected exact, paper or calibrated, got {mode!r}")
     if spread not in ("element", "mean", "top_up"):
         raise ValueError(f"spread: expected element, mean or top_up, got {spread!r}")
+    if rounding not in ("none", "ceil", "nearest"):
+        raise ValueError(f"rounding: expected none, ceil or nearest, got {rounding!r}")
     variance = _per_sample_or_element(noise_var, "noise_var", x)
     estimate = None if gain is None else _per_sample_or_element(gain, "gain", x)
     if estimate is not None and estimate.dim() != variance.dim():
@@ -118,7 +122,10 @@ def match(
 
 def _per_sample_or_element(value: float | Tensor, name: str, x: Tensor) -> Tensor:
     """Float64 on the CPU, in the shape (B,) or x's. One for each sample, written (B, 1, ...), is (B,)."""
-    given = to_tensor(value, name).detach().to("cpu", torch.float64)
+    given = to_tensor(value, name).detach()
+    if given.is_meta:
+        raise ValueError(f"{name}: expected a tensor with values (they are read on the host), got one on meta")
+    given = given.to("cpu", torch.float64)
     batch = x.shape[0]
     if given.shape in ((), (batch,)):
         return given.expand(batch)

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from semdiff.channel import Equalized, Received
+from semdiff.arguments import REAL
+from semdiff.channel import Equalized, Received, check_received
 from semdiff.products import power, product, times
 
 EqualizerMethod: TypeAlias = Literal["zf", "mmse", "mmse_unbiased", "matched", "mrc"]
@@ -104,7 +105,7 @@ def _singular(h: Tensor, w: Tensor, eps: float) -> Tensor:
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:
     """y, h, and N0 as float64 (B or 1, uses or 1, 1)."""
-    y, h, n0 = received
+    y, h, n0 = check_received(received)
     for name, value, dims, shape in (("y", y, 3, "(B, uses, nr)"), ("h", h, 4, "(B, uses or 1, nr, nt)")):
         if not value.is_complex():
             raise TypeError(f"received.{name}: expected a complex tensor, got {value.dtype}")
@@ -113,6 +114,13 @@ def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:
     batch, uses, nr = y.shape
     if h.shape[0] != batch or h.shape[1] not in (1, uses) or h.shape[2] != nr or h.shape[3] < 1:
         raise ValueError(f"received.h: expected shape ({batch}, {uses} or 1, {nr}, nt), got {tuple(h.shape)}")
+    for name, value in (("h", h), ("noise_var", n0)):
+        if value.device != y.device:
+            raise ValueError(f"received.{name}: expected the device of received.y, {y.device}, got {value.device}")
+    if n0.dtype not in REAL:
+        raise TypeError(f"received.noise_var: expected a floating-point tensor, got {n0.dtype}")
+    if not (torch.compiler.is_compiling() or n0.is_meta) and not bool(((n0 >= 0) & n0.isfinite()).all()):
+        raise ValueError("received.noise_var: expected finite numbers >= 0")
     n0 = n0.double().reshape((1,) * (3 - n0.dim()) + n0.shape)
     if n0.dim() != 3 or n0.shape[0] not in (1, batch) or n0.shape[1] not in (1, uses) or n0.shape[2] != 1:
         raise ValueError(f"received.noise_var: expected shape ({batch}, {uses} or 1, 1), got {tuple(received.noise_var.shape)}")

@@ -55,7 +55,7 @@ class MIMO(Channel):
         coherence: Literal["block", "fast"] | int = "block",
     ) -> None:
         super().__init__()
-        self.nt, self.nr = to_count(nt, "nt", 1), to_count(nr, "nr", 1)
+        self.nt, self.nr = to_count(nt, "nt", 1, 4096), to_count(nr, "nr", 1, 4096)
         if precoding not in _PRECODINGS:
             raise ValueError(f"precoding: expected None, equal, waterfilling or equalizing, got {precoding!r}")
         self.precoding = precoding
@@ -151,7 +151,7 @@ def _over_uses(blocks: Tensor, lasts: int, uses: int) -> Tensor:
 
 def _root(c: float, n: int) -> Tensor:
     """The Cholesky factor of c^|i-j|: a first-order recursion, so row i is c times row i - 1, and then sqrt(1 - c^2)."""
-    i = torch.arange(n, dtype=torch.float64)
+    i = torch.arange(n, dtype=torch.float64, device="cpu")
     lag = i.unsqueeze(1) - i
     root = torch.pow(c, lag.clamp_min(0)).tril() * math.sqrt(1 - c * c)
     root[:, 0] = torch.pow(c, i)

@@ -24,6 +24,8 @@ from semdiff.impairments import bussgang, check_frame, clip
 from semdiff.products import power, times
 from semdiff.rng import KeyLike, complex_normal, key_tensor
 
+_MOST_SUBCARRIERS = 1 << 20
+
 
 class Multipath(Channel):
     """OFDM over an L-tap channel. h is the frequency response at each symbol's subcarrier, known to the receiver; noise_var is N0.
@@ -65,7 +67,9 @@ class Multipath(Channel):
             rate = 4.0 if decay is None else to_finite(decay, "decay")
             if rate <= 0:
                 raise ValueError(f"decay: expected a positive number of taps, got {decay}")
-            powers = torch.exp(-torch.arange(8 if taps is None else to_count(taps, "taps", 1), dtype=torch.float64) / rate)
+            powers = torch.exp(
+                -torch.arange(8 if taps is None else to_count(taps, "taps", 1, _MOST_SUBCARRIERS), dtype=torch.float64, device="cpu") / rate
+            )
         else:
             powers = _vector("powers", powers, torch.float64)
             if bool((powers < 0).any()):
@@ -76,7 +80,7 @@ class Multipath(Channel):
         self.powers = powers / total  # float64 (L,)
         if self.gains is not None:
             self.gains = self.gains / math.sqrt(total)
-        self.subcarriers = to_count(subcarriers, "subcarriers", 1)
+        self.subcarriers = to_count(subcarriers, "subcarriers", 1, _MOST_SUBCARRIERS)
         self.cyclic_prefix = to_count(cyclic_prefix, "cyclic_prefix", 0)
         if not len(self.powers) - 1 <= self.cyclic_prefix <= self.subcarriers or len(self.powers) > self.subcarriers:
             raise ValueError(
@@ -140,7 +144,7 @@ def _convolve(x: Tensor, taps: Tensor) -> Tensor:
 
 def _vector(name: str, values: Sequence[complex] | Tensor, dtype: torch.dtype) -> Tensor:
     try:
-        vector = torch.as_tensor(values, dtype=dtype).detach().cpu()
+        vector = torch.as_tensor(values, dtype=dtype, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected a sequence of numbers, got {values!r}") from None
     if vector.dim() != 1 or len(vector) == 0:

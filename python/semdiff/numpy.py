@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import semdiff
 from semdiff import AWGN, Given, Key, NoiseSchedule, Rayleigh, Received, Rician
+from semdiff.schedule import check_schedule
 
 __all__ = [
     "Key",
@@ -169,6 +170,7 @@ def given(
 
 def alphas_cumprod(schedule: NoiseSchedule) -> NDArray[np.float64]:
     """alpha_bar[0..T-1], shape (T,): a read-only view of the schedule's own table."""
+    check_schedule(schedule)
     table: NDArray[np.float64] = schedule.alphas_cumprod.numpy()
     table.flags.writeable = False
     return table

@@ -63,7 +63,7 @@ class GaussianMixture:
         if not bool((v > 0).all()):
             raise ValueError("variances: expected positive numbers")
         self.variances = (v.unsqueeze(-1) if v.dim() == 1 else v).expand(k, d).contiguous()
-        p = torch.ones(k, dtype=torch.float64) if weights is None else _real(weights, "weights")
+        p = torch.ones(k, dtype=torch.float64, device="cpu") if weights is None else _real(weights, "weights")
         if p.shape != (k,):
             raise ValueError(f"weights: expected shape ({k},), got {tuple(p.shape)}")
         if not bool((p > 0).all()):
@@ -101,7 +101,7 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x), shape (B,), float64. Differentiable: its gradient is the score."""
-        one = torch.ones((), dtype=torch.float64)
+        one = torch.ones((), dtype=torch.float64, device="cpu")
         return self._given(self._flat(x, "x"), one, torch.zeros_like(one)).evidence
 
     def posterior_mean(self, y: Tensor, noise_var: float | Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class GaussianMixture:
         """One draw from p(z | y) for each y, in the shape of y: perfect realism, at exactly twice the MMSE. noise_var as above."""
         g = self._received(y, noise_var)
         which, noise = Key.from_tensor(key_tensor(key)).split(2)
-        rows = torch.arange(g.mean.shape[0])
+        rows = torch.arange(g.mean.shape[0], device="cpu")
         k = _choose(g.log_weights, which)
         draw = g.mean[rows, k] + g.variance[rows, k].sqrt() * normal(g.mean[:, 0].shape, noise, torch.float64)
         return draw.reshape(y.shape).to(y.dtype)
@@ -136,7 +136,7 @@ class GaussianMixture:
         """
         levels = _noise(noise_var)
         pairs = [self._mmse(level, draws, Key(0) if key is None else key) for level in levels.flatten()]
-        value, error = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(-1)
+        value, error = torch.tensor(pairs, dtype=torch.float64, device="cpu").reshape(-1, 2).unbind(-1)
         return MMSE(value.reshape(levels.shape), error.reshape(levels.shape))
 
     def _mmse(self, w: Tensor, draws: int, key: KeyLike) -> tuple[float, float]:
@@ -150,8 +150,8 @@ class GaussianMixture:
         low, high = float((self.means - 12 * spread).min()), float((self.means + 12 * spread).max())
         points = 2 + int((high - low) * 16 / float(spread.min()))
         if d == 1 and points < 1 << 19:
-            y = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(-1)
-            density = self._given(y, torch.ones((), dtype=torch.float64), w).evidence.exp()
+            y = torch.linspace(low, high, points, dtype=torch.float64, device="cpu").unsqueeze(-1)
+            density = self._given(y, torch.ones((), dtype=torch.float64, device="cpu"), w).evidence.exp()
             return float(torch.trapezoid(density * self.posterior_variance(y, w).squeeze(-1), y.squeeze(-1))), 0.0
         if draws < 2:
             raise ValueError(f"draws: expected a number >= 2, got {draws}")
@@ -226,7 +226,7 @@ class GaussianMixture:
 
 def _real(value: Any, name: str) -> Tensor:
     try:
-        tensor = torch.as_tensor(value).detach().to("cpu", torch.float64, copy=True)
+        tensor = torch.as_tensor(value, device="cpu").detach().to(torch.float64, copy=True)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected numbers, got {type(value).__name__}") from None
     if not bool(tensor.isfinite().all()):

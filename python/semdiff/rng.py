@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import check_tensor, to_count, to_shape
 
 
 class Key:
@@ -40,19 +41,27 @@ class Key:
     @classmethod
     def from_tensor(cls, tensor: Tensor) -> Key:
         """The key that a uint64 tensor (seed, offset) of shape (2,) holds."""
+        check_tensor(tensor, "tensor")
         if tensor.dtype != torch.uint64 or tensor.shape != (2,):
             raise ValueError(f"tensor: expected uint64 of shape (2,), got {tensor.dtype} of shape {tuple(tensor.shape)}")
+        if tensor.device.type != "cpu":
+            raise ValueError(f"tensor: expected one on the CPU (it is read on the host), got one on {tensor.device}")
         key = cls.__new__(cls)
         key.tensor = tensor
         return key
 
     def split(self, n: int = 2) -> list[Key]:
-        """n independent keys. ValueError if n < 1."""
-        return [Key.from_tensor(row) for row in ops.key_split.default(self.tensor, n).unbind()]
+        """n independent keys. ValueError unless 1 <= n <= 2**24."""
+        return [Key.from_tensor(row) for row in ops.key_split.default(self.tensor, to_count(n, "n", most=2**24)).unbind()]
 
     def fold_in(self, index: int) -> Key:
         """The child number `index` >= 0, for loops: key.fold_in(step)."""
-        return Key.from_tensor(ops.key_fold_in.default(self.tensor, index))
+        return Key.from_tensor(ops.key_fold_in.default(self.tensor, to_count(index, "index", most=2**63 - 1)))
+
+    def __reduce__(self) -> tuple[Callable[[int, int], Key], tuple[int, int]]:
+        # By its numbers: torch has no typed storage for uint64, which its tensors are pickled by.
+        seed, offset = self.tensor.tolist()
+        return _key_of, (seed, offset)
 
     def __repr__(self) -> str:
         seed, offset = self.tensor.tolist()
@@ -63,6 +72,10 @@ class Key:
 
     def __hash__(self) -> int:
         return hash(tuple(self.tensor.tolist()))
+
+
+def _key_of(seed: int, offset: int) -> Key:
+    return Key.from_tensor(torch.tensor([seed, offset], dtype=torch.uint64, device="cpu"))
 
 
 KeyLike: TypeAlias = Key | Tensor | None
@@ -86,7 +99,16 @@ def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.
     float64 numbers are the float32 ones at more digits; float16 and bfloat16 are rounded float32. |n| is at most 6.76 (32-bit uniforms).
     TypeError for another dtype.
     """
-    return ops.normal.default(list(size), key_tensor(key), dtype, torch.device(device))  # type: ignore[no-any-return]
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype: expected a floating-point type, got {type(dtype).__name__}")
+    return ops.normal.default(to_shape(size, "size"), key_tensor(key), dtype, _device(device))  # type: ignore[no-any-return]
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device: expected one of torch's devices, such as cpu or cuda, got {device!r}") from None
 
 
 def complex_normal(

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import to_count, to_times
+from semdiff.arguments import REAL, check_beside, check_prediction, check_tensor, to_count, to_number, to_times
 from semdiff.fusion import Elements
 from semdiff.matching import DiffusionState
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.schedule import NoiseSchedule
+from semdiff.schedule import NoiseSchedule, check_schedule
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["eps", "x0", "v"]
@@ -30,7 +30,13 @@ Solver = Literal["dpmpp_2m", "ddim", "ddpm", "heun"]
 
 def add_noise(x0: Tensor, t: float | Tensor, schedule: NoiseSchedule, key: KeyLike = None) -> Tensor:
     """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) n, the forward process; n is `normal(x0.shape, key)`. t: () or (B,)."""
+    check_tensor(x0, "x0")
+    check_schedule(schedule)
+    if x0.dtype not in (*REAL, torch.complex64, torch.complex128):
+        raise TypeError(f"x0: expected a floating-point, complex64 or complex128 tensor, got {x0.dtype}")
     a = schedule.alpha_bar(t)
+    if a.dim() and not _begins(a, x0):
+        raise ValueError(f"t: expected shape () or ({x0.shape[0] if x0.dim() else 1},), got {tuple(a.shape)}")
     return ops.diffuse.default(x0, a.sqrt(), (1 - a).sqrt(), key_tensor(key))  # type: ignore[no-any-return]
 
 
@@ -49,9 +55,13 @@ def ddim_step(
 
     eta in [0, 1] scales the fresh noise. clip bounds the predicted x_0, and the direction is taken from the bounded one.
     """
+    check_tensor(x, "x")
+    check_schedule(schedule)
+    check_prediction(prediction)
     t, s = _pair(t, s)
+    eta, clip = to_number(eta, "eta", "a number"), _bound(clip)
     return ops.ddim_step.default(  # type: ignore[no-any-return]
-        x, output, t, s, schedule.alphas_cumprod, eta, prediction, clip, key_tensor(key) if eta > 0 else None
+        x, _widened(output, x), t, s, schedule.alphas_cumprod, eta, prediction, clip, key_tensor(key) if eta > 0 else None
     )
 
 
@@ -84,11 +94,17 @@ def dpmpp_2m_step(
 
     The first step has previous_x0 = t_previous = None and is of first order, as is the step to clean data (s = -1).
     """
+    check_tensor(x, "x")
+    check_schedule(schedule)
+    if previous_x0 is not None:
+        check_tensor(previous_x0, "previous_x0")
+    check_prediction(prediction)
     t, s = _pair(t, s)
     if t_previous is not None:
-        t_previous, _ = _pair(t_previous, t)
+        t_previous, _ = _pair(t_previous, t, "t_previous", "t")
+    clip = _bound(clip)
     return ops.dpmpp_2m_step.default(  # type: ignore[no-any-return]
-        x, output, previous_x0, t_previous, t, s, schedule.alphas_cumprod, prediction, clip
+        x, _widened(output, x), previous_x0, t_previous, t, s, schedule.alphas_cumprod, prediction, clip
     )
 
 
@@ -99,7 +115,7 @@ def posterior_mean(
 
     With a time for each element: the denoiser's estimate at the sample's mean noise, fused with each measurement by its precision.
     """
-    x, t = state
+    x, t = _state(denoiser, state, schedule)
     if t.dim() > 1:
         elements = Elements(x, t, schedule)
         x, t = elements.start()
@@ -112,17 +128,24 @@ def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
 
     The last evaluation stands one interval before the schedule's first step, so none is spent where nearly no noise is left.
     """
+    check_tensor(t, "t")
+    check_schedule(schedule)
     steps = to_count(steps, "steps")
     if not 1 <= steps <= schedule.T:
         raise ValueError(f"steps: expected a number in [1, {schedule.T}], got {steps}")
     if t.dim() != 1:
         raise ValueError(f"t: expected shape (B,), got {tuple(t.shape)}")
-    start = schedule.alpha_bar(t).logit()
-    if not torch.compiler.is_compiling() and bool(start.isinf().any()):
+    start = schedule.alpha_bar(t)
+    if not torch.compiler.is_compiling() and bool((t < 0).any()):
         raise ValueError(f"t: expected times in [0, {schedule.T - 1}], got {t.tolist()}")
-    end = schedule.alphas_cumprod[0].logit()
+    # Clean data and noise alone, at the ends of some schedules, have no ln SNR: the grid is that of the steps beside them.
+    table = schedule.alphas_cumprod
+    finite = table[(table > 0) & (table < 1)]
+    start, end = start.clamp(finite[-1], finite[0]).logit(), finite[0].logit()
     share = torch.arange(steps, dtype=torch.float64, device="cpu").unsqueeze(-1) / steps
     times = schedule.timestep(torch.exp(-(start + (end - start) * share)))
+    t = t.to(times)
+    times = torch.minimum(times, t)  # one that is nearly clean comes no later
     times[0] = t  # not by way of logarithms and back
     return torch.cat([times, torch.full((1, t.shape[0]), -1.0, dtype=torch.float64, device="cpu")])
 
@@ -146,9 +169,11 @@ def sample(
     evaluations a step but the last). steps in [1, T]; one step is `posterior_mean`. grid: other times, shape (steps + 1, B), falling,
     instead of `time_grid`. callback(i, x, t) sees each x before its step. ValueError for what is out of range.
     """
-    x, t = state
+    x, t = _state(denoiser, state, schedule)
+    check_prediction(prediction)
     if solver not in ("dpmpp_2m", "ddim", "ddpm", "heun"):
         raise ValueError(f"solver: expected dpmpp_2m, ddim, ddpm or heun, got {solver!r}")
+    eta, clip = to_number(eta, "eta", "a number"), _bound(clip)
     if solver == "ddpm":
         eta = 1.0
     elif eta != 0 and solver != "ddim":
@@ -159,8 +184,12 @@ def sample(
         x, t = elements.start()
     if grid is None:
         grid = time_grid(t, steps, schedule)
+    elif not isinstance(grid, Tensor) or grid.dtype not in REAL:
+        raise TypeError(f"grid: expected a floating-point tensor, got {grid.dtype if isinstance(grid, Tensor) else type(grid).__name__}")
     elif grid.dim() != 2 or grid.shape[0] < 2 or grid.shape[1] != x.shape[0]:
         raise ValueError(f"grid: expected shape (steps + 1, {x.shape[0]}), got {tuple(grid.shape)}")
+    else:
+        check_beside(grid, "grid", x, "state.x")
     if elements is not None:
         return _sample_elements(denoiser, elements, x, grid, schedule, solver, prediction, clip, callback)
     base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
@@ -170,7 +199,7 @@ def sample(
     for i, (now, after, t) in enumerate(zip(times[:-1], times[1:], told, strict=True)):
         if callback is not None:
             callback(i, x, now)
-        output = denoiser(x, t)
+        output = _widened(denoiser(x, t), x)
         # The steps as they are below their Python functions, which would look at the same grid again and again.
         if solver == "dpmpp_2m":
             x, previous_x0 = ops.dpmpp_2m_step.default(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
@@ -236,12 +265,55 @@ def _heun_step(
     return ddim_step(x, (x0 + x0_after) * 0.5, t, s, schedule, 0.0, "x0")
 
 
-def _pair(t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
+def _begins(values: Tensor, x: Tensor) -> bool:
+    """Whether the shape, without trailing ones, begins x's."""
+    shape = list(values.shape)
+    while shape and shape[-1] == 1:
+        shape.pop()
+    return tuple(shape) == tuple(x.shape[: len(shape)])
+
+
+def _pair(t: float | Tensor, s: float | Tensor, t_name: str = "t", s_name: str = "s") -> tuple[Tensor, Tensor]:
     """Both as floating-point tensors of one shape."""
-    first, second = to_times(t, "t"), to_times(s, "s")
+    first, second = to_times(t, t_name), to_times(s, s_name)
     if first.shape != second.shape:
-        first, second = torch.broadcast_tensors(first, second)
+        try:
+            first, second = torch.broadcast_tensors(first, second)
+        except RuntimeError:
+            shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+            raise ValueError(f"{t_name}, {s_name}: expected a number or shape (B,) each, got {shapes}") from None
     return first, second
+
+
+def _state(denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule) -> DiffusionState:
+    """The state, held to what it must be."""
+    if not callable(denoiser):
+        raise TypeError(f"denoiser: expected a callable denoiser(x, t), got {type(denoiser).__name__}")
+    check_schedule(schedule)
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise TypeError(f"state: expected a DiffusionState (x, t), got {type(state).__name__}")
+    x, t = state
+    check_tensor(x, "state.x")
+    check_tensor(t, "state.t")
+    if x.dtype not in REAL:
+        raise TypeError(f"state.x: expected a floating-point tensor, got {x.dtype}")
+    if x.dim() < 1:
+        raise ValueError("state.x: expected shape (B, ...), got ()")
+    check_beside(t, "state.t", x, "state.x")
+    return DiffusionState(x, t)
+
+
+def _widened(output: Tensor, x: Tensor) -> Tensor:
+    """The denoiser's output in x's dtype, where that has all its digits: under autocast it comes in bfloat16. Other dtypes stay, and the
+    operators refuse them."""
+    check_tensor(output, "output")
+    if output.dtype == x.dtype or output.dtype not in REAL or x.dtype not in REAL or output.device != x.device:
+        return output
+    return output.to(x.dtype) if torch.promote_types(output.dtype, x.dtype) == x.dtype else output
+
+
+def _bound(clip: float | None) -> float | None:
+    return None if clip is None else to_number(clip, "clip", "a positive bound or None")
 
 
 def _for_network(t: Tensor, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from semdiff._ops import ops
+from semdiff.arguments import check_tensor, to_count
 from semdiff.rng import KeyLike, key_tensor
 
 
@@ -24,6 +25,8 @@ def reparameterize(mu: Tensor, logvar: Tensor, key: KeyLike = None) -> Tensor:
 
     mu, logvar: the same shape and floating-point dtype. ValueError or TypeError otherwise.
     """
+    check_tensor(mu, "mu")
+    check_tensor(logvar, "logvar")
     return ops.reparameterize.default(mu, logvar, key_tensor(key))  # type: ignore[no-any-return]
 
 
@@ -33,4 +36,8 @@ def gaussian_upsample(features: Tensor, scale: int, key: KeyLike = None) -> Gaus
     features (B, 2*C*scale^2, h, w), floating-point. Equal to pixel_shuffle(features, scale) split in two along the channels, with the
     log-variance bounded softly, 10 * tanh(raw / 10), so that no network output makes exp overflow. ValueError if the channels do not fit.
     """
+    check_tensor(features, "features")
+    scale = to_count(scale, "scale", 1)
+    if scale >= 1 << 31:
+        raise ValueError(f"scale: expected a number whose square divides the channels, got {scale}")
     return GaussianSample(*ops.gaussian_upsample.default(features, scale, key_tensor(key)))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck
+from torch.autograd import forward_ad, gradcheck
 from torch.library import opcheck
 from torch.profiler import ProfilerActivity, profile
 
@@ -258,6 +258,30 @@ def test_second_derivatives_are_refused_not_wrong(op: Op) -> None:
     else:
         with pytest.raises(RuntimeError, match="has no second derivative: call backward without create_graph"):
             torch.autograd.grad(loss, args[op.gradients[0]], create_graph=True)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.gradients and op.name not in ("pack", "unpack")], ids=str)
+def test_forward_mode_is_refused_not_zero(op: Op) -> None:
+    args = op.make((2, 4, 2, 2), torch.float64)
+    for position in op.gradients:
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(args[position], torch.ones_like(args[position]))
+            with pytest.raises(
+                ValueError, match=f"{op.name.removesuffix('_with_gradients')}: expected tensors without a forward-mode tangent"
+            ):
+                op.call(*args[:position], dual, *args[position + 1 :])
+        with pytest.raises(ValueError, match="without a forward-mode tangent"):
+            torch.func.jacfwd(lambda x, p=position: op.call(*args[:p], x, *args[p + 1 :]))(args[position])
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if not op.gradients], ids=str)
+def test_forward_mode_of_what_has_no_gradient_is_refused(op: Op) -> None:
+    args = op.make((2, 4, 2, 2), torch.float64)
+    for position, value in enumerate(args):
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+            continue
+        with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward AD"):
+            op.call(*args[:position], forward_ad.make_dual(value, torch.ones_like(value)), *args[position + 1 :])
 
 
 def test_every_operator_has_a_row() -> None:

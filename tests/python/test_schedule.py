@@ -120,9 +120,10 @@ def test_a_table_of_ones_own() -> None:
     for bad, message in [
         ([0.5, 0.5], "strictly falling"),
         ([0.5, 0.6], "strictly falling"),
-        ([1.0, 0.5], r"numbers in \(0, 1\)"),
-        ([0.5, 0.0], r"numbers in \(0, 1\)"),
-        ([float("nan"), 0.5], r"numbers in \(0, 1\)"),
+        ([1.1, 0.5], r"numbers in \[0, 1\]"),
+        ([0.5, -0.1], r"numbers in \[0, 1\]"),
+        ([float("nan"), 0.5], r"numbers in \[0, 1\]"),
+        ([1.0, 0.0], "a number between 0 and 1"),
         ([[0.5]], r"shape \(T,\)"),
         ([], r"shape \(T,\)"),
     ]:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The diffusion clock. alphas_cumprod is a float64 CPU table of alpha_bar[0..T-1], falling. t is real: an integer indexes the table, a
-// fraction interpolates ln SNR = ln(alpha_bar / (1 - alpha_bar)) linearly, and t = -1 means clean data (alpha_bar = 1).
+// fraction interpolates ln SNR = ln(alpha_bar / (1 - alpha_bar)) linearly (alpha_bar itself beside a step of alpha_bar 0 or 1), and t = -1
+// means clean data (alpha_bar = 1).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -89,7 +89,7 @@ def synchronize(samples: Samples, spec: FrameSpec, coherence: float = 256.0) -> 
     received = Received(
         torch.from_numpy((symbols[payload] / gain).astype(np.complex64))[None],
         torch.from_numpy(np.exp(1j * phase[payload]).astype(np.complex64))[None],
-        torch.full((1, 1), noise_var, dtype=torch.float64),
+        torch.full((1, 1), noise_var, dtype=torch.float64, device="cpu"),
     )
     report = Synchronization(
         start=chosen.start,

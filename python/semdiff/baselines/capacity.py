@@ -27,7 +27,7 @@ class Capacity:
 
     def __init__(self, codec: str = "best", outage: float | Tensor = 0.5) -> None:
         self.formats = choose_formats(codec)
-        self.outage = torch.as_tensor(outage, dtype=torch.float32)
+        self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
     @torch.no_grad()
     def transmit(

@@ -40,7 +40,7 @@ class Digital:
             raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")
         self.target_bler = target_bler
         self.design_snr_db = None if design_snr_db is None else float(per_sample(design_snr_db, "design_snr_db", 1))
-        self.outage = torch.as_tensor(outage, dtype=torch.float32)
+        self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
     def scheme(self, uses: int, snr_db: float) -> Scheme:
         """The modulation and code rate for so many channel uses at this SNR."""
@@ -70,7 +70,7 @@ class Digital:
         source = images.detach().float().cpu()
         schemes = [self.scheme(uses, snr) for snr in wanted.tolist()]
         groups = {scheme: [i for i, own in enumerate(schemes) if own == scheme] for scheme in dict.fromkeys(schemes)}
-        symbols = torch.empty(len(schemes), uses, dtype=torch.complex64)
+        symbols = torch.empty(len(schemes), uses, dtype=torch.complex64, device="cpu")
         for scheme, rows in groups.items():
             coder = modem(uses, scheme)
             symbols[rows] = coder.send(torch.stack([write(source[i], coder.info_bits, self.formats) for i in rows]))

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from semdiff.arguments import to_tensor
+
 
 def capacity_bits(uses: int, snr_db: float | Tensor, h: Tensor | None = None) -> Tensor:
     """uses * log2(1 + snr) bits for complex channel uses, float64 of snr_db's shape (Shannon, 1948). There is no factor 1/2.
@@ -21,7 +23,7 @@ def capacity_bits(uses: int, snr_db: float | Tensor, h: Tensor | None = None) ->
         raise ValueError(f"uses: expected an integer >= 0, got {uses}")
     if isinstance(snr_db, Tensor) and not snr_db.is_floating_point():
         raise TypeError(f"snr_db: expected a number or a floating-point tensor, got {snr_db.dtype}")
-    decibels = torch.as_tensor(snr_db, dtype=torch.float64)
+    decibels = to_tensor(snr_db, "snr_db").double()
     if not bool(decibels.isfinite().all()):
         raise ValueError(f"snr_db: expected finite numbers, got {decibels.tolist()}")
     snr = 10 ** (decibels / 10)
@@ -31,7 +33,7 @@ def capacity_bits(uses: int, snr_db: float | Tensor, h: Tensor | None = None) ->
         raise ValueError(f"h: expected shape (B, {uses}) or (B, 1), got {tuple(h.shape)}")
     if snr.dim() and snr.shape != h.shape[:1]:
         raise ValueError(f"snr_db: expected a number or shape ({h.shape[0]},), as h has, got {tuple(snr.shape)}")
-    return (torch.log1p(h.abs().square().double() * snr.reshape(-1, 1)) / math.log(2)).expand(-1, uses).sum(1)
+    return (torch.log1p(h.abs().square().double() * snr.to(h.device).reshape(-1, 1)) / math.log(2)).expand(-1, uses).sum(1)
 
 
 def opta_psnr_db(uses: int, snr_db: float | Tensor, values: int, variance: float) -> Tensor:

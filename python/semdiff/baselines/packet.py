@@ -30,7 +30,7 @@ def format_bits(formats: Sequence[Format]) -> int:
 
 def write(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
     """image (C, H, W) in [0, 1], C 1 or 3, as exactly `bits` bits: uint8 of 0 and 1."""
-    packet = torch.zeros(bits, dtype=torch.uint8)
+    packet = torch.zeros(bits, dtype=torch.uint8, device="cpu")
     head = format_bits(formats) + SCALE_BITS
     budget = (bits - head - 1) // 8
     least = float("inf")
@@ -63,7 +63,7 @@ def read(packet: Tensor, shape: tuple[int, int, int], formats: Sequence[Format])
         return None
     scale = SCALES[2 * bits[head] + bits[head + 1]]
     content = np.packbits(np.array(body, np.uint8)).tobytes()
-    like = torch.empty(shape)
+    like = torch.empty(shape, device="cpu")
     try:
         return _larger(_pixels(decode(content, kind, *_kind_of(_smaller(like, scale)))), like)
     except ValueError:
@@ -72,7 +72,7 @@ def read(packet: Tensor, shape: tuple[int, int, int], formats: Sequence[Format])
 
 def _assemble(fields: Sequence[int], content: bytes, bits: int) -> Tensor:
     head = [field >> place & 1 for field in fields for place in (1, 0)]
-    used = torch.tensor([*head, *np.unpackbits(np.frombuffer(content, np.uint8)).tolist(), 1], dtype=torch.uint8)
+    used = torch.tensor([*head, *np.unpackbits(np.frombuffer(content, np.uint8)).tolist(), 1], dtype=torch.uint8, device="cpu")
     return F.pad(used, (0, bits - used.numel()))
 
 

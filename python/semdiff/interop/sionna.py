@@ -105,7 +105,7 @@ class SionnaOFDM(Channel):
         clean = grid.apply(grid.map(padded[:, None, None]), h)
         y = AWGN()(clean.flatten(1), snr_db, noise).y.reshape(clean.shape)
         no = n0[:, None, None]
-        h_hat, error = grid.estimate(y, no) if self.csi == "ls" else (h, torch.zeros(1, dtype=torch.float64))
+        h_hat, error = grid.estimate(y, no) if self.csi == "ls" else (h, torch.zeros(1, dtype=torch.float64, device="cpu"))
         x, no_eff = (out[:, 0, 0, : s.shape[1]] for out in grid.equalize(y, h_hat, error, no))
         ones = torch.ones(s.shape[0], 1, dtype=s.dtype, device=s.device)
         return Received(x.to(s), ones, no_eff.detach().to(s.device))

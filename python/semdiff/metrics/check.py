@@ -26,11 +26,13 @@ def check_images(images: Tensor, name: str) -> None:
     """TypeError or ValueError unless `images` is floating-point (B, C, H, W) in [0, 1], B >= 1."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name}: expected {WANTED}, got {type(images).__name__}")
-    if not images.is_floating_point():
+    if images.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
         raise TypeError(f"{name}: expected {WANTED}, got {images.dtype}{hint}")
     if images.dim() != 4 or images.numel() == 0:
         raise ValueError(f"{name}: expected {WANTED} with no size 0, got shape {tuple(images.shape)}")
+    if images.is_meta:
+        raise ValueError(f"{name}: expected {WANTED}, got one on meta, which has no values")
     low, high = images.detach().aminmax()
     if not (bool(low >= 0) and bool(high <= 1)):  # also false for NaN
         raise ValueError(f"{name}: expected values in [0, 1], got values from {low.item():.4g} to {high.item():.4g}")
@@ -42,6 +44,8 @@ def check_pair(x: Tensor, y: Tensor, smallest: int = 1, why: str = "") -> None:
     check_images(y, "y")
     if x.shape != y.shape:
         raise ValueError(f"y: expected the shape of x, {tuple(x.shape)}, got {tuple(y.shape)}")
+    if x.device != y.device:
+        raise ValueError(f"y: expected the device of x, {x.device}, got {y.device}")
     if min(x.shape[2:]) < smallest:
         raise ValueError(f"x: expected images of at least {smallest} x {smallest} pixels{why}, got {x.shape[2]} x {x.shape[3]}")
 
@@ -62,6 +66,18 @@ def in_colour(images: Tensor, name: str) -> Tensor:
 
 
 def by_parts(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, values: int = VALUES_AT_ONCE) -> Tensor:
-    """function(x, y) -> (B,), a part of the batch at a time."""
+    """function(x, y) -> (B,), a part of the batch at a time, in float32 or wider whatever comes: a square in bfloat16 has two digits."""
     size = max(1, values // x[0].numel())
-    return torch.cat([function(a, b) for a, b in zip(x.split(size), y.split(size), strict=True)])
+    wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    with in_full(x):
+        return torch.cat([function(a.to(wide), b.to(wide)) for a, b in zip(x.split(size), y.split(size), strict=True)])
+
+
+def at_least_float(x: Tensor) -> Tensor:
+    """float64 stays, narrower types become float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def in_full(x: Tensor) -> torch.autocast:
+    """A block that no autocast around it makes narrower."""
+    return torch.autocast(x.device.type, enabled=False)

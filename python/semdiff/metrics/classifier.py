@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from semdiff.metrics.check import check_images, need
+from semdiff.metrics.check import check_images, in_full, need
 from semdiff.parameters import check_tensors
 
 FEATURES: Final = 64
@@ -86,7 +86,8 @@ def data_of(images: Tensor, name: str) -> str:
 def _by_parts(kind: str, images: Tensor, name: str) -> Tensor:
     network = default_classifier(images.device, data_of(images, name))
     function = network.features if kind == "features" else network
-    return torch.cat([function(part.float()) for part in images.split(1000)])
+    with in_full(images):
+        return torch.cat([function(part.float()) for part in images.split(1000)])
 
 
 @torch.no_grad()
@@ -103,6 +104,9 @@ def accuracy(x: Tensor, labels: Tensor) -> Tensor:
     """
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"labels: expected an int64 tensor (B,), got {getattr(labels, 'dtype', type(labels).__name__)}")
+    check_images(x, "x")
+    if labels.device.type not in ("cpu", x.device.type):
+        raise ValueError(f"labels: expected them on the CPU or the device of x, {x.device}, got {labels.device}")
     found = _by_parts("logits", x, "x").argmax(1)
     if labels.shape != (len(x),):
         raise ValueError(f"labels: expected shape ({len(x)},), got {tuple(labels.shape)}")

@@ -18,7 +18,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from semdiff.metrics.check import in_colour, need
+from semdiff.metrics.check import at_least_float, in_colour, in_full, need
 from semdiff.metrics.weights import INCEPTION, read
 
 SIZE = 299
@@ -38,10 +38,10 @@ def inception_features(
     progress on a terminal. weights: the network's file, or a folder that holds it. FileNotFoundError where there is none.
     """
     bar, cache = need("tqdm").tqdm, need("semdiff.data.cache")
-    pixels = (in_colour(images, "images").detach() * 255).round().to(torch.uint8)
+    pixels = (at_least_float(in_colour(images, "images").detach()) * 255).round().to(torch.uint8)
     network: Callable[[Tensor], Tensor] | None = None
     parts = []
-    with bar(total=len(pixels), desc=label, unit="image", disable=None, leave=False) as progress:
+    with in_full(images), bar(total=len(pixels), desc=label, unit="image", disable=None, leave=False) as progress:
         for part in pixels.split(STORED_TOGETHER):
             digest = _digest(part)
             file = cache.cache_folder() / "inception" / f"{digest}.safetensors"
@@ -74,10 +74,10 @@ def normalized(pixels: Tensor) -> Tensor:
 
 def _interpolation(n: int) -> Tensor:
     """(299, n): each row holds the shares of the two neighbours of the place i * n / 299."""
-    place = torch.arange(SIZE, dtype=torch.float64) * n / SIZE
+    place = torch.arange(SIZE, dtype=torch.float64, device="cpu") * n / SIZE
     low = place.long()
     share = (place - low).float()
-    matrix, i = torch.zeros(SIZE, n), torch.arange(SIZE)
+    matrix, i = torch.zeros(SIZE, n, device="cpu"), torch.arange(SIZE, device="cpu")
     matrix[i, low] = 1 - share
     matrix[i, (low + 1).clamp(max=n - 1)] += share
     return matrix

@@ -7,7 +7,7 @@ A name that ends in _unpaired is the distance from references, images that were 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from semdiff.metrics.check import check_images
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
@@ -62,8 +63,11 @@ def measure(
     ValueError for a name that METRICS has not, where a metric needs labels or references and there are none, or where the references
     contain originals.
     """
-    if isinstance(names, str):
-        raise TypeError(f"names: expected a sequence of names, got the string {names!r}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        got = f"the string {names!r}" if isinstance(names, str) else type(names).__name__
+        raise TypeError(f"names: expected a sequence of names, got {got}")
+    check_images(images, "images")
+    names = list(names)
     against = {"originals": originals, "labels": labels, "references": references}
     wanted = {"labels": "an int64 tensor (B,), which {} compares with", "references": "images that were not sent, which {} compares with"}
     for name in names:
@@ -71,8 +75,11 @@ def measure(
             raise ValueError(f"names: expected some of {', '.join(METRICS)}, got {name!r}")
         other = METRICS[name].against
         if against[other] is None:
-            raise ValueError(f"{other}: expected {wanted[other].format(name)}, got None")
+            raise ValueError(f"{other}: expected {wanted.get(other, 'images, which {} compares with').format(name)}, got None")
+    if any(METRICS[name].against == "originals" for name in names):
+        check_images(originals, "originals")
     if references is not None and any(METRICS[name].against == "references" for name in names):
+        check_images(references, "references")
         check_references(references, originals)
     return {name: METRICS[name].function(images, against[METRICS[name].against]) for name in names}
 
