@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semdiff.cli.abreast import abreast, workers
 from semdiff.cli.comparison import Comparison, Outcome, judge
-from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Steps, load_link, parse_channel
+from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, Seed, Steps, load_link, parse_channel
 from semdiff.cli.output import channel_uses, print_json, ratio
 from semdiff.cli.panels import Panel, draw_panels
 from semdiff.cli.pictures import load_animation, save_frames
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from semdiff.data.animations import Animation
-    from semdiff.link import Ledger, Transmission
+    from semdiff.link import Ledger, SemanticLink, Transmission
 
 BATCH = 64  # images at a time, and
 PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
 TOGETHER = 2**23  # pixels of what is worked on side by side, for the same reason
-TITLES = {"digital": "digital (codec, LDPC, QAM)"}
+TITLES = {"digital": "digital (best codec, LDPC, QAM)"}
 
 
 def transmit(
@@ -41,7 +41,7 @@ def transmit(
     channel: ChannelName = "awgn",
     cbr: Cbr = None,
     steps: Steps = "auto",
-    realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
+    realism: Realism = 1.0,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for what was received, as PNG under the same names.", file_okay=False)] = Path(
         "received"
@@ -60,8 +60,10 @@ def transmit(
 ) -> None:
     """Send pictures over a noisy channel and write what arrives.
 
-    Photographs of any size by default; --model fashion-mnist takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and
-    colour becomes grey. Of an animation (GIF, APNG, WebP) every frame is sent,
+    Photographs of any size by default: a learned code with a decoder of least error (--realism 0) and one of most detail (--realism 1); its
+    denoiser changes nothing that can be measured, so more --steps do not help. --model fashion-mnist takes grey pictures of 28x28 pixels,
+    clothes like those of Fashion-MNIST, and colour becomes grey: there --realism 0 is the denoiser's posterior mean and 1 a sample. Of an
+    animation (GIF, APNG, WebP) every frame is sent,
     each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
     uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
     """
@@ -70,6 +72,7 @@ def transmit(
     air = parse_channel(channel)
     link = load_link(model, "photos")
     clips = [load_animation(path, link.image_shape, resize) for path in images]
+    made_by = _output_name(link, realism)
     comparison = Comparison(link, adjscc) if compare else None
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Outcome]] = []  # frames of a file that is not complete yet
@@ -96,7 +99,7 @@ def transmit(
             seconds, evaluations = seconds + done.seconds / at_once, max(evaluations, done.evaluations)
             while len(rows) < len(clips) and len(waiting) >= (length := len(clips[len(rows)].frames)):
                 source = images[len(rows)]
-                title = f"{channel}, {snr:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                title = f"{channel}, {snr:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)}); link: {made_by}"
                 rows.append(_write(source, clips[len(rows)], waiting[:length], title if compare else None, places[source], done.ledger))
                 del waiting[:length]
     report = {
@@ -106,6 +109,7 @@ def transmit(
         "channel_uses": channel_uses(done.ledger),
         "steps": steps,
         "realism": realism,
+        "made_by": made_by,
         "seed": seed,
         "evaluations": evaluations,
         "seconds": seconds,
@@ -117,6 +121,12 @@ def transmit(
         print_json(report)
     else:
         _print(report)
+
+
+def _output_name(link: SemanticLink, realism: float) -> str:
+    from semdiff.link.outputs import output_name  # needs the extra [models], whose absence --help survives
+
+    return output_name(link, realism)
 
 
 def _write(
@@ -210,7 +220,7 @@ def _print(report: dict[str, Any]) -> None:
     uses = f"{costs.pop()} channel uses an image (CBR {ratio(report['cbr'])})" if len(costs) == 1 else "channel uses as below"
     count = sum(row["frames"] for row in rows)
     table = Table(
-        title=f"{report['channel']}, {report['snr_db']:g} dB, {uses}, "
+        title=f"{report['made_by']}: {report['channel']}, {report['snr_db']:g} dB, {uses}, "
         f"{report['evaluations']} evaluations, {1000 * report['seconds'] / count:.1f} ms an image",
         caption="PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "") if names else None,
     )

@@ -2,7 +2,8 @@
 """Readers of image data sets that lie on this machine, and a few images that come with the package. Nothing is downloaded."""
 
 from semdiff.data.fashion_mnist import FashionMNIST, fashion_mnist
-from semdiff.data.folders import cifar10, image_files, kodak, read_folder
+from semdiff.data.folders import cifar10, image_files, read_folder
+from semdiff.data.kodak import kodak
 from semdiff.data.photos import Photo, photo_list, photos
 from semdiff.data.pictures import read_picture
 from semdiff.data.samples import sample_images, sample_photos

@@ -44,7 +44,7 @@ class Config:
 
     systems: tuple[SystemSpec, ...]  # names, or tables of name, path, label and options
     snr_db: tuple[float, ...]
-    data: str = "fashion-mnist"  # the test split of it, photos, or a folder of pictures of one size
+    data: str = "fashion-mnist"  # the test split of it, photos, kodak, or a folder of pictures of one size
     grey: bool = False  # pictures of a folder as their luma
     images: int | None = None  # the first so many; all if left out
     channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)  # names, or tables of name and the constructor's arguments

@@ -20,7 +20,7 @@ from semdiff.evaluation.config import Config
 from semdiff.evaluation.images import ImageSet, load_images
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.scores import check_metrics
-from semdiff.evaluation.systems import System, check_systems, given_system, load_system, make_channel
+from semdiff.evaluation.systems import System, check_systems, equal_ratios, given_system, load_system, make_channel
 from semdiff.rng import Key
 
 
@@ -82,10 +82,14 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
+    ratios = {cbr: equal_ratios(ready, cbr, tuple(images.images.shape[1:])) for cbr in config.cbr}
     jobs = [
-        Job(c, by_label[c.system], channels[c.channel], images, judges, config.batch, config.pictures if c.seed == first else 0, sha256)
+        Job(
+            c, by_label[c.system], channels[c.channel], images, judges, config.batch, config.pictures if c.seed == first else 0, sha256,
+            ratios[c.cbr].get(c.system),
+        )
         for c in plan(config, ready)
-    ]
+    ]  # fmt: skip
     names = {job.cell: job.digest for job in jobs}
     if config.pictures:
         save_pictures(picture_path(folder, "originals"), images.images[: config.pictures])
@@ -150,9 +154,8 @@ def _rehearse(jobs: list[Job]) -> None:
         seen.add(way)
         few = job.data.images[: 1 if c.system in warm else job.batch]
         warm.add(c.system)
-        axes = {k: v for k, v in (("steps", c.steps), ("realism", c.realism)) if v is not None}
         try:
-            job.system.transmit(few, c.snr_db, c.cbr, job.channel, Key(0), **axes)
+            job.transmit(few, Key(0))
         except (ValueError, TypeError) as error:
             raise type(error)(f"systems.{c.system}: cannot transmit at {c}: {error}") from error
 
@@ -178,7 +181,7 @@ def _assemble(
     header = {
         "config": config.to_mapping(),
         "data": {"name": data.name, "shape": list(data.images.shape), "sha256": sha256},
-        "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on)} for s in systems},
+        "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on), "outputs": s.outputs} for s in systems},
         "metrics": list(config.metrics),
         "seeds": list(config.seeds),
         "pictures": config.pictures if kept else 0,
