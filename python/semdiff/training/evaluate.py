@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from semdiff.channel import AWGN
 from semdiff.data import fashion_mnist
+from semdiff.data.fashion_mnist import CLASSES
 from semdiff.link import SemanticLink
 from semdiff.link.reception import starting_state
 from semdiff.matching import match
@@ -30,6 +31,7 @@ from semdiff.training.report import write_markdown, write_picture
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 STEPS = (1, 2, 4, 8, 16, 50)
+PICTURES = 12  # in the sheet
 MODES = ("calibrated", "exact", "paper")
 Row = dict[str, Any]
 
@@ -173,11 +175,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for fashion_mnist.csv, .md and .png")
     options = parser.parse_args(arguments)
     link = SemanticLink.default() if options.model is None else SemanticLink.from_pretrained(options.model)
-    images = fashion_mnist("test", options.data).images[: options.images]
+    data = fashion_mnist("test", options.data)
+    images = data.images[: options.images]
     rows = measure(link, images, options.few)
     write_csv(rows, options.out / "fashion_mnist.csv")
     write_markdown(rows, options.out / "fashion_mnist.md")
-    write_picture(link, images, options.out / "fashion_mnist.png")
+    names = [CLASSES[label] for label in data.labels[:PICTURES].tolist()]
+    write_picture(link, images[:PICTURES], names[: len(images)], options.out / "fashion_mnist.png")
     return 0
 
 
