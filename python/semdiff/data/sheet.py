@@ -33,8 +33,8 @@ def draw(bands: Sequence[Band], columns: Sequence[str]) -> Image:
     _, channels, *size = bands[0].images.shape
     scale = max(1, LEAST_SIDE // min(size))
     h, w = (scale * side for side in size)
-    font = ImageFont.load_default(max(LEAST_FONT, round(FONT_SHARE * h)))
-    line = int(font.size * 1.4)
+    size_of_words = max(LEAST_FONT, round(FONT_SHARE * h))
+    font, line = ImageFont.load_default(size_of_words), size_of_words * 7 // 5
     beside = int(max(font.getlength(text) for band in bands for text in band.label.split("\n"))) + MARGIN
     w = max(w, *(int(font.getlength(word)) + 4 for word in columns))  # so that the words do not run together
     above = MARGIN + line
