@@ -34,11 +34,12 @@ REMEMBERED = Remembered(2**26)  # an evaluation searches the same pictures again
 
 def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
     """The stripped bytes of highest quality within `budget` bytes; None where not even the lowest quality fits."""
+    same = kind, picture.mode, picture.size, hashlib.sha256(picture.tobytes()).digest()
     if kind == "jp2":
         header = len(_jp2_header(picture.mode, picture.size, 0))
-        return _largest_below(lambda size: _jp2(picture, header + size), min(budget, _raw(picture)), budget)
+        most = min(budget, _raw(picture))
+        return REMEMBERED.get((*same, budget), lambda: _largest_below(lambda size: _jp2(picture, header + size), most, budget))
     code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # 100 is lossless AVIF
-    same = kind, picture.mode, picture.size, hashlib.sha256(picture.tobytes()).digest()
 
     def coded(quality: int) -> bytes | None:
         return REMEMBERED.get((*same, quality), lambda: code(picture, quality))
