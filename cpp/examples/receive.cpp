@@ -20,7 +20,7 @@ constexpr char kUsage[] =
     "  --h FILE        complex64 gains, one for each picture or one for each symbol; 1 without\n"
     "  --rate N        symbol channels that were sent, one of the model's; its largest without\n"
     "  --steps N       of the sampler, 8\n"
-    "  --realism R     0: posterior mean, 1: sample, or between; 1\n"
+    "  --realism R     0: the least error, 1: the most detail, or between; 1\n"
     "  --seed N        0; the same seed gives the same picture\n"
     "  --out FILE      PNG, the pictures under each other; received.png\n"
     "  --raw FILE      the same as float32, (pictures, channels, height, width)\n"

@@ -99,7 +99,7 @@ def test_info() -> None:
 def test_demo(model: Path, tmp_path: Path) -> None:
     done = call("demo", "--model", model, "--steps", "2")
     assert done.exit_code == 0, done.output
-    for word in ("measured", "PSNR", "without diffusion", "posterior mean", "sample", "1/12.3", "demo.png"):
+    for word in ("measured", "PSNR", "ADJSCC", "posterior mean", "sample", "1/12.3", "demo.png"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     with Image.open(tmp_path / "demo.png") as picture:

@@ -97,7 +97,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text('systems = ["link"]\nsnr = 5\n')
     with pytest.raises(ValueError, match=r"typo\.toml: snr: unknown field 'snr', did you mean 'snr_db'"):
         Config.from_toml(tmp_path / "typo.toml")
-    with pytest.raises(FileNotFoundError, match=r"\(fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual\), got 'cifar'"):
+    names = r"\(fashion-mnist, fashion-mnist-perceptual, kodak, photos, photos-perceptual\)"
+    with pytest.raises(FileNotFoundError, match=rf"{names}, got 'cifar'"):
         Config.from_toml("cifar")
 
 
@@ -174,7 +175,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, cifar10, photos or a folder of pictures"):
+    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, cifar10, photos, kodak or a folder of pictures"):
         load_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"data: expected pictures .* got an empty folder"):
         load_images(str(tmp_path))

@@ -23,9 +23,9 @@ from tests.python.op_table import OPS, SMALL, Args, Op
 REFUSALS = (ValueError, TypeError, FileNotFoundError)
 # Arguments that are looked at, so that none may be NaN; the others are data, in which NaN passes through.
 NUMBERS = {
-    "snr_db", "noise_var", "t", "t_previous", "eta", "alpha_bar", "alphas_cumprod", "beta_start", "beta_end", "k_db", "error_var", "papr_db",
-    "decay", "phase_noise", "frequency_offset", "snr_offset_db", "lambda_prior", "lambda_match", "gain", "clip", "powers", "correlation", "los",
-    "scatter", "grid",
+    "snr_db", "noise_var", "t", "t_previous", "eta", "alpha_bar", "alphas_cumprod", "beta_start", "beta_end", "k_db", "error_var",
+    "papr_db", "decay", "phase_noise", "frequency_offset", "snr_offset_db", "lambda_prior", "lambda_match", "gain", "clip", "powers",
+    "correlation", "los", "scatter", "grid",
 }  # fmt: skip
 ALLOWED = {("sample grid", "t")}  # the grid holds the times
 OTHER_NAMES = {"alphas_cumprod": ["T"], "normal": ["size"]}  # of operators, in the messages that their functions' users read
@@ -74,7 +74,8 @@ def _must_be_refused(op: Op, args: Args, position: int, kind: str, wrong: Any) -
     if kind in ("shape", "rank"):
         return kind == "shape" and not alone and op.name not in ("alpha_bar", "timestep")
     step = "step" in op.name and name == "s"
-    return kind == "text" or (kind == "nan" and (step or name in NUMBERS) and not (op.name in ("alpha_bar", "timestep") and name == "alphas_cumprod"))
+    table = op.name in ("alpha_bar", "timestep") and name == "alphas_cumprod"
+    return kind == "text" or (kind == "nan" and (step or name in NUMBERS) and not table)
 
 
 def _place(op: Op, real: list[int]) -> int:

@@ -34,6 +34,7 @@ class Study(NamedTuple):
     images: int
     batch: int
     file: str
+    what: str
 
 
 STUDIES = {
@@ -44,9 +45,16 @@ STUDIES = {
         300,
         50,
         "link_steps",
+        "Samples of the shipped Fashion-MNIST link",
     ),
     "photos": Study(
-        1 / 24, (0.0, 5.0, 10.0), {"dpmpp_2m": (1, 2, 3, 4, 8, 16), "ddim": (2, 4, 8)}, 12, 4, "photos_steps"
+        1 / 24,
+        (0.0, 5.0, 10.0),
+        {"dpmpp_2m": (1, 2, 3, 4, 8, 16), "ddim": (2, 4, 8)},
+        12,
+        4,
+        "photos_steps",
+        "The shipped photograph link's detail decoder",
     ),
 }
 
@@ -102,7 +110,7 @@ def main() -> None:
     most = max(study.counts["dpmpp_2m"])
     command = "python -m tests.studies.link_steps" + ("" if options.model == "fashion-mnist" else f" {options.model}")
     lines = [
-        f"Samples of the shipped link, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
+        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
         "steps and SNR.",
         f"`{command}` makes this. LPIPS moves by {LPIPS_NOISE} with the noise alone.",
         "",

@@ -25,6 +25,8 @@ class Capacity:
     so there is no outage. The power stays the same at every use.
     """
 
+    any_uses = True  # an evaluation asks it for exactly the uses of the learned systems
+
     def __init__(self, codec: str = "best", outage: float | Tensor = 0.5) -> None:
         self.formats = choose_formats(codec)
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")

@@ -12,6 +12,7 @@ avif    the AV1 frame OBU; the container and the sequence header are shared
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from collections.abc import Callable
@@ -23,21 +24,30 @@ try:
 except ImportError as error:
     raise ImportError("semdiff.baselines needs pillow: pip install 'semdiff-torch[models]'") from error
 
+from semdiff.baselines.remembered import Remembered
+
 Format = Literal["jpeg", "jp2", "webp", "avif"]
 FORMATS: tuple[Format, ...] = ("jpeg", "jp2", "webp", "avif")
 SLACK = 4  # bytes by which a file of the lowest quality may exceed one of a higher
+REMEMBERED = Remembered(2**26)  # an evaluation searches the same pictures again for every SNR and rate
 
 
 def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
     """The stripped bytes of highest quality within `budget` bytes; None where not even the lowest quality fits."""
+    same = kind, picture.mode, picture.size, hashlib.sha256(picture.tobytes()).digest()
     if kind == "jp2":
         header = len(_jp2_header(picture.mode, picture.size, 0))
-        return _largest(lambda size: _jp2(picture, header + size), 1, min(budget, _raw(picture)), budget)
+        most = min(budget, _raw(picture))
+        return REMEMBERED.get((*same, budget), lambda: _largest_below(lambda size: _jp2(picture, header + size), most, budget))
     code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # 100 is lossless AVIF
-    least = code(picture, low)
+
+    def coded(quality: int) -> bytes | None:
+        return REMEMBERED.get((*same, quality), lambda: code(picture, quality))
+
+    least = coded(low)
     if least is not None and len(least) > budget + SLACK:  # common on a poor channel; the search would take seven times as long
         return None
-    return _largest(lambda quality: code(picture, quality), low, high, budget)
+    return _largest(coded, low, high, budget)
 
 
 def decode(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> Image.Image:
@@ -76,6 +86,19 @@ def _largest(code: Callable[[int], bytes | None], low: int, high: int, budget: i
         else:
             high = middle - 1
     return best
+
+
+def _largest_below(code: Callable[[int], bytes | None], most: int, budget: int) -> bytes | None:
+    """code(size) of about the largest size up to `most` within the budget, to 1/256 of it: from above, since OpenJPEG exceeds the size that
+    it is given by a little at most."""
+    unit = max(1, most // 256)
+    high, low = 0, 0  # units below `most`: what is too large, what is tried
+    while most - low * unit >= 1:
+        content = code(most - low * unit)
+        if content is not None and len(content) <= budget:
+            return _largest(lambda n: code(most + n * unit), 1 - low, -high - 1, budget) or content
+        high, low = low, max(1, 2 * low)
+    return _largest(code, 1, most - high * unit - 1, budget)
 
 
 def _saved(picture: Image.Image, kind: str, **options: object) -> bytes:

@@ -31,6 +31,8 @@ class Digital:
     outage: a number or (C, H, W), what both ends show when nothing arrives: the mean of a training set, say.
     """
 
+    any_uses = True  # an evaluation asks it for exactly the uses of the learned systems
+
     def __init__(
         self, codec: str = "best", target_bler: float = 0.01, design_snr_db: float | None = None, outage: float | Tensor = 0.5
     ) -> None:

@@ -26,7 +26,15 @@ from semdiff.channel import AWGN
 from semdiff.rng import Key, normal
 
 RATES = {2: ("1/5", "1/3", "1/2", "2/3"), 4: ("1/2", "2/3", "5/6"), 6: ("2/3", "5/6"), 8: ("3/4", "5/6")}
-USES = (32, 64, 128, 256, 512)
+# Long blocks lose little to the capacity, so a coarse choice would be what they lose most by.
+FINE_RATES = {
+    2: ("1/5", "1/4", "1/3", "2/5", "1/2", "3/5", "2/3", "3/4"),
+    4: ("2/5", "1/2", "3/5", "2/3", "3/4", "5/6"),
+    6: ("3/5", "2/3", "3/4", "5/6"),
+    8: ("2/3", "3/4", "5/6"),
+}
+FINE_FROM = 1024
+USES = (32, 64, 128, 256, 512, 1024)
 COLUMNS = ("bits_per_symbol", "rate", "uses", "snr_db_10_percent", "snr_db_1_percent", "blocks")
 STEP_DB = 0.5
 
@@ -91,7 +99,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[tuple[object, ...]] = []
     for uses in options.uses:
-        for bits_per_symbol, rates in RATES.items():
+        for bits_per_symbol, rates in (FINE_RATES if uses >= FINE_FROM else RATES).items():
             for rate in rates:
                 try:
                     tenth, hundredth = measure(Scheme(bits_per_symbol, Fraction(rate)), uses, options.blocks)

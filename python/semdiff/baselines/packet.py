@@ -5,7 +5,8 @@
 
 The 1 ends the bytes, so no length is sent. Scale s means that the picture was made 2^s times smaller by averages before coding and is
 made larger by cubic interpolation after it: at so few bits a pixel that is what keeps a block transform useful. The sender tries every
-format and scale, decodes what it would send, and keeps the least squared error. A packet of zeros says that nothing fitted.
+format and scale, decodes what it would send, and keeps the least squared error. A scale that loses more before any coding than what was
+found already is not tried. A packet of zeros says that nothing fitted.
 """
 
 from __future__ import annotations
@@ -34,13 +35,16 @@ def write(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
     head = format_bits(formats) + SCALE_BITS
     budget = (bits - head - 1) // 8
     least = float("inf")
-    for kind in formats if budget > 0 else ():
-        for step, scale in enumerate(SCALES):
-            small = _smaller(image, scale)
+    smaller = [_smaller(image, scale) for scale in SCALES] if budget > 0 else []
+    lost = [_error(small, image) for small in smaller]
+    for kind in formats:
+        for step, small in enumerate(smaller):
+            if lost[step] > least:
+                continue
             content = encode(_picture(small), kind, budget)
             if content is None:
                 continue
-            error = float((_larger(_pixels(decode(content, kind, *_kind_of(small))), image) - image).square().mean())
+            error = _error(_pixels(decode(content, kind, *_kind_of(small))), image)
             if error < least:
                 least = error
                 choice = [FORMATS.index(kind)] * bool(format_bits(formats))
@@ -79,6 +83,11 @@ def _assemble(fields: Sequence[int], content: bytes, bits: int) -> Tensor:
 def _smaller(image: Tensor, scale: int) -> Tensor:
     size = (-(-image.shape[-2] // scale), -(-image.shape[-1] // scale))
     return F.adaptive_avg_pool2d(image, size) if scale > 1 else image
+
+
+def _error(small: Tensor, image: Tensor) -> float:
+    """Mean squared error of an image that was made smaller, at its full size."""
+    return float((_larger(small, image) - image).square().mean())
 
 
 def _larger(image: Tensor, like: Tensor) -> Tensor:

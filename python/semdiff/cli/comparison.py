@@ -81,13 +81,21 @@ class Comparison:
         note(f"{name} is left out: {self.left_out[name]}")
 
 
+def shipped_adjscc(link: SemanticLink) -> Any:
+    """The package's ADJSCC for the link's images; None where there is none."""
+    from semdiff.baselines import ADJSCC
+
+    return ADJSCC.default(TRAINED_ON[link.image_shape]) if link.image_shape in TRAINED_ON else None
+
+
 def _adjscc(link: SemanticLink, folder: Path | None) -> Any:
     from semdiff.baselines import ADJSCC
 
     if folder is None:
-        if link.image_shape not in TRAINED_ON:
+        found = shipped_adjscc(link)
+        if found is None:
             raise FileNotFoundError(f"no ADJSCC for images of shape {link.image_shape} comes with the package")
-        return ADJSCC.default(TRAINED_ON[link.image_shape])
+        return found
     try:
         found = ADJSCC.load(folder)
     except FileNotFoundError as error:

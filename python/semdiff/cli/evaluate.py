@@ -21,7 +21,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="CONFIG",
-            help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual.",
+            help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual, kodak.",
         ),
     ],
     out: Annotated[

@@ -59,6 +59,7 @@ ChannelName = Annotated[
         "PRECODING: equal, waterfilling or equalizing, none if not given.",
     ),
 ]
+Realism = Annotated[float, typer.Option("--realism", help="0: the picture of least error. 1: the one of most detail. Between: their mix.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")]
 
 
@@ -86,7 +87,8 @@ Steps = Annotated[  # int or "auto": typer knows no unions
         "--steps",
         parser=parse_steps,
         metavar="INTEGER|auto",
-        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows.",
+        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows (clothes 4 or 6, "
+        "photographs 1).",
     ),
 ]
 

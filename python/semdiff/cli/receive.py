@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semdiff.cli.options import Json, Model, Steps, load_link
+from semdiff.cli.options import Json, Model, Realism, Steps, load_link
 from semdiff.cli.output import channel_uses, print_json, screen, uses_line
 from semdiff.words import counted
 
@@ -25,7 +25,7 @@ def receive(
         typer.Option("--frame", help="The sent .sigmf-meta, where the recorder knew nothing of the frame.", exists=True, dir_okay=False),
     ] = None,
     steps: Steps = 8,
-    realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
+    realism: Realism = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the sampler's noise. The same seed gives the same picture.")] = 0,
     model: Model = None,
     as_json: Json = False,

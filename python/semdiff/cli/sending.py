@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # images at a time, and
 PIXELS = 2**20  # of all of them: many small ones fit into little memory, few large ones do
-TITLES = {"digital": "digital (codec, LDPC, QAM)"}
+TITLES = {"digital": "digital (best codec, LDPC, QAM)"}
 
 Frames = Sequence[dict[str, Outcome]]  # of one file: what each system made of each
 Numbers = dict[str, float]

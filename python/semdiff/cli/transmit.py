@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
+from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
 from semdiff.cli.output import channel_uses, print_json, ratio, screen
 from semdiff.words import counted
 
@@ -29,7 +29,7 @@ def transmit(
     channel: ChannelName = "awgn",
     cbr: Cbr = None,
     steps: Steps = "auto",
-    realism: Annotated[float, typer.Option("--realism", help="0: posterior mean, the best PSNR. 1: sample, the most detail.")] = 1.0,
+    realism: Realism = 1.0,
     seed: Seed = 0,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Draws of the noise, and of the fades, from --seed on; numbers are means over them.")
@@ -51,11 +51,12 @@ def transmit(
 ) -> None:
     """Send pictures over a noisy channel and write what arrives.
 
-    Photographs of any size by default; --model fashion-mnist takes grey pictures of 28x28 pixels, clothes like those of Fashion-MNIST, and
-    colour becomes grey. Of an animation (GIF, APNG, WebP) every frame is sent,
-    each with noise of its own, and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel
-    uses and the same noise; the digital one takes about a minute a megapixel on a CPU core. At several SNRs the pictures are NAME-5dB.png
-    and so on; with several seeds they are the first one's.
+    Photographs of any size by default: a learned code with a decoder of least error (--realism 0) and one of most detail (--realism 1); its
+    denoiser changes nothing that can be measured, so more --steps do not help. --model fashion-mnist takes grey pictures of 28x28 pixels,
+    clothes like those of Fashion-MNIST, and colour becomes grey: there --realism 0 is the denoiser's posterior mean and 1 a sample. Of an
+    animation (GIF, APNG, WebP) every frame is sent, each with noise of its own, and an animated PNG is written, which loses no colours. All
+    systems of a comparison have the same channel uses and the same noise; the digital one takes about a minute a megapixel on a CPU core.
+    At several SNRs the pictures are NAME-5dB.png and so on; with several seeds they are the first one's.
     """
     import torch
 
@@ -63,6 +64,7 @@ def transmit(
     from semdiff.cli.comparison import Comparison, judge
     from semdiff.cli.pictures import load_animation
     from semdiff.cli.sending import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
+    from semdiff.link.outputs import output_name
     from semdiff.rng import Key
 
     compare = compare or adjscc is not None
@@ -73,6 +75,7 @@ def transmit(
     air = parse_channel(channel)
     link = load_link(model, "photos")
     clips = [load_animation(path, link.image_shape, resize) for path in images]
+    made_by = output_name(link, realism)
     comparison = Comparison(link, adjscc) if compare else None
     seconds = 0.0
     planned = 1 + len(comparison.systems if comparison else ())  # systems
@@ -108,7 +111,8 @@ def transmit(
                 for i in range(seeds):
                     for n, (done, frames) in enumerate(by_file(coming, [len(clip.frames) for clip in clips])):
                         if i == 0:
-                            title = f"{channel}, {level:g} dB, {done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                            cost = f"{done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                            title = f"{channel}, {level:g} dB, {cost}; link: {made_by}"
                             found[level, n] = {"input": str(images[n]), "frames": len(frames), "snr_db": level, "ledger": done.ledger}
                             place = where[images[n], ends[level]]
                             found[level, n] |= {"evaluations": 0} | write_clip(clips[n], frames, title if compare else None, place)
@@ -122,6 +126,7 @@ def transmit(
         "channel_uses": in_common(rows, "channel_uses_by_kind"),
         "steps": steps,
         "realism": realism,
+        "made_by": made_by,
         "seed": seed,
         "seeds": seeds,
         "evaluations": max(row["evaluations"] for row in rows),
@@ -168,7 +173,8 @@ def _print(report: dict[str, Any]) -> None:
     notes = [f"means over {seeds} seeds, and the standard error"] if seeds > 1 else []
     notes += ["PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "")] if names else []
     table = Table(
-        title=f"{report['channel']}{level}, {uses}, {evaluations}, {each:.1f} ms an image", caption="; ".join(notes) if notes else None
+        title=f"{report['made_by']}: {report['channel']}{level}, {uses}, {evaluations}, {each:.1f} ms an image",
+        caption="; ".join(notes) if notes else None,
     )
     table.add_column("received", overflow="fold")
     heads = [*(["frames"] if moving else []), *([] if one_level else ["sent at\ndB"]), "uses", "CBR", "SNR\ndB", "t"]

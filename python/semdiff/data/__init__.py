@@ -3,7 +3,8 @@
 
 from semdiff.data.cifar10 import LabelledImages, cifar10
 from semdiff.data.fashion_mnist import FashionMNIST, fashion_mnist
-from semdiff.data.folders import image_files, kodak, read_folder
+from semdiff.data.folders import image_files, read_folder
+from semdiff.data.kodak import kodak
 from semdiff.data.photos import Photo, photo_list, photos
 from semdiff.data.pictures import read_picture
 from semdiff.data.samples import sample_images, sample_photos

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of pictures: any, and Kodak's."""
+"""Folders of pictures."""
 
 from __future__ import annotations
 
@@ -25,19 +25,3 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
 def read_folder(folder: str | os.PathLike[str], limit: int | None = None, grey: bool | None = False) -> dict[str, Tensor]:
     """The first `limit` pictures of a folder by their path in it, as `read_picture` reads them. ValueError for an empty folder."""
     return {path.relative_to(folder).as_posix(): read_picture(path, grey=grey) for path in image_files(folder)[:limit]}
-
-
-def kodak(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The Kodak lossless true color images, kodim01.png to kodim24.png in `folder`: uint8 (3, 512, 768) or (3, 768, 512).
-
-    FileNotFoundError where one is missing; ValueError where one has another size.
-    """
-    found = {}
-    for i in range(1, 25):
-        path = Path(folder) / f"kodim{i:02}.png"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected Kodak's 24 pictures, kodim01.png to kodim24.png")
-        found[path.stem] = read_picture(path)
-        if sorted(found[path.stem].shape) != [3, 512, 768]:
-            raise ValueError(f"{path}: expected 768x512 or 512x768 pixels, got {found[path.stem].shape[2]}x{found[path.stem].shape[1]}")
-    return found

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SAMPLE_PHOTO_NAMES = ("kingfisher", "red panda", "giraffe", "crab")
+
 
 def sample_images() -> Tensor:
     """The first test image of each of Fashion-MNIST's ten classes (Zalando SE, MIT licence): float32 (10, 1, 28, 28) in [0, 1]."""

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from semdiff.evaluation.images import ImageSet
 from semdiff.evaluation.scores import Metric, judge
 from semdiff.evaluation.systems import System
 from semdiff.rng import Key
+
+if TYPE_CHECKING:
+    from semdiff.link import Transmission
 
 FORMAT, VERSION = "semdiff evaluation cell", 1
 AXES = ("system", "channel", "snr_db", "cbr", "steps", "realism", "seed")
@@ -88,13 +91,15 @@ class Job:
     pictures: int  # how many received images are kept
     data_sha256: str
     references: ImageSet | None = None  # of metrics that compare with images that were not sent
+    ratio: float | None = None  # what the system is asked for in place of the cell's CBR, to cost as many uses as the others
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that the numbers depend on."""
         metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
-        references = {} if self.references is None else {"references_sha256": self.references.sha256}
-        return references | {
+        sometimes = {} if self.references is None else {"references_sha256": self.references.sha256}
+        sometimes |= {} if self.ratio is None else {"ratio": self.ratio}
+        return sometimes | {
             "format_version": VERSION,
             "semdiff": build_info()["version"],
             "cell": asdict(self.cell),
@@ -109,17 +114,22 @@ class Job:
     def digest(self) -> str:
         return digest(self.identity)
 
+    def transmit(self, images: Tensor, key: Key) -> Transmission:
+        """Sends images as the cell says."""
+        axes = {k: v for k, v in (("steps", self.cell.steps), ("realism", self.cell.realism)) if v is not None}
+        ratio = self.cell.cbr if self.ratio is None else self.ratio
+        return self.system.transmit(images, self.cell.snr_db, ratio, self.channel, key, **axes)
+
     def run(self, folder: Path) -> None:
         """Computes the cell and writes its files; the one that says it is done comes last."""
         received: list[Tensor] = []
         snr: list[Tensor] = []
         times: list[Tensor] = []
         milliseconds: list[float] = []
-        axes = {k: v for k, v in (("steps", self.cell.steps), ("realism", self.cell.realism)) if v is not None}
         for i, part in enumerate(self.data.images.split(self.batch)):
             # The same key for every system and SNR: rows differ by what they name, not by the noise's draw.
             key = Key(self.cell.seed).fold_in(i)
-            done = self.system.transmit(part, self.cell.snr_db, self.cell.cbr, self.channel, key, **axes)
+            done = self.transmit(part, key)
             if done.images.shape != part.shape:
                 raise ValueError(f"systems.{self.cell.system}: expected images {tuple(part.shape)} back, got {tuple(done.images.shape)}")
             received.append(done.images.detach().cpu().float())

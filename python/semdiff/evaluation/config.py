@@ -44,7 +44,7 @@ class Config:
 
     systems: tuple[SystemSpec, ...]  # names, or tables of name, path, label and options
     snr_db: tuple[float, ...]
-    data: str = "fashion-mnist"  # the test split of it or of cifar10, photos, or a folder of pictures of one size
+    data: str = "fashion-mnist"  # the test split of it or of cifar10, photos, kodak, or a folder of pictures of one size
     references: str | None = None  # what *_unpaired metrics compare with: as data; left out, the training split of data
     grey: bool = False  # pictures of a folder as their luma
     images: int | None = None  # the first so many; all if left out

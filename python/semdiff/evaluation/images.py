@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images that an evaluation sends: the test split of Fashion-MNIST or CIFAR-10, the held-out photographs, or a folder of pictures of
-one size; and the references that sets of them are compared with, which are not sent."""
+"""The images that an evaluation sends: the test split of Fashion-MNIST or CIFAR-10, held-out photographs, Kodak's, or a folder of
+pictures of one size; and the references that sets of them are compared with, which are not sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from semdiff.data.folders import read_folder
 from semdiff.data.pictures import middle
 
-FASHION_MNIST, CIFAR10, PHOTOS = "fashion-mnist", "cifar10", "photos"
+FASHION_MNIST, CIFAR10, PHOTOS, KODAK = "fashion-mnist", "cifar10", "photos", "kodak"
 REFERENCES = 10_000  # images of the training split
 PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out photograph
 
@@ -45,6 +45,8 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
         found = ImageSet(data, pixels[:limit].float() / 255, labels[:limit])
     elif data == PHOTOS:
         found = ImageSet(data, _photos()[:limit], None)
+    elif data == KODAK:
+        found = ImageSet(data, _kodak()[:limit], None)
     else:
         found = ImageSet(data, _folder(Path(data), limit, grey), None)
     if limit is not None and len(found.images) < limit:
@@ -53,8 +55,8 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
 
 
 def load_references(data: str, grey: bool = False) -> ImageSet:
-    """Images of the same kind that are not sent: the first 10,000 of a training split, the training photographs that are large enough, or
-    a folder. ValueError and FileNotFoundError as `load_images`."""
+    """Images of the same kind that are not sent: the first 10,000 of a training split, the training photographs that are large enough,
+    all of Kodak's pictures, or a folder. ValueError and FileNotFoundError as `load_images`."""
     if data == FASHION_MNIST:
         from semdiff.data import fashion_mnist
 
@@ -65,6 +67,8 @@ def load_references(data: str, grey: bool = False) -> ImageSet:
         return ImageSet("cifar10, training split", cifar10("train").images[:REFERENCES].float() / 255, None)
     if data == PHOTOS:
         return ImageSet("photos, training split", _photos("train"), None)
+    if data == KODAK:
+        return ImageSet(data, _kodak(), None)
     return ImageSet(data, _folder(Path(data), None, grey), None)
 
 
@@ -76,9 +80,18 @@ def _photos(split: Literal["train", "test"] = "test") -> Tensor:
     return torch.stack([middle(pixels, *PHOTO_SIZE) for pixels in large]).float() / 255
 
 
+def _kodak() -> Tensor:
+    """Kodak's pictures; the six that are higher than wide turned a quarter to the left."""
+    from semdiff.data import kodak
+
+    upright = kodak().values()
+    return torch.stack([p.rot90(1, (1, 2)) if p.shape[1] > p.shape[2] else p for p in upright]).float() / 255
+
+
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:
     if not folder.is_dir():
-        raise FileNotFoundError(f"data: expected {FASHION_MNIST}, {CIFAR10}, {PHOTOS} or a folder of pictures, got {str(folder)!r}")
+        known = f"{FASHION_MNIST}, {CIFAR10}, {PHOTOS}, {KODAK} or a folder of pictures"
+        raise FileNotFoundError(f"data: expected {known}, got {str(folder)!r}")
     try:
         pictures = read_folder(folder, limit, grey or None)
     except ValueError as error:

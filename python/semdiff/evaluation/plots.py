@@ -51,9 +51,11 @@ def better(metric: str) -> str:
 
 
 def receiver(row: Row) -> str:
-    """A system with the settings of its receiver: `link, posterior mean`."""
+    """A system with the settings of its receiver: `link, posterior mean`, or by the decoder that made the picture."""
     words = [str(row["system"])]
-    if row["realism"] == 0:
+    if row.get("output"):
+        words.append(str(row["output"]))
+    elif row["realism"] == 0:
         words.append("posterior mean")
     elif row["realism"] is not None:
         words.append("sample" if row["realism"] == 1 else f"realism {row['realism']:g}")

@@ -131,7 +131,7 @@ def _dial(results: Results) -> str:
     parts = []
     for perception in found:
         caption = (
-            f"From the posterior mean (the least error) to a sample (the most natural), along the realism dial; a system without one is a "
+            f"From the least error to the most natural picture, along the realism dial (0 to 1); a system without one is a "
             f"point for each SNR, which the first system's words name. {_bars(results)}"
         )
         call = f'plots.distortion_perception(results, "{distortion}", "{perception}")'

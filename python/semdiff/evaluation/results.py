@@ -47,8 +47,13 @@ class Results:
         """Whether the system of this label was trained to make the metric good, which then proves less."""
         return metric in self.header["systems"][system].get("trained_on", ())
 
+    def output(self, row: Row) -> str | None:
+        """What made a row's pictures, where the system says so: mean decoder, posterior mean, detail decoder, sample."""
+        names = self.header["systems"].get(row["system"], {}).get("outputs") or ()
+        return next((name for realism, name in enumerate(names) if row["realism"] == realism), None)
+
     def summary(self) -> list[Row]:
-        """One row for each combination of the axes but the seed: NAME, the mean over the seeds, and NAME_ci95.
+        """One row for each combination of the axes but the seed: NAME, the mean over the seeds, and NAME_ci95; and its `output`.
 
         NAME_ci95 is the half width of the 95 % confidence interval, t_{0.975, n-1} s / sqrt n (Student, 1908): how far other draws of the
         channel's and the sampler's noise may lie, for the same images. None for one seed.
@@ -59,6 +64,7 @@ class Results:
         table = []
         for key, rows in groups.items():
             line: Row = dict(zip(AXES[:-1], key, strict=True)) | {"seeds": len(rows)}
+            line["output"] = self.output(rows[0])
             line |= {name: rows[0][name] for name in COLUMNS[len(AXES) : -4]}
             for name in ("measured_snr_db", "t", "evaluations", "milliseconds", *self.metrics):
                 line[name], interval = mean_and_interval([row[name] for row in rows])
@@ -80,7 +86,7 @@ class Results:
         """The rows of the first seed with the received images that were kept: uint8 (n, C, H, W)."""
         for row, name in zip(self.rows, self.header["digests"], strict=True):
             if self.folder is not None and self.header["pictures"] and row["seed"] == self.header["seeds"][0]:
-                yield row, np.load(picture_path(self.folder, name), allow_pickle=False)
+                yield row | {"output": self.output(row)}, np.load(picture_path(self.folder, name), allow_pickle=False)
 
     def originals(self) -> NDArray[np.uint8] | None:
         """The images that were sent, as many as were kept."""

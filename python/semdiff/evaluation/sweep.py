@@ -17,11 +17,13 @@ from typing import Any
 from semdiff.arguments import fits
 from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.images import ImageSet, load_images, load_references
+from semdiff.evaluation.images import KODAK, ImageSet, load_images, load_references
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.scores import check_metrics, check_references, judge, unpaired
-from semdiff.evaluation.systems import System, check_systems, given_system, load_system, make_channel
+from semdiff.evaluation.systems import System, check_systems, equal_ratios, given_system, load_system, make_channel
 from semdiff.rng import Key
+
+WITHOUT_TRAINING = {"tensor": "a tensor", KODAK: "Kodak's, which have no training split"}
 
 
 def sweep(
@@ -83,11 +85,15 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
+    ratios = {cbr: equal_ratios(ready, cbr, tuple(images.images.shape[1:])) for cbr in config.cbr}
     same: dict[str, Any] = {"data": images, "metrics": judges, "batch": config.batch, "data_sha256": sha256, "references": references}
     jobs = [
-        Job(c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0, **same)
+        Job(
+            c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0,
+            ratio=ratios[c.cbr].get(c.system), **same,
+        )
         for c in plan(config, ready)
-    ]
+    ]  # fmt: skip
     names = {job.cell: job.digest for job in jobs}
     if config.pictures:
         save_pictures(picture_path(folder, "originals"), images.images[: config.pictures])
@@ -136,8 +142,9 @@ def _references(config: Config, judges: Metrics, images: ImageSet) -> ImageSet |
     """What metrics that want references are given. ValueError where they contain what is sent, or there are none."""
     if not unpaired(judges):
         return None
-    if config.references is None and images.name == "tensor":
-        raise ValueError("references: expected the name of a data set or a folder, for images that are a tensor; got nothing")
+    if config.references is None and images.name in WITHOUT_TRAINING:
+        why = WITHOUT_TRAINING[images.name]
+        raise ValueError(f"references: expected the name of a data set or a folder, for images that are {why}; got nothing")
     found = load_references(config.references or config.data, config.grey)
     check_references(found.images, images.images)
     return found
@@ -173,9 +180,8 @@ def _rehearse(jobs: list[Job]) -> None:
         seen.add(way)
         few = job.data.images[: 1 if c.system in warm else job.batch]
         warm.add(c.system)
-        axes = {k: v for k, v in (("steps", c.steps), ("realism", c.realism)) if v is not None}
         try:
-            job.system.transmit(few, c.snr_db, c.cbr, job.channel, Key(0), **axes)
+            job.transmit(few, Key(0))
         except (ValueError, TypeError) as error:
             raise type(error)(f"systems.{c.system}: cannot transmit at {c}: {error}") from error
 
@@ -201,7 +207,7 @@ def _assemble(
     header = {
         "config": config.to_mapping(),
         "data": {"name": data.name, "shape": list(data.images.shape), "sha256": sha256},
-        "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on)} for s in systems},
+        "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on), "outputs": s.outputs} for s in systems},
         "metrics": list(config.metrics),
         "seeds": list(config.seeds),
         "pictures": config.pictures if kept else 0,

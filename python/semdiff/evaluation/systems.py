@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -87,6 +88,20 @@ class System:
             config = getattr(system, "config", None)
             shape = config.get("image_shape") if isinstance(config, Mapping) else None
         return None if shape is None else tuple(shape)
+
+    @property
+    def outputs(self) -> list[str]:
+        """What its pictures at realism 0 and 1 are called, for a link; nothing for others."""
+        if "realism" not in self.axes or not hasattr(self.transmitter, "imagine"):
+            return []
+        from semdiff.link.outputs import output_names  # needs the extra [models], as a link does
+
+        return list(output_names(self.transmitter))
+
+    @property
+    def any_uses(self) -> bool:
+        """Whether it takes any number of channel uses."""
+        return bool(getattr(self.transmitter, "any_uses", False))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -167,6 +182,20 @@ def given_system(label: str, transmitter: Any) -> System:
     axes = tuple(axis for axis in RECEIVER_AXES if axis in parameters)
     trained_on = tuple(getattr(transmitter, "trained_on", ()))
     return System(label, name, transmitter, axes, weights=weights_digest(transmitter), trained_on=trained_on)
+
+
+def equal_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int, ...]) -> dict[str, float]:
+    """What to ask of the systems that take any number of uses, by label, so that an image of this shape costs what it costs the first
+    learned system, header and padding counted. Left out are those that take as many for `cbr` itself."""
+    able = [system.label for system in systems if system.any_uses]
+    learned = next((s.transmitter for s in systems if callable(getattr(s.transmitter, "layout", None))), None)
+    if learned is None or not able:
+        return {}
+    from semdiff.link.inputs import choose_rate  # needs the extra [models], as a learned system does
+
+    values = math.prod(shape)
+    uses = learned.layout(shape[1:]).uses(choose_rate(cbr, learned.layout()))
+    return {} if cbr is not None and round(cbr * values) == uses else dict.fromkeys(able, uses / values)
 
 
 def weights_digest(system: Any) -> str | None:

@@ -330,9 +330,9 @@ class MeanDecoder(_Decoder):
 
 
 class DetailDecoder(_Decoder):
-    """What a sample shows besides the posterior mean: sampled latents, the estimate of z and the logarithm of its error variance,
-    (B, latent_channels, h, w) each, and the `MeanDecoder`'s blocks, to blocks of the sample's picture. Those of the mean, before it is
-    trained. finish: as there."""
+    """The detail that the mean decoder's picture lacks: sampled latents, the estimate of z and the logarithm of its error variance,
+    (B, latent_channels, h, w) each, and the `MeanDecoder`'s blocks, to blocks of a picture with it; untrained it
+    gives the mean decoder's blocks. finish: as there."""
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(

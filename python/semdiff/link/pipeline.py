@@ -51,7 +51,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
     renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
-    mean_decoder: makes the posterior mean of the up-sampler's Gaussian, in place of the denoiser's mean decoded by the autoencoder.
+    mean_decoder: makes the picture of least error from the up-sampler's Gaussian; the denoiser, whose mean it replaces, is not run.
     sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds what they show to the mean_decoder's
     picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
@@ -178,9 +178,9 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         """Images (B, C, H, W) in [0, 1] from received symbols, complex (B, uses).
 
         noise_var: E|n|^2, a number, (B,) or broadcastable to the symbols. h: the channel's complex gain, (B,) or broadcastable to the
-        symbols; None is 1. steps: a number, or "auto": what `auto_steps` says to the SNR at which a sample was heard. realism r:
-        (1 - r) * posterior mean + r * sample, in image space. match: see `starting_state`. diffusion=False decodes the up-sampler's mean as
-        it is. size: height and width of the images, for a model that takes any.
+        symbols; None is 1. steps: a number, or "auto": what `auto_steps` says to the SNR at which a sample was heard. realism r: in pixels
+        (1 - r) * mean + r * sample; the mean is the denoiser's posterior mean, or the mean_decoder's picture, in 0 evaluations. match: see
+        `starting_state`. diffusion=False: the up-sampler's mean by a decoder untrained for it. size: height, width, for a model of any.
         """
         heard = self.hear(symbols, noise_var, h, key, size)
         return self.imagine(heard, steps, realism, match, solver, diffusion, key, size)[0]
@@ -359,7 +359,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     # Parts
 
     def _mean(self, heard: Heard, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
-        """The posterior mean in pixels, the time of its one evaluation (NaN without one), and how many there were."""
+        """The picture of least error, the time of its one evaluation (NaN without one), and how many there were."""
         if self.mean_decoder is not None:
             return self._to_images(self.mean_decoder(*estimate_elements(*heard)), size), torch.full_like(heard.noise_var, torch.nan), 0
         state = starting_state(*heard, self.schedule, mode, 0.0, key)

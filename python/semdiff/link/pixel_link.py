@@ -155,7 +155,8 @@ class PixelLink(SemanticLink):
             part = DiffusionState(state.x[rows], state.t[rows])
             grid = straight_grid(part.t, count, self.schedule)
             told = heard.snr_db[rows].to(part.x), heard.rate[rows].to(part.x)
-            denoise = lambda x, t: self.denoiser(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *told).to(x)  # noqa: E731
+            network: Any = self.denoiser  # the component, not the method that it stands before
+            denoise = lambda x, t: network(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *told).to(x)  # noqa: E731
             return sample(denoise, part, self.schedule, count, solver, prediction="v", key=base.fold_in(1), grid=grid)
 
         x = sample_in_groups(draw, counts, together=solver == "ddpm")

@@ -2,7 +2,7 @@
 """The decoders for samples, which learn how these should look. All that comes before them stays as it is.
 
 Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error. For
-Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the posterior mean's picture, and VGG judges
+Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the mean decoder's picture, and VGG judges
 too.
 """
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from semdiff.atomic import write_atomically
 from semdiff.channel import AWGN
 from semdiff.data import fashion_mnist
+from semdiff.data.fashion_mnist import CLASSES
 from semdiff.link import SemanticLink
 from semdiff.link.files import find_model
 from semdiff.link.pipeline import DEFAULT_MODEL
@@ -34,6 +35,7 @@ from semdiff.training.report import write_markdown, write_picture
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 STEPS = (1, 2, 4, 8, 16, 50)
+PICTURES = 12  # in the sheet
 MODES = ("calibrated", "exact", "paper")
 Row = dict[str, Any]
 
@@ -177,11 +179,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for fashion_mnist.csv, .md and .png")
     options = parser.parse_args(arguments)
     link = SemanticLink.from_pretrained(find_model(options.model))
-    images = fashion_mnist("test", options.data).images[: options.images]
+    data = fashion_mnist("test", options.data)
+    images = data.images[: options.images]
     rows = measure(link, images, options.few)
     write_csv(rows, options.out / "fashion_mnist.csv")
     write_markdown(rows, options.out / "fashion_mnist.md")
-    write_picture(link, images, options.out / "fashion_mnist.png")
+    names = [CLASSES[label] for label in data.labels[:PICTURES].tolist()]
+    write_picture(link, images[:PICTURES], names[: len(images)], options.out / "fashion_mnist.png")
     return 0
 
 
