@@ -97,7 +97,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """All that the numbers depend on."""
         metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
-        sometimes = {} if self.references is None else {"references_sha256": self.references.sha256}
+        sometimes: dict[str, Any] = {} if self.references is None else {"references_sha256": self.references.sha256}
         sometimes |= {} if self.ratio is None else {"ratio": self.ratio}
         return sometimes | {
             "format_version": VERSION,
