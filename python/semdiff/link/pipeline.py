@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
@@ -38,8 +38,6 @@ from semdiff.schedule import NoiseSchedule
 from semdiff.vae import GaussianSample
 
 DEFAULT_MODEL = "fashion-mnist"
-
-Self = TypeVar("Self", bound="SemanticLink")
 
 
 class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
@@ -293,7 +291,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     @classmethod
     def from_diffusers(
-        cls: type[Self],
+        cls,
         vae: AutoencoderTiny | AutoencoderKL,
         unet: UNet2DModel | UNet2DConditionModel,
         scheduler: SchedulerMixin,
@@ -309,7 +307,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         """
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 
-    def compile(self: Self, precision: Precision = "auto", compiled: bool = True) -> Self:
+    def compile(self, precision: Precision = "auto", compiled: bool = True) -> Self:
         """Makes the networks quicker, in place, and returns the link: channels last, and through torch.compile, which takes a minute at
         the first picture and, as compiled decoders see a picture whole, more memory for large ones. precision: "bf16" computes
         the receiver in bfloat16, "auto" does where the processor multiplies it itself; pictures then differ by less than 0.05 dB. Where
@@ -323,7 +321,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     # Files
 
     @classmethod
-    def default(cls: type[Self], model: str = DEFAULT_MODEL) -> Self:
+    def default(cls, model: str = DEFAULT_MODEL) -> Self:
         """One in the package: fashion-mnist (28x28 grey, CBR 1/12, 1/24) or photos (colour, any size, also 1/48). ValueError for others."""
         models = shipped_models()
         if model not in models:
@@ -331,7 +329,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         return cls.from_pretrained(models[model])
 
     @classmethod
-    def from_pretrained(cls: type[Self], pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
         """A link from a local folder that `save_pretrained` wrote, in float32 unless dtype says otherwise.
 
         FileNotFoundError where there is none; ValueError where a file is missing, truncated or altered. Nothing is downloaded.
