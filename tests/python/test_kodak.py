@@ -108,6 +108,19 @@ def test_an_evaluation_turns_the_upright_ones(folder: Path, monkeypatch: pytest.
     assert torch.equal(turned[:, :, 0], pixels(4)[:, 0].flip(1))
 
 
+def test_an_evaluation_finds_no_references_among_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kodak's pictures have no training split; where others are sent they are references as they are."""
+    pytest.importorskip("scipy")
+    from semdiff.evaluation import sweep
+    from semdiff.evaluation.images import load_references
+    from tests.python.evaluation_systems import Uncoded
+
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    assert load_references("kodak").images.shape == (24, 3, 512, 768)
+    with pytest.raises(ValueError, match=r"references: expected .* Kodak's, which have no training split; got nothing"):
+        sweep(systems={"uncoded": Uncoded()}, snr_db=10, metrics=["kid_patches_unpaired"], data="kodak", images=1)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the suite itself")
 def test_the_suite_itself() -> None:
     found = kodak(SHARED)

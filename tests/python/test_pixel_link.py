@@ -18,8 +18,10 @@ pytest.importorskip("accelerate")
 
 from semdiff.baselines import ADJSCC
 from semdiff.data import sample_images
+from semdiff.evaluation.systems import given_system
 from semdiff.link import PixelLink, SemanticLink
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
+from semdiff.link.outputs import output_names
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.sampler import sample
@@ -144,6 +146,11 @@ def test_an_image_does_not_depend_on_its_batch(link):
     images = sample_images()
     whole = link.transmit(images, 5.0, steps=2, key=Key(1)).images[:1]
     torch.testing.assert_close(link.transmit(images[:1], 5.0, steps=2, key=Key(1)).images, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_its_pictures_are_named_by_what_makes_them(link):
+    assert output_names(link) == ("up-sampler's mean", "sample")
+    assert given_system("ours", link).outputs == ["up-sampler's mean", "sample"]
 
 
 def test_files(link, tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Generator
 from contextlib import closing
@@ -184,7 +185,8 @@ def _print(report: dict[str, Any]) -> None:
         cost = [str(row["frames"])] * moving + [f"{row['snr_db']:g}"] * (not one_level) + [str(row["channel_uses"]), ratio(row["cbr"])]
         quality = [_quality(numbers) for numbers in (row, *(row.get("systems", {}).get(name) for name in names))]
         last = i + 1 < len(rows) and rows[i + 1]["snr_db"] != row["snr_db"]
-        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", f"{row['t']:.0f}", *quality, end_section=last)
+        time = "-" if math.isnan(row["t"]) else f"{row['t']:.0f}"  # the mean decoder has none
+        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", time, *quality, end_section=last)
     screen().print(table)
 
 
