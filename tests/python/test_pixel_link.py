@@ -148,7 +148,7 @@ def test_an_image_does_not_depend_on_its_batch(link):
 
 def test_files(link, tmp_path):
     link.save_pretrained(tmp_path / "model")
-    assert json.loads((tmp_path / "model" / "model_index.json").read_text())["denoiser"] == ["semdiff.link.pixels", "PixelDenoiser"]
+    assert json.loads((tmp_path / "model" / "model_index.json").read_text())["unet"] == ["semdiff.link.pixels", "PixelDenoiser"]
     loaded = SemanticLink.from_pretrained(tmp_path / "model")
     assert type(loaded) is PixelLink
     images = sample_images()[:2]

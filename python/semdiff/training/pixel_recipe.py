@@ -9,18 +9,22 @@ learning are functions of the images seen, so a training goes on from weights al
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
+from semdiff.channel import AWGN, Received
 from semdiff.data import fashion_mnist
 from semdiff.link import PixelLink
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.metrics import lpips, psnr
+from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.distribution import frechet_distance
 from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
@@ -34,6 +38,8 @@ from semdiff.training.resampling import Conditions
 from semdiff.training.saving import save_link
 
 CONDITIONS = Conditions(fading_every=4)
+HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
+VALIDATION_DB = (0.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class PixelTraining:
         if name not in RECIPES:
             raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
         self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
-        self.images = fashion_mnist("train").images if data is None else data
+        images = fashion_mnist("train").images if data is None else data
+        self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
         self.accelerator = prepare_accelerator(precision)
         self.schedule = NoiseSchedule.scaled_linear()
         recipe, (width, deep_width) = self.recipe, self.recipe.widths
@@ -112,9 +119,41 @@ class PixelTraining:
             recipe.renoise, snr_db_range=CONDITIONS.snr_db,
         )  # fmt: skip
 
-    def run(self, name: str, validate: Callable[[], list[Score]] | None = None, begin: int = 0) -> dict[str, float]:
+    def validate(self) -> list[Score]:
+        """How held-out images fare: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8 steps PSNR, LPIPS and the
+        distance of a classifier's features from training images; and how far samples of two keys lie apart, in parts of their error."""
+        link, found = self.link(), []
+        references = classifier_features(self.images[:REFERENCES])
+        cbr = link.cbrs[max(self.recipe.rates)]
+        for snr_db in VALIDATION_DB:
+            send = partial(link.transmit, self.held_out, snr_db, cbr, solver="ddim")
+            pictures = {
+                "mean": send(realism=0.0, key=Key(0)).images,
+                "perceptual": send(diffusion=False, key=Key(0)).images,
+                "sample, 1 step": send(steps=1, key=Key(0)).images,
+                "sample, 8 steps": send(steps=8, key=Key(0)).images,
+            }
+            for name, images in pictures.items():
+                scores = {
+                    "psnr": float(psnr(images, self.held_out).mean()),
+                    "lpips": float(lpips(images, self.held_out).mean()),
+                    "frechet_classifier": frechet_distance(classifier_features(images), references),
+                }
+                found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
+            # The channel's noise is the same, since it has a key of its own.
+            heard = link.understand(self._received(link, snr_db, cbr), max(self.recipe.rates), Key(0))
+            one, other = (link.imagine(heard, 8, solver="ddim", key=Key(key))[0] for key in (1, 2))
+            apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
+            found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
+        return found
+
+    def _received(self, link: PixelLink, snr_db: float, cbr: float) -> Received:
+        received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
+        return received
+
+    def run(self, name: str, begin: int = 0) -> dict[str, float]:
         """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
-        plan = self.recipe.plans[name]
+        plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
         curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
         return fit(
             self.stage(name),
