@@ -158,9 +158,9 @@ def lines(found: Results) -> list[str]:
         "",
         f"{images} Fashion-MNIST test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / the same",
         "averaged over shifts / accuracy of a classifier / FD, the Fréchet distance of its 64 features from images that were not sent,",
-        f"{reference['images']} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver is",
-        "expected below it. LPIPS is a distance from the image that was sent, so for one transmitter no sampler beats the estimate of least",
-        "LPIPS; what steps improve is FD. Made by `python -m tests.studies.diffusion MODEL`.",
+        f"{reference['images']} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver",
+        "is expected below it. LPIPS is a distance from the image that was sent, so for one transmitter no sampler beats the estimate of",
+        "least LPIPS; what steps improve is FD. Made by `python -m tests.studies.diffusion MODEL`.",
     ]
     for part, title in TITLES.items():
         heads = [f"CBR 1/{round(1 / cbr)}, {snr:g} dB" for cbr in CBRS for snr in SNRS_DB]

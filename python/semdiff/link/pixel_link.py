@@ -68,7 +68,7 @@ class PixelLink(SemanticLink):
         self.schedule = NoiseSchedule.from_diffusers(scheduler)
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
-        self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps, header=False)
+        self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps)
         self.register_to_config(pixel_mean=pixel_mean, pixel_std=pixel_std, snr_db_range=snr_db_range and list(snr_db_range))
         self.scale = PixelScale(pixel_mean, pixel_std)
         # What is heard outside the training's range is brought to its ends, as `within` says.
