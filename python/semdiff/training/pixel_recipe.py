@@ -104,9 +104,12 @@ class PixelTraining:
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
     def load(self, name: str) -> int:
         """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
-        tensors, meta = load_checkpoint(self.folder / "checkpoints" / f"{name}.safetensors")
+        tensors, meta = load_checkpoint(self.checkpoint(name))
         stage = self.stage(name)
         stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
         return int(meta["step"]) * self.recipe.plans[name].batch_size
@@ -172,12 +175,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.pixel_recipe", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stages", default="upsampler,flow,finish")
+    parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
     training.begin_with(PerceptualADJSCC.default(options.name))
-    for name in options.stages.split(","):
-        print(name, training.run(name))
+    wanted = options.stages.split(",")
+    for name in training.recipe.plans:
+        if name in wanted:
+            print(name, training.run(name))
+        elif training.checkpoint(name).exists():
+            print(f"{name}: its weights have seen {training.load(name)} images")
     save_link(training.link(), options.out / "model")
     return 0
 
