@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
 from semdiff.channel import AWGN, Received
-from semdiff.data import fashion_mnist
+from semdiff.data import cifar10, fashion_mnist
 from semdiff.link import PixelLink
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
@@ -69,7 +69,25 @@ RECIPES = {
         renoise=0.25,
         lpips_weight=0.5,
     ),
+    "cifar10": Recipe(
+        image_shape=(3, 32, 32),
+        scale=PixelScale(0.473, 0.252),
+        rates=(16, 8, 4),  # complex CBR 1/6, 1/12 and 1/24
+        widths=(96, 192),
+        plans={
+            "upsampler": Plan(steps=12_500, batch_size=64, learning_rate=1e-3, average=0.998),  # 800,000 images
+            "flow": Plan(steps=40_000, batch_size=64, learning_rate=1e-3, average=0.9995),  # 2.6 million
+            "finish": Plan(steps=15_000, batch_size=64, learning_rate=3e-4, average=0.9995),  # 960,000
+        },
+        renoise=0.25,
+        lpips_weight=0.5,
+    ),
 }
+
+
+def read_images(name: str) -> Tensor:
+    """The training images of a data set, (N, C, H, W) in [0, 1]."""
+    return cifar10("train").images.float() / 255 if name == "cifar10" else fashion_mnist("train").images
 
 
 class PixelTraining:
@@ -79,7 +97,7 @@ class PixelTraining:
         if name not in RECIPES:
             raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
         self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
-        images = fashion_mnist("train").images if data is None else data
+        images = read_images(name) if data is None else data
         self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
         self.accelerator = prepare_accelerator(precision)
         self.schedule = NoiseSchedule.scaled_linear()
@@ -175,10 +193,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.pixel_recipe", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
     parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
-    training.begin_with(PerceptualADJSCC.default(options.name))
+    ends = options.ends
+    training.begin_with(PerceptualADJSCC.default(options.name) if ends is None else PerceptualADJSCC.load(ends))
     wanted = options.stages.split(",")
     for name in training.recipe.plans:
         if name in wanted:
