@@ -155,7 +155,7 @@ def test_its_pictures_are_named_by_what_makes_them(link):
 
 def test_files(link, tmp_path):
     link.save_pretrained(tmp_path / "model")
-    assert json.loads((tmp_path / "model" / "model_index.json").read_text())["denoiser"] == ["semdiff.link.pixels", "PixelDenoiser"]
+    assert json.loads((tmp_path / "model" / "model_index.json").read_text())["unet"] == ["semdiff.link.pixels", "PixelDenoiser"]
     loaded = SemanticLink.from_pretrained(tmp_path / "model")
     assert type(loaded) is PixelLink
     images = sample_images()[:2]

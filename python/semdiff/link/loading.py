@@ -30,7 +30,7 @@ VARIANCE_PRESERVING = (
 # By part: (module, class) as model_index.json has them.
 CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL")),
-    "unet": ((OURS, "Denoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
+    "unet": ((OURS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
     "downsampler": ((OURS, "Downsampler"),),
     "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),
     "mean_decoder": ((OURS, "MeanDecoder"),),
@@ -39,7 +39,6 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "prompt": ((OURS, "Prompt"),),
     "transmitter": ((JSCC, "Transmitter"),),
     "decoder": ((JSCC, "JSCCDecoder"),),
-    "denoiser": ((PIXELS, "PixelDenoiser"),),
     "scheduler": tuple(("diffusers", name) for name in VARIANCE_PRESERVING),
 }
 

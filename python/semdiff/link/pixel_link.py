@@ -34,7 +34,7 @@ class PixelLink(SemanticLink):
     at the perceptual estimate and fresh noise, at the time that belongs to both, see `semdiff.link.pixel_reception`.
 
     Args:
-        transmitter, upsampler, decoder, denoiser: the networks.
+        transmitter, upsampler, decoder, unet: the networks.
         scheduler: diffusers' scheduler with the table that the denoiser was trained with.
         image_shape: (C, H, W) of the images it takes.
         rates: numbers of symbol channels on offer.
@@ -52,7 +52,7 @@ class PixelLink(SemanticLink):
         transmitter: Transmitter,
         upsampler: PixelUpsampler,
         decoder: JSCCDecoder,
-        denoiser: PixelDenoiser,
+        unet: PixelDenoiser,
         scheduler: SchedulerMixin,
         image_shape: Sequence[int] = (1, 28, 28),
         rates: Sequence[int] = (2, 1),
@@ -63,12 +63,12 @@ class PixelLink(SemanticLink):
         snr_db_range: Sequence[float] | None = None,
     ) -> None:
         DiffusionPipeline.__init__(self)
-        modules: dict[str, nn.Module] = {"transmitter": transmitter, "upsampler": upsampler, "decoder": decoder, "denoiser": denoiser}
+        modules: dict[str, nn.Module] = {"transmitter": transmitter, "upsampler": upsampler, "decoder": decoder, "unet": unet}
         self.register_modules(scheduler=scheduler, **modules)
         self.schedule = NoiseSchedule.from_diffusers(scheduler)
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
-        self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps, header=False)
+        self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps)
         self.register_to_config(pixel_mean=pixel_mean, pixel_std=pixel_std, snr_db_range=snr_db_range and list(snr_db_range))
         self.scale = PixelScale(pixel_mean, pixel_std)
         # What is heard outside the training's range is brought to its ends, as `within` says.
@@ -148,21 +148,24 @@ class PixelLink(SemanticLink):
         if share == 0.0:
             return mean, nowhere, 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
-        state = perceptual_state(heard, self.scale, self.schedule, self.config.renoise, base)
+        state = self.begin(heard, base)
         counts = resolve_steps(steps, heard.snr_db, self.config.auto_steps)
 
         def draw(count: int, rows: Tensor) -> Tensor:
             part = DiffusionState(state.x[rows], state.t[rows])
             grid = straight_grid(part.t, count, self.schedule)
             told = heard.snr_db[rows].to(part.x), heard.rate[rows].to(part.x)
-            network: Any = self.denoiser  # the component, not the method that it stands before
-            denoise = lambda x, t: network(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *told).to(x)  # noqa: E731
+            denoise = lambda x, t: self.unet(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *told).to(x)  # noqa: E731
             return sample(denoise, part, self.schedule, count, solver, prediction="v", key=base.fold_in(1), grid=grid)
 
         x = sample_in_groups(draw, counts, together=solver == "ddpm")
         evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
         found = self._to_pixels(x)
         return found if share == 1.0 else (1 - share) * mean + share * found, state.t, evaluations
+
+    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
+        """The state x_t at which denoising begins, and its time t (B,)."""
+        return perceptual_state(heard, self.scale, self.schedule, self.config.renoise, key)
 
     def compile(self, *_: Any, **__: Any) -> PixelLink:
         """Nothing is compiled: the networks of small images take longer to compile than to run."""

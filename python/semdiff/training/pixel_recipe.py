@@ -9,18 +9,22 @@ learning are functions of the images seen, so a training goes on from weights al
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
-from semdiff.data import fashion_mnist
+from semdiff.channel import AWGN, Received
+from semdiff.data import cifar10, fashion_mnist
 from semdiff.link import PixelLink
 from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.metrics import lpips, psnr
+from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.distribution import frechet_distance
 from semdiff.precision import Precision
 from semdiff.rng import Key
 from semdiff.schedule import NoiseSchedule
@@ -34,6 +38,8 @@ from semdiff.training.resampling import Conditions
 from semdiff.training.saving import save_link
 
 CONDITIONS = Conditions(fading_every=4)
+HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
+VALIDATION_DB = (0.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,25 @@ RECIPES = {
         renoise=0.25,
         lpips_weight=0.5,
     ),
+    "cifar10": Recipe(
+        image_shape=(3, 32, 32),
+        scale=PixelScale(0.473, 0.252),
+        rates=(16, 8, 4),  # complex CBR 1/6, 1/12 and 1/24
+        widths=(96, 192),
+        plans={
+            "upsampler": Plan(steps=12_500, batch_size=64, learning_rate=1e-3, average=0.998),  # 800,000 images
+            "flow": Plan(steps=40_000, batch_size=64, learning_rate=1e-3, average=0.9995),  # 2.6 million
+            "finish": Plan(steps=15_000, batch_size=64, learning_rate=3e-4, average=0.9995),  # 960,000
+        },
+        renoise=0.25,
+        lpips_weight=0.5,
+    ),
 }
+
+
+def read_images(name: str) -> Tensor:
+    """The training images of a data set, (N, C, H, W) in [0, 1]."""
+    return cifar10("train").images.float() / 255 if name == "cifar10" else fashion_mnist("train").images
 
 
 class PixelTraining:
@@ -73,7 +97,8 @@ class PixelTraining:
         if name not in RECIPES:
             raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
         self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
-        self.images = fashion_mnist("train").images if data is None else data
+        images = read_images(name) if data is None else data
+        self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
         self.accelerator = prepare_accelerator(precision)
         self.schedule = NoiseSchedule.scaled_linear()
         recipe, (width, deep_width) = self.recipe, self.recipe.widths
@@ -97,9 +122,12 @@ class PixelTraining:
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
     def load(self, name: str) -> int:
         """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
-        tensors, meta = load_checkpoint(self.folder / "checkpoints" / f"{name}.safetensors")
+        tensors, meta = load_checkpoint(self.checkpoint(name))
         stage = self.stage(name)
         stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
         return int(meta["step"]) * self.recipe.plans[name].batch_size
@@ -112,9 +140,41 @@ class PixelTraining:
             recipe.renoise, snr_db_range=CONDITIONS.snr_db,
         )  # fmt: skip
 
-    def run(self, name: str, validate: Callable[[], list[Score]] | None = None, begin: int = 0) -> dict[str, float]:
+    def validate(self) -> list[Score]:
+        """How held-out images fare: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8 steps PSNR, LPIPS and the
+        distance of a classifier's features from training images; and how far samples of two keys lie apart, in parts of their error."""
+        link, found = self.link(), []
+        references = classifier_features(self.images[:REFERENCES])
+        cbr = link.cbrs[max(self.recipe.rates)]
+        for snr_db in VALIDATION_DB:
+            send = partial(link.transmit, self.held_out, snr_db, cbr, solver="ddim")
+            pictures = {
+                "mean": send(realism=0.0, key=Key(0)).images,
+                "perceptual": send(diffusion=False, key=Key(0)).images,
+                "sample, 1 step": send(steps=1, key=Key(0)).images,
+                "sample, 8 steps": send(steps=8, key=Key(0)).images,
+            }
+            for name, images in pictures.items():
+                scores = {
+                    "psnr": float(psnr(images, self.held_out).mean()),
+                    "lpips": float(lpips(images, self.held_out).mean()),
+                    "frechet_classifier": frechet_distance(classifier_features(images), references),
+                }
+                found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
+            # The channel's noise is the same, since it has a key of its own.
+            heard = link.understand(self._received(link, snr_db, cbr), max(self.recipe.rates), Key(0))
+            one, other = (link.imagine(heard, 8, solver="ddim", key=Key(key))[0] for key in (1, 2))
+            apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
+            found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
+        return found
+
+    def _received(self, link: PixelLink, snr_db: float, cbr: float) -> Received:
+        received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
+        return received
+
+    def run(self, name: str, begin: int = 0) -> dict[str, float]:
         """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
-        plan = self.recipe.plans[name]
+        plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
         curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
         return fit(
             self.stage(name),
@@ -133,12 +193,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.pixel_recipe", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stages", default="upsampler,flow,finish")
+    parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
+    parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
-    training.begin_with(PerceptualADJSCC.default(options.name))
-    for name in options.stages.split(","):
-        print(name, training.run(name))
+    ends = options.ends
+    training.begin_with(PerceptualADJSCC.default(options.name) if ends is None else PerceptualADJSCC.load(ends))
+    wanted = options.stages.split(",")
+    for name in training.recipe.plans:
+        if name in wanted:
+            print(name, training.run(name))
+        elif training.checkpoint(name).exists():
+            print(f"{name}: its weights have seen {training.load(name)} images")
     save_link(training.link(), options.out / "model")
     return 0
 
