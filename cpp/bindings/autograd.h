@@ -43,8 +43,8 @@ inline void refuse(const char* op, std::initializer_list<std::pair<const char*, 
 inline void refuse_tangent(const char* op, std::initializer_list<const Tensor*> tensors) {
   for (const Tensor* t : tensors) {
     TORCH_CHECK_VALUE(!t->defined() || !t->_fw_grad(/*level=*/0).defined(), op,
-                      ": expected tensors without a forward-mode tangent, got one with: it has no forward-mode derivative; use reverse mode "
-                      "(torch.autograd.grad, torch.func.vjp, torch.autograd.functional.jacobian)");
+                      ": expected tensors without a forward-mode tangent, got one with: it has no forward-mode derivative; use reverse "
+                      "mode (torch.autograd.grad, torch.func.vjp, torch.autograd.functional.jacobian)");
   }
 }
 

@@ -26,8 +26,8 @@ at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dt
   std::int64_t elements = 1;
   for (const std::int64_t n : size) {
     TORCH_CHECK_VALUE(n >= 0, "size: expected non-negative numbers, got ", size);
-    TORCH_CHECK_VALUE(!__builtin_mul_overflow(elements, n, &elements) && elements <= kMostNumbers, "size: expected at most 2^56 elements, got ",
-                      size);
+    TORCH_CHECK_VALUE(!__builtin_mul_overflow(elements, n, &elements) && elements <= kMostNumbers,
+                      "size: expected at most 2^56 elements, got ", size);
   }
   if (!device.is_cpu()) return composite::normal(size, k, dtype, device);
   at::Tensor out = at::empty(size, at::TensorOptions().dtype(dtype));

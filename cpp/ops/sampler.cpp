@@ -71,7 +71,8 @@ StepCoefficients x0_coefficients(Prediction prediction, double a) {
   const double alpha = std::sqrt(a), sigma = std::sqrt(1.0 - a);
   switch (prediction) {
     case Prediction::eps:
-      TORCH_CHECK_VALUE(a > 0, "t: expected a time with signal left (alpha_bar > 0) for eps; x0 and v are defined without, got alpha_bar 0");
+      TORCH_CHECK_VALUE(a > 0,
+                        "t: expected a time with signal left (alpha_bar > 0) for eps; x0 and v are defined without, got alpha_bar 0");
       c.from_x = 1.0 / alpha;
       c.from_output = -sigma / alpha;
       break;

@@ -68,8 +68,8 @@ class NoiseSchedule:
     def from_diffusers(cls, scheduler: Any) -> NoiseSchedule:
         """The schedule of a diffusers scheduler, that of its training: what only chooses times for sampling is not looked at.
 
-        TypeError if it has no alphas_cumprod. ValueError if its configuration says that the network's noise levels or times are not those of
-        that table: flow matching (use_flow_sigmas, flow_prediction) and continuous times (timestep_type).
+        TypeError if it has no alphas_cumprod. ValueError if its configuration says that the network's noise levels or times are not those
+        of that table: flow matching (use_flow_sigmas, flow_prediction) and continuous times (timestep_type).
         """
         table = getattr(scheduler, "alphas_cumprod", None)
         if table is None:

@@ -111,9 +111,17 @@ ROWS = [
         semdiff.dpmpp_2m_step,
         x=X, output=X, previous_x0=X, t_previous=T + 9, t=T, s=EARLIER, schedule=SCHEDULE, prediction="eps", clip=1.5,
     ),
-    _row("posterior_mean", semdiff.posterior_mean, denoiser=network, state=DiffusionState(X, T), schedule=SCHEDULE, prediction="v", clip=1.0),
+    _row(
+        "posterior_mean",
+        semdiff.posterior_mean,
+        denoiser=network, state=DiffusionState(X, T), schedule=SCHEDULE, prediction="v", clip=1.0,
+    ),
     _row("time_grid", semdiff.time_grid, t=T, steps=3, schedule=SCHEDULE),
-    _row("sample", _sample, denoiser=network, x=X, t=T, schedule=SCHEDULE, steps=2, solver="ddim", eta=0.5, prediction="v", clip=1.0, key=KEY),
+    _row(
+        "sample",
+        _sample,
+        denoiser=network, x=X, t=T, schedule=SCHEDULE, steps=2, solver="ddim", eta=0.5, prediction="v", clip=1.0, key=KEY,
+    ),
     _row("sample elements", _sample, denoiser=network, x=X, t=T[:, None].expand(2, 4), schedule=SCHEDULE, steps=2, key=KEY),
     _row("sample grid", _sample, denoiser=network, x=X, t=T, schedule=SCHEDULE, grid=torch.stack([T, EARLIER, -torch.ones_like(T)])),
     _row("reparameterize", semdiff.reparameterize, mu=X, logvar=X, key=KEY),
@@ -146,7 +154,11 @@ ROWS = [
     _row("numpy.timestep", lambda noise_var, rounding: sdn.timestep(SCHEDULE, noise_var, rounding), noise_var=N0.numpy(), rounding="ceil"),
     _row("numpy.match", sdn.match, x=X.numpy(), noise_var=N0.numpy(), schedule=SCHEDULE, key=KEY),
     _row("numpy.add_noise", sdn.add_noise, x0=X.numpy(), t=T.numpy(), schedule=SCHEDULE, key=KEY),
-    _row("numpy.ddim_step", sdn.ddim_step, x=X.numpy(), output=X.numpy(), t=T.numpy(), s=EARLIER.numpy(), schedule=SCHEDULE, eta=0.5, key=KEY),
+    _row(
+        "numpy.ddim_step",
+        sdn.ddim_step,
+        x=X.numpy(), output=X.numpy(), t=T.numpy(), s=EARLIER.numpy(), schedule=SCHEDULE, eta=0.5, key=KEY,
+    ),
     _row("numpy.ddpm_step", sdn.ddpm_step, x=X.numpy(), output=X.numpy(), t=T.numpy(), s=EARLIER.numpy(), schedule=SCHEDULE, key=KEY),
     _row(
         "numpy.dpmpp_2m_step",

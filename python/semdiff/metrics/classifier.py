@@ -55,7 +55,8 @@ def default_classifier(device: torch.device | str = "cpu") -> Classifier:
     expected, found = json.loads((folder / "checksums.json").read_text())[FILE], hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(f"{WEIGHTS}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
-    model = Classifier()
+    with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
+        model = Classifier()
     model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in load(content).items()})
     return model.eval().requires_grad_(False).to(device)
 
