@@ -32,7 +32,7 @@ ALLOWED = {
     "equalizer": {"_ops", "arguments", "channel", "matrix_equalizer"},
     "fading": {"_ops", "arguments", "rng", "products", "channel", "equalizer"},
     "mimo": {"_ops", "arguments", "products", "rng", "channel"},
-    "matrix_equalizer": {"products", "channel"},
+    "matrix_equalizer": {"arguments", "products", "channel"},
     "impairments": {"_ops", "arguments", "products", "rng", "channel"},
     "multipath": {"_ops", "arguments", "products", "rng", "channel", "impairments"},
     "knowledge": {"_ops", "arguments", "products", "rng", "channel", "impairments", "multipath"},

@@ -23,9 +23,9 @@ from tests.python.op_table import OPS, SMALL, Args, Op
 REFUSALS = (ValueError, TypeError, FileNotFoundError)
 # Arguments that are looked at, so that none may be NaN; the others are data, in which NaN passes through.
 NUMBERS = {
-    "snr_db", "noise_var", "t", "t_previous", "eta", "alpha_bar", "alphas_cumprod", "beta_start", "beta_end", "k_db", "error_var", "papr_db",
-    "decay", "phase_noise", "frequency_offset", "snr_offset_db", "lambda_prior", "lambda_match", "gain", "clip", "powers", "correlation", "los",
-    "scatter", "grid",
+    "snr_db", "noise_var", "t", "t_previous", "eta", "alpha_bar", "alphas_cumprod", "beta_start", "beta_end", "k_db", "error_var",
+    "papr_db", "decay", "phase_noise", "frequency_offset", "snr_offset_db", "lambda_prior", "lambda_match", "gain", "clip", "powers",
+    "correlation", "los", "scatter", "grid",
 }  # fmt: skip
 ALLOWED = {("sample grid", "t")}  # the grid holds the times
 OTHER_NAMES = {"alphas_cumprod": ["T"], "normal": ["size"]}  # of operators, in the messages that their functions' users read

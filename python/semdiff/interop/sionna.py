@@ -88,7 +88,7 @@ class SionnaOFDM(Channel):
         return {name: value for name, value in self.__dict__.items() if name != "_grids"}  # it is made again where a copy arrives
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._grids = lru_cache(maxsize=8)(self._build)
 
     def uses(self, symbols: int) -> Uses:
