@@ -109,8 +109,8 @@ at::Tensor timestep(const at::Tensor& alphas_cumprod, const at::Tensor& noise_va
     } else if (index > 0) {
       const double above = table[index - 1], below = table[index], before = log_snr(above), after = log_snr(below);
       const bool infinite = !(above < 1.0 && below > 0.0);  // as in alpha_bar_at
-      t = static_cast<double>(index - 1) +
-          (infinite ? (above - target) / (above - below) : (before + std::log(from[i])) / (before - after));
+      const double rest = infinite ? (above - target) / (above - below) : (before + std::log(from[i])) / (before - after);
+      t = static_cast<double>(index - 1) + rest;
       // Rounding errors must not push a step's own noise variance past it.
       if (std::abs(t - std::round(t)) < 1e-9) t = std::round(t);
     }

@@ -102,7 +102,7 @@ class GaussianMixture:
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x), shape (B,), float64. Differentiable: its gradient is the score."""
         one = torch.ones((), dtype=torch.float64, device="cpu")
-        return self._given(self._flat(x, "x"), one, torch.zeros_like(one)).evidence
+        return self._given(self._flat(x, "x"), one, torch.zeros_like(one)).evidence.to(x.device)
 
     def posterior_mean(self, y: Tensor, noise_var: float | Tensor) -> Tensor:
         """E[z | y] for y = z + n, n ~ N(0, noise_var), in the shape of y: the least squared error.
@@ -110,13 +110,13 @@ class GaussianMixture:
         noise_var >= 0: (), (B,), or one for each element (as many dimensions as y, broadcastable to it), as fast fading has.
         """
         g = self._received(y, noise_var)
-        return _mix(g, g.mean).reshape(y.shape).to(y.dtype)
+        return _mix(g, g.mean).reshape(y.shape).to(y)
 
     def posterior_variance(self, y: Tensor, noise_var: float | Tensor) -> Tensor:
         """Var[z | y] of each element, in the shape of y; its mean over y and elements is the MMSE. noise_var as in posterior_mean."""
         g = self._received(y, noise_var)
         mean = _mix(g, g.mean)
-        return _mix(g, g.variance + (g.mean - mean.unsqueeze(1)).square()).reshape(y.shape).to(y.dtype)
+        return _mix(g, g.variance + (g.mean - mean.unsqueeze(1)).square()).reshape(y.shape).to(y)
 
     def posterior_sample(self, y: Tensor, noise_var: float | Tensor, key: KeyLike = None) -> Tensor:
         """One draw from p(z | y) for each y, in the shape of y: perfect realism, at exactly twice the MMSE. noise_var as above."""
@@ -125,7 +125,7 @@ class GaussianMixture:
         rows = torch.arange(g.mean.shape[0], device="cpu")
         k = _choose(g.log_weights, which)
         draw = g.mean[rows, k] + g.variance[rows, k].sqrt() * normal(g.mean[:, 0].shape, noise, torch.float64)
-        return draw.reshape(y.shape).to(y.dtype)
+        return draw.reshape(y.shape).to(y)
 
     def mmse(self, noise_var: float | Tensor, draws: int = 16384, key: KeyLike = None) -> MMSE:
         """The least mean squared error per element with which z can be told from z + n, n ~ N(0, noise_var). noise_var: any shape, >= 0.
@@ -182,7 +182,7 @@ class GaussianMixture:
             else:
                 x0 = _mix(g, g.mean)
                 out = x0 if prediction == "x0" else a.sqrt() * eps - (1 - a).sqrt() * x0
-            return out.reshape(x.shape).to(x.dtype)
+            return out.reshape(x.shape).to(x)
 
         return denoise
 
@@ -192,6 +192,8 @@ class GaussianMixture:
             raise TypeError(f"{name}: expected a floating-point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}")
         if x.dim() < 2 or math.prod(x.shape[1:]) != d:
             raise ValueError(f"{name}: expected shape (B, ...) with {d} elements a sample, got {tuple(x.shape)}")
+        if x.is_meta:
+            raise ValueError(f"{name}: expected a tensor with values, got one on meta")
         return x.reshape(x.shape[0], d).to("cpu", torch.float64)
 
     def _received(self, y: Tensor, noise_var: float | Tensor) -> _Components:
@@ -235,7 +237,10 @@ def _real(value: Any, name: str) -> Tensor:
 
 
 def _noise(noise_var: float | Tensor) -> Tensor:
-    w = to_tensor(noise_var, "noise_var").detach().to("cpu", torch.float64)
+    w = to_tensor(noise_var, "noise_var").detach()
+    if w.is_meta:
+        raise ValueError("noise_var: expected a tensor with values, got one on meta")
+    w = w.to("cpu", torch.float64)
     if not bool(((w >= 0) & w.isfinite()).all()):
         raise ValueError(f"noise_var: expected finite numbers >= 0, got {w.tolist()}")
     return w

@@ -4,6 +4,7 @@
 #include "semdiff/channel.h"
 #include "semdiff/equalizer.h"
 #include "semdiff/fading.h"
+#include "semdiff/interrupt.h"
 #include "semdiff/loss.h"
 #include "semdiff/mimo.h"
 #include "semdiff/sampler.h"
@@ -54,8 +55,49 @@ TEST_CASE("wrong arguments: the type of the error and its text") {
   check_throws<c10::ValueError>([&] { step(10, 0); }, "t: expected a time in [0, 9] or -1 (clean), got 10");
   check_throws<c10::ValueError>([&] { step(3, 4); }, "s: expected a time not after t = 3, got 4");
   check_throws<c10::ValueError>([&] { step(3, -0.5); }, "s: expected a time in [0, 9] or -1 (clean), got -0.5");
+  check_throws<c10::ValueError>([&] { equalize(c, c, one * -1, "mmse"); }, "noise_var: expected finite numbers >= 0, got -1");
+  check_throws<c10::ValueError>([&] { alphas_cumprod("cosine", 1000001, 0, 0); }, "T: expected at most 1000000, got 1000001");
   check_throws<c10::ValueError>([&] { timestep(table, one * -1, "none"); }, "noise_var: expected finite numbers >= 0, got -1");
   check_throws<c10::ValueError>([&] { timestep(table, one, "floor"); }, "rounding: expected none, ceil or nearest, got floor");
+}
+
+TEST_CASE("sizes are looked at before anything is computed with them, gradients as inputs are") {
+  const at::Tensor x = at::ones({2, 3}), short_one = at::ones({1}), key = key_of(1);
+  const at::Tensor t = doubles({3}).reshape({}), s = doubles({1}).reshape({});
+  const at::Tensor table = alphas_cumprod("linear", 10, 0.0001, 0.02), empty = at::ones({1, 1, 0, 0});
+  for (const std::int64_t scale : {std::int64_t{1} << 16, std::int64_t{1} << 32, std::int64_t{1} << 62}) {
+    check_throws<c10::ValueError>([&] { gaussian_upsample(at::ones({1, 8, 2, 2}), scale, key); }, "features: expected shape");
+    if (scale > std::int64_t{1} << 20) {
+      check_throws<c10::ValueError>([&] { gaussian_upsample_backward(empty, std::nullopt, std::nullopt, empty, empty, empty, scale); },
+                                    "scale: expected a number in [1, 2^20]");
+    }
+  }
+  check_throws<c10::ValueError>([&] { ddim_step_backward(short_one, x, x, t, s, table, 0, "eps", std::nullopt); },
+                                "grad: expected the shape of x, [2, 3], got [1]");
+  check_throws<c10::ValueError>(
+      [&] { dpmpp_2m_step_backward(std::nullopt, short_one, x, x, std::nullopt, std::nullopt, t, s, table, "eps", std::nullopt); },
+      "grad_x0: expected the shape of x, [2, 3], got [1]");
+  check_throws<c10::ValueError>([&] { normalize_power_backward(x, std::nullopt, x, short_one); }, "scale: expected shape (2,), got [1]");
+  check_throws<c10::ValueError>([&] { normalize_power_backward(x, short_one, x, at::ones({2})); },
+                                "grad_scale: expected shape (2,), got [1]");
+  check_throws<c10::ValueError>([&] { normal({2, std::int64_t{1} << 62}, key, at::kFloat, at::kCPU); },
+                                "size: expected at most 2^56 elements");
+  check_throws<c10::ValueError>([&] { key_split(key, std::int64_t{1} << 62); }, "n: expected at most 16777216");
+  check_throws<c10::TypeError>([&] { reparameterize(x.to(at::kFloat8_e5m2), x, key); }, "mu: expected a floating-point tensor of 16 bits");
+}
+
+TEST_CASE("what looks for interrupts between pieces may end a computation") {
+  static int looks = 0;
+  struct Stopped {};
+  const at::Tensor x = at::ones({(std::int64_t{8} << 20) * 3 + 1});
+  looks = 0;
+  set_interrupt_check([] { ++looks; });
+  const at::Tensor whole = reparameterize(x, x, key_of(1));
+  CHECK(looks == 3);
+  set_interrupt_check([] { throw Stopped{}; });
+  CHECK_THROWS_AS(reparameterize(x, x, key_of(1)), Stopped);
+  set_interrupt_check(nullptr);
+  CHECK(at::equal(whole, reparameterize(x, x, key_of(1))));
 }
 
 }  // namespace semdiff

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+import semdiff
 from semdiff import AWGN, Key, equalize, measured_snr_db, normal, normalize_power, pack, unpack
 from semdiff.channel import noise_variance, without_noise
 
@@ -135,3 +136,28 @@ def test_the_signal_part_has_any_gains_shape() -> None:
     h = pack(normal((2, 24), Key(2), torch.float64)).reshape(2, 2, 3, 2)  # two uses, three receivers, two senders
     padded = torch.cat([s, torch.zeros(2, 1)], 1).reshape(2, 2, 2)
     torch.testing.assert_close(without_noise(s, h), torch.einsum("bkij,bkj->bki", h, padded))
+
+
+@pytest.mark.parametrize("snr_db", [-150.0, 300.0])
+@pytest.mark.parametrize("coherence", ["block", "fast"])
+def test_the_ends_of_the_snr_are_right(snr_db: float, coherence: semdiff.fading.Coherence) -> None:
+    """From symbol to state in complex64 as in complex128, where nothing is near its range: no weight underflows, no power overflows."""
+    s, schedule = semdiff.pack(semdiff.normal((2, 32), Key(1))), semdiff.NoiseSchedule.scaled_linear()
+    states = []
+    for symbols in (s, s.to(torch.complex128)):
+        for method in ("zf", "mmse", "matched"):
+            heard = semdiff.equalize(semdiff.Rayleigh(coherence)(symbols, snr_db, Key(2)), method)
+            noise, gain = (semdiff.unpack_per_symbol(v.flatten(1), (2, 32)) for v in (heard.noise_var, heard.gain))
+            states.append(semdiff.match(semdiff.unpack(heard.x, (2, 32)), noise, schedule, gain=gain, key=Key(3)))
+    for narrow, wide in zip(states[:3], states[3:], strict=True):
+        assert torch.allclose(narrow.x.double(), wide.x, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(narrow.t, wide.t, atol=1e-6)
+
+
+@pytest.mark.parametrize("snr_db", [-150.001, -250.0, -3000.0, 3000.1, float("inf"), -float("inf")])
+def test_an_snr_beyond_is_refused(snr_db: float) -> None:
+    s = torch.ones(2, 4, dtype=torch.complex64)
+    for channel in (AWGN(), semdiff.Rayleigh(), semdiff.MIMO(2, 2), semdiff.Multipath(subcarriers=16)):
+        for given in (snr_db, torch.tensor([3.0, snr_db], dtype=torch.float64)):
+            with pytest.raises(ValueError, match=r"snr_db: expected .*finite number.*, within \[-150, 3000\] dB, got"):
+                channel(s, given, Key(1))

@@ -74,7 +74,7 @@ def _must_be_refused(op: Op, args: Args, position: int, kind: str, wrong: Any) -
     if kind in ("shape", "rank"):
         return kind == "shape" and not alone and op.name not in ("alpha_bar", "timestep")
     step = "step" in op.name and name == "s"
-    table = op.name in ("alpha_bar", "timestep") and name == "alphas_cumprod"
+    table = op.name in ("alpha_bar", "timestep") and name == "alphas_cumprod"  # which is looked at where a NoiseSchedule is made
     return kind == "text" or (kind == "nan" and (step or name in NUMBERS) and not table)
 
 
@@ -92,6 +92,8 @@ def test_functions(row: Row) -> None:
             must = kind == "text" or (kind == "type" and wrong is not None and not (name == "coherence" and wrong == 7))
             must |= kind == "dtype" and isinstance(wrong, Tensor) and wrong.dtype == torch.float8_e5m2 and row.name != "Multipath powers"
             must |= kind == "nan" and name in NUMBERS
+            if kind == "device" and not refused:
+                assert row.call(**(row.arguments | {name: wrong}))[0].is_meta, f"{row}: numbers of {name}, which is on meta"
             if must and (row.name, name) not in ALLOWED:
                 assert refused, f"{row}: {name} is {kind}: {brief(wrong)}"
 

@@ -135,3 +135,39 @@ def test_an_argument_without_a_gradient_refuses_one(name: str) -> None:
     value = {"t": T, "s": S, "table": TABLE}[name].clone().requires_grad_()
     with pytest.raises(ValueError, match=f"{name.replace('table', 'alphas_cumprod')}: ddim_step has no gradient for it"):
         torch.ops.semdiff.ddim_step.default(*_step(**{name: value}))
+
+
+def test_what_once_killed_the_process() -> None:
+    """Arithmetic before bounds (SIGFPE) and gradients shorter than their inputs (reads beyond their end)."""
+    ops = torch.ops.semdiff
+    for scale in (2**16, 2**31, 2**32, 2**62, 2**63 - 1):
+        with pytest.raises(ValueError, match=rf"features: expected shape \(B, 2\*C\*scale\^2, h, w\) with scale = {scale}"):
+            ops.gaussian_upsample.default(torch.ones(1, 8, 2, 2), scale, KEY)
+    empty = torch.ones(1, 1, 0, 0)
+    with pytest.raises(ValueError, match="scale: expected a number in"):
+        ops.gaussian_upsample_backward.default(empty, None, None, empty, empty, empty, 2**32)
+    x, short = torch.ones(400_000), torch.ones(1)
+    with pytest.raises(ValueError, match=r"grad: expected the shape of x, \[400000\], got \[1\]"):
+        ops.ddim_step_backward.default(short, x, x, ONE, ONE, TABLE, 0.0, "eps", None)
+    for gradients, name in (((short, None), "grad_x_s"), ((None, short), "grad_x0")):
+        with pytest.raises(ValueError, match=rf"{name}: expected the shape of x, \[400000\], got \[1\]"):
+            ops.dpmpp_2m_step_backward.default(*gradients, x, x, None, None, ONE, ONE, TABLE, "eps", None)
+    s = torch.ones(1000, 4)
+    for scale, grad_scale, name in ((short, None, "scale"), (s[:, 0], short, "grad_scale")):
+        with pytest.raises(ValueError, match=rf"{name}: expected shape \(1000,\), got \[1\]"):
+            ops.normalize_power_backward.default(s, grad_scale, s, scale)
+    nothing = torch.ones(3, 0, dtype=torch.complex64)  # of which any coherence is right
+    assert ops.fading.default(nothing, 0.0, 1.0, ONE, 2**63 - 1, KEY)[0].shape == (3, 0)
+    with pytest.raises(ValueError, match="shape: expected a shape"):
+        ops.unpack.default(torch.ones(2, 4, dtype=torch.complex64), [2, 2**62, 4])
+
+
+def test_noise_of_no_sign() -> None:
+    y = torch.ones(2, 3, dtype=torch.complex64)
+    for wrong in (-0.1, float("nan"), float("inf")):
+        for n0 in (torch.tensor([[0.1], [wrong]]), torch.full((2, 3), wrong, dtype=torch.bfloat16)):
+            for method in ("zf", "mmse", "mmse_unbiased", "matched"):
+                with pytest.raises(ValueError, match="noise_var: expected finite numbers >= 0, got"):
+                    torch.ops.semdiff.equalize.default(y, y, n0, method)
+        with pytest.raises(ValueError, match="noise_var: expected finite numbers >= 0, got"):
+            torch.ops.semdiff.fading_equalized.default(y, 0.0, 1.0, torch.tensor(wrong), 1, "mmse", KEY)

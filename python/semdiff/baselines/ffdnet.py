@@ -65,7 +65,8 @@ class FFDNet(nn.Module):
 
 @cache
 def _network(weights: str | None) -> FFDNet:
-    return FFDNet(weights)
+    with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
+        return FFDNet(weights)
 
 
 def noise_deviation(images: Tensor) -> Tensor:

@@ -107,4 +107,5 @@ class Modem:
 @lru_cache(maxsize=64)
 def modem(uses: int, scheme: Scheme) -> Modem:
     """A Modem, kept: building its code's graph takes longer than decoding a few blocks."""
-    return Modem(uses, scheme)
+    with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
+        return Modem(uses, scheme)

@@ -84,6 +84,13 @@ class SionnaOFDM(Channel):
         self.subcarriers, self.subcarrier_spacing, self.cyclic_prefix = subcarriers, subcarrier_spacing, cyclic_prefix
         self._grids = lru_cache(maxsize=8)(self._build)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_grids"}  # it is made again where a copy arrives
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._grids = lru_cache(maxsize=8)(self._build)
+
     def uses(self, symbols: int) -> Uses:
         """Subcarriers that are left over in the last OFDM symbol are counted with the pilots."""
         data, pilots = self._ofdm_symbols(symbols)

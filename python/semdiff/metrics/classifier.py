@@ -66,7 +66,8 @@ def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-
     expected, found = json.loads((folder / "checksums.json").read_text())[FILE], hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(f"{name}/{FILE}: truncated or altered, expected sha256 {expected}, got {found}")
-    model = Classifier(data)
+    with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
+        model = Classifier(data)
     tensors = load(content)
     check_tensors(f"{name}/{FILE}", tensors, model.state_dict())
     model.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})

@@ -88,7 +88,8 @@ def _directions(features: Tensor) -> Tensor:
 
 @cache
 def _network(net: Literal["alex", "vgg"], weights: str | None, device: torch.device) -> LPIPS:
-    return LPIPS(net, weights).to(device)
+    with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
+        return LPIPS(net, weights).to(device)
 
 
 def lpips(x: Tensor, y: Tensor, net: Literal["alex", "vgg"] = "alex", weights: str | os.PathLike[str] | None = None) -> Tensor:
