@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,3 +203,109 @@ def test_metrics_that_were_trained_on_are_marked(results: Results) -> None:
     assert "<td>plain &lt;b&gt;</td>" in lpips_table
     assert [name.endswith("†") for name in curves(plots.over_snr(known, "lpips"))] == [True, True, True, False]
     assert "†" not in report._summary(results)
+
+
+SCRIPT = "</td><script>alert(1)</script><img src=x onerror=alert(1)>'\"&"
+MATHS = [r"$\frac{$", "a $x^2$ b", r"\$5", "5 $", "$$", r"$\unknown$", "{{ 7 * 7 }}", "<b>", "_hidden"]
+
+
+def hostile(results: Results, folder: Path, tmp_path: Path, text: str) -> Path:
+    """The results with the text wherever a text stands, as a file that `semdiff report` is given."""
+    place = tmp_path / "hostile"
+    shutil.copytree(folder, place)
+    document = json.loads((place / "results.json").read_text())
+    names = {metric: f"{metric} {text}" for metric in document["metrics"]}
+    labels = {label: f"{label} {text}" for label in document["systems"]}
+    document["metrics"] = list(names.values())
+    document["data"] |= {"name": text, "sha256": text}
+    document["systems"] = {labels[k]: v | {"name": f"x.{text}", "weights_sha256": text} for k, v in document["systems"].items()}
+    document["environments"] = [e | {"machine": text, "isa": text, text: text} for e in document["environments"]]
+    for row in document["rows"]:
+        row |= {"system": labels[row["system"]], "channel": text}
+        row |= {f"{new}{end}": row.pop(f"{old}{end}") for old, new in names.items() for end in ("", "_se")}
+    (place / "results.json").write_text(json.dumps(document))
+    return place
+
+
+def test_nothing_in_a_results_file_is_more_than_text(results: Results, folder: Path, tmp_path: Path) -> None:
+    place = hostile(results, folder, tmp_path, SCRIPT)
+    text = write_report(place, tmp_path / "r.html").read_text(encoding="utf-8")
+    found = Page(text)
+    assert found.open == []
+    assert not {"script", "b", "iframe"} & set(found.tags)
+    assert found.tags["img"] == 2 * 7 * 3  # the kept pictures alone
+    assert all(s.startswith("data:image/png;base64,") for s in found.sources)
+    assert all(t.startswith("#") and t[1:] in found.ids for t in found.targets)
+    words = "".join(found.words)
+    assert words.count(SCRIPT) > 50  # shown as it is
+
+
+@pytest.mark.parametrize("label", MATHS)
+def test_labels_are_no_formulas(results: Results, folder: Path, tmp_path: Path, label: str) -> None:
+    """In the page, in every figure, and in a figure of kept pictures; also where a figure is drawn under other settings."""
+    found = Results.load(hostile(results, folder, tmp_path, label))
+    words = "".join(Page(write_report(found, tmp_path / "r.html").read_text()).words)
+    assert words.count(f"dial {label}, posterior mean") >= 4
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"text.parse_math": True, "svg.fonttype": "none"}):
+        for figure in (plots.over_snr(found, found.metrics[0]), plots.pictures(found, label, 0.5, 10)):
+            assert f"plain <b> {label}" in "".join(Page(report.to_svg(figure)).words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"digests": ["../../x"] * 24}, "digests: expected sha256 digests in 64 hexadecimal digits, got"),
+        ({"digests": ["0" * 64]}, "digests: expected one for each of 24 rows, got 1"),
+        ({"digests": 3}, "digests: expected sha256 digests"),
+        ({"metrics": "psnr"}, "metrics: expected names, at least one, got 'psnr'"),
+        ({"seeds": []}, "seeds: expected integers, at least one"),
+        ({"data": {"name": "x"}}, "data: expected an object with name, shape"),
+        ({"systems": {"dial": {}}}, "systems: expected an object of objects with name and weights_sha256"),
+        ({"environments": [3]}, "environments: expected a list of objects with machine"),
+        ({"rows": [3]}, "rows: expected a list of objects"),
+        ({"rows": {}}, "rows: expected a list of objects"),
+    ],
+)
+def test_other_headers_are_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    document = json.loads((folder / "results.json").read_text()) | changes
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"results\.json: {words}"):
+        Results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("snr_db", "<script>", "snr_db: expected a number, got '<script>'"),
+        ("snr_db", None, "snr_db: expected a number"),
+        ("steps", 1.5, "steps: expected an integer or null"),
+        ("system", 3, "system: expected text"),
+        ("system", "other", "system: expected one of the header's, got 'other'"),
+        ("psnr", "12", "psnr: expected a number or null, got '12'"),
+        ("payload", True, "payload: expected an integer, got 'True'"),
+    ],
+)
+def test_other_rows_are_refused(folder: Path, tmp_path: Path, name: str, value: Any, words: str) -> None:
+    document = json.loads((folder / "results.json").read_text())
+    document["rows"][5][name] = value
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"results\.json: rows: {words}"):
+        Results.load(tmp_path)
+
+
+def test_pictures_that_are_none_name_their_file(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    for content in (b"no picture", b"\x93NUMPY\x01\x00" + b"\xff" * 40, npy(torch.zeros(3, 4)), npy(torch.zeros(2**10, 1, 2, 2))[:200]):
+        for path in (place / "pictures").iterdir():
+            path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"originals\.npy: expected kept pictures"):
+            write_report(place, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def npy(values: torch.Tensor) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values.to(torch.uint8).numpy())
+    return file.getvalue()

@@ -85,6 +85,7 @@ def test_sixteen_bits_are_rounded(colour):
     for content in (encoded(Image.fromarray(deep)), encoded(Image.fromarray(deep), "TIFF"), portable):
         found = read_picture(content, grey=True)
         assert np.array_equal(found[0].numpy(), np.rint(deep / 257).astype(np.uint8))
+        assert torch.equal(read_picture(content, grey=None), found)
 
 
 def test_cmyk_and_palettes_become_rgb(colour):

@@ -44,7 +44,7 @@ def read_picture(source: Source, grey: bool | None = False, background: str = "w
         if count_frames(opened) > 1:
             raise PictureError(f"{name}: expected a single picture, got an animation of {count_frames(opened)} frames")
         if grey is None:
-            grey = opened.mode in ("1", "L") or opened.mode.startswith("I;16")
+            grey = opened.mode in ("1", "L", "I") or opened.mode.startswith("I;16")
         return decode(opened, opener(source), grey, background, name)
 
 

@@ -9,7 +9,8 @@ the seeds (Student's t) where there are several, over the images (1.96 standard 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from semdiff.evaluation.results import Results, Row
 from semdiff.words import counted
@@ -17,6 +18,8 @@ from semdiff.words import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 # Told apart on white and on near-black, and by most colour-blind readers.
 COLOURS = ("#2f7ed8", "#e0762b", "#1fa187", "#b05cc6", "#d94f5c", "#9a7b3f", "#7f8c99", "#5b5bd6")
@@ -26,6 +29,21 @@ LOWER_IS_BETTER = ("lpips", "fid", "kid", "mse", "frechet", "dists", "nmse")
 PERCEPTUAL = ("lpips", "fid", "kid", "frechet", "dists")
 ACRONYMS = ("psnr", "ssim", "ms", "lpips", "vgg", "fid", "kid", "mse", "nmse", "dists")
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 4.0, 3.3, 3
+
+
+def _plain_words(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Names in a figure are the user's: no dollar begins a formula there."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        try:
+            import matplotlib
+        except ImportError as error:
+            raise ImportError("figures need matplotlib: pip install 'semdiff-torch[eval]'") from error
+        with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def ratio(cbr: float | None) -> str:
@@ -128,6 +146,7 @@ def quality_over_latency(results: Results, metric: str) -> Figure:
     return _panels(rows, draw)
 
 
+@_plain_words
 def pictures(results: Results, channel: str, cbr: float | None, snr_db: float) -> Figure:
     """The originals, and below them what each receiver made of them at one channel, bandwidth and SNR, if the sweep kept pictures."""
     from matplotlib.figure import Figure
@@ -232,11 +251,10 @@ def _logarithmic(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+@_plain_words
 def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], None]) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'semdiff-torch[eval]'") from error
+    from matplotlib.figure import Figure
+
     if not rows:
         raise ValueError("results: expected rows to draw, got none")
     colours = {name: i for i, name in enumerate(dict.fromkeys(r["system"] for r in rows))}

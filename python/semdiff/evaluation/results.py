@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semdiff.atomic import write_atomically
 from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
+from semdiff.evaluation.columns import check
 from semdiff.evaluation.files import finite, read_json, to_json
 
 FORMAT, VERSION = "semdiff evaluation", 1
@@ -86,13 +87,13 @@ class Results:
         """The rows of the first seed with the received images that were kept: uint8 (n, C, H, W)."""
         for row, name in zip(self.rows, self.header["digests"], strict=True):
             if self.folder is not None and self.header["pictures"] and row["seed"] == self.header["seeds"][0]:
-                yield row | {"output": self.output(row)}, np.load(picture_path(self.folder, name), allow_pickle=False)
+                yield row | {"output": self.output(row)}, _load(picture_path(self.folder, name))
 
     def originals(self) -> NDArray[np.uint8] | None:
         """The images that were sent, as many as were kept."""
         if self.folder is None or not self.header["pictures"]:
             return None
-        return np.load(picture_path(self.folder, "originals"), allow_pickle=False)  # type: ignore[no-any-return]
+        return _load(picture_path(self.folder, "originals"))
 
     def write(self, folder: Path) -> None:
         """results.json (all), results.csv (the rows) and summary.csv."""
@@ -113,16 +114,24 @@ class Results:
             hint = f"; {cells} cells are there: the same `semdiff evaluate` finishes the rest" if cells else ""
             raise FileNotFoundError(f"{path}: expected a folder with results.json, as `semdiff evaluate` writes it{hint}")
         header = read_json(place, FORMAT, VERSION)
-        for name in ("rows", "metrics", "seeds", "cells", "digests", "pictures", "config"):
-            if name not in header:
-                raise ValueError(f"{place}: {name}: expected this field, it is missing")
+        check(place, header)
         rows = header.pop("rows")
-        for name in (*COLUMNS, *header["metrics"]):
-            if any(name not in row for row in rows):
-                raise ValueError(f"{place}: rows: expected the column {name} in each, it is missing")
         del header["format"], header["format_version"]
         columns = [*COLUMNS, *(f"{m}{end}" for m in header["metrics"] for end in ("", "_se"))]
         return cls(header, [{name: row.get(name) for name in columns} for row in rows], place.parent)
+
+
+def _load(path: Path) -> NDArray[np.uint8]:
+    """Kept pictures. FileNotFoundError where they are not there; ValueError, naming the file, where they are damaged or something else."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: expected kept pictures, but it does not read ({error})") from error
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim != 4 or found.shape[1] not in (1, 3):
+        raise ValueError(f"{path}: expected kept pictures, bytes (n, 1 or 3, H, W), got something else")
+    return found
 
 
 def mean_and_interval(values: list[float | None]) -> tuple[float | None, float | None]:
