@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training in bfloat16: near float32, to the bit when resumed, never mixed up with it, and chosen where the processor has it."""
 
+
 import pytest
 import torch
 

@@ -212,7 +212,8 @@ def train(
     time.perf_counter() at which the time began, now if None. on_step(stage, step) is called after every step.
 
     start: a trained link to begin with, a folder or the name of one in the package, for more training or one's own pictures. It is trained
-    gently, unless it lacks a part, and what is no better on the held-out pictures is not kept: out/finetuning.json says which (`semdiff.training.finetuning`).
+    gently, unless it lacks a part, and what is no better on the held-out pictures is not kept: out/finetuning.json says which, see
+    `semdiff.training.finetuning`.
 
     ValueError for a recipe that does not fit; FileNotFoundError where the photographs, LPIPS's network or the link are not there.
     """
