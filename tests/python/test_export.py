@@ -174,6 +174,13 @@ def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
         assert not part.training
 
 
+def test_what_the_program_cannot_follow_is_refused(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "clip", 1.0)
+    monkeypatch.setattr(link, "hinted", True)
+    with pytest.raises(ValueError, match="link: expected one that a C\\+\\+ receiver can follow, got one with hints, clip_sample"):
+        export_link(link, tmp_path)
+
+
 def test_bad_input(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="batch: expected at least 1, got 0"):
         export_link(link, tmp_path, 0)

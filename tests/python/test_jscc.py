@@ -11,6 +11,7 @@ from semdiff.data import sample_images
 from semdiff.link.header import USES
 from semdiff.link.jscc_networks import GDN, AttentionFeature
 from semdiff.training import jscc
+from semdiff.training.finetuning import told as outcome
 from semdiff.training.resampling import Conditions
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
@@ -212,6 +213,43 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
         assert sent.ledger.total == cells * channels // 2 + USES
     together = net.transmit(images, 5.0, 1 / 24, key=KEY).images
     torch.testing.assert_close(net.transmit(images[:1], 5.0, 1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_stages_draw_from_keys_of_their_own_and_names_stand_for_models(tmp_path, monkeypatch, lpips_weights):
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 1)
+    pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(200), strict=True)}
+    seen = []
+    forward = jscc.JSCCStage.forward
+    monkeypatch.setattr(jscc.JSCCStage, "forward", lambda stage, key, images: seen.append(key) or forward(stage, key, images))
+    jscc.train_photos("adjscc", tmp_path / "a", 60.0, pictures=pictures, progress=False, **PHOTO)
+    assert len(set(seen)) == len(seen) == 2
+    assert seen[0] == semdiff.Key(0).fold_in(0).fold_in(0)
+    with pytest.raises(FileNotFoundError, match="start: expected a folder of a trained model, or one of fashion-mnist, photos"):
+        jscc.train_photos("adjscc", tmp_path / "b", 60.0, pictures=pictures, start="nowhere", progress=False, **PHOTO)
+    monkeypatch.setattr(jscc, "fit", lambda *arguments, **options: {})
+    shipped = ADJSCC.load(jscc.train_photos("adjscc", tmp_path / "c", 60.0, pictures=pictures, start="photos", progress=False))
+    for name, tensor in ADJSCC.default("photos").state_dict().items():
+        assert torch.equal(shipped.state_dict()[name], tensor)
+    assert outcome(tmp_path / "c").endswith("Kept: the trained weights.")  # which are no worse
+
+
+def test_a_jscc_that_came_to_harm_stays_as_it_was(tmp_path, monkeypatch, lpips_weights):
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 1)
+    pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(200), strict=True)}
+    before = model(**(jscc.PHOTOS | PHOTO))
+    before.save(tmp_path / "before")
+    plans = []
+
+    def harm(stage, batches, plan, **options):
+        plans.append(plan)
+        torch.nn.init.zeros_(stage.model.to_image.weight)
+
+    monkeypatch.setattr(jscc, "fit", harm)
+    folder = jscc.train_photos("adjscc", tmp_path / "a", 60.0, pictures=pictures, start=tmp_path / "before", progress=False, **PHOTO)
+    torch.testing.assert_close(ADJSCC.load(folder).to_image.weight, before.to_image.weight, rtol=1e-3, atol=1e-4)  # half precision
+    assert outcome(tmp_path / "a").endswith("Kept: the weights that it began with.")
+    jscc.train_photos("adjscc-lpips", tmp_path / "b", 60.0, pictures=pictures, start=tmp_path / "before", progress=False, **PHOTO)
+    assert plans[0].learning_rate == pytest.approx(0.03 * plans[1].learning_rate)  # another aim is another training
 
 
 def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatch, lpips_weights):

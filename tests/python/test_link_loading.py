@@ -89,6 +89,35 @@ def test_so_has_the_classifier(monkeypatch):
         classifier.default_classifier()
 
 
+def test_so_has_a_checkpoint(tmp_path):
+    pytest.importorskip("accelerate")
+    from semdiff import Key
+    from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
+    from semdiff.training.engine import Plan, Stage, fit
+
+    class Line(Stage):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Linear(2, 1)
+
+        def forward(self, key, x):
+            return {"loss": self.net(x).square().mean()}
+
+    options = {"name": "line", "key": Key(0), "folder": tmp_path, "progress": False}
+    fit(Line(), [torch.ones(4, 2)], Plan(2, 4, 1e-3), **options)
+    tensors, meta = load_checkpoint(tmp_path / "line.safetensors")
+    for kind in ("model", "average"):
+        for name, words in (("bias", f"got them without net.bias and with the unknown net.{kind}$"), (None, "net.bias: expected finite")):
+            changed = dict(tensors)
+            if name:
+                changed[f"{kind}.net.{kind}"] = changed.pop(f"{kind}.net.bias")
+            else:
+                changed[f"{kind}.net.bias"] = torch.full((1,), torch.nan)
+            save_checkpoint(tmp_path / "line.safetensors", changed, meta)
+            with pytest.raises(ValueError, match=f"line.safetensors: .*{words}"):
+                fit(Line(), [torch.ones(4, 2)], Plan(2, 4, 1e-3), **options)
+
+
 def test_tensors_are_compared_by_name_shape_and_finiteness():
     wanted = {"a": torch.zeros(2), "b": torch.zeros(3)}
     check_tensors("file", {"a": torch.ones(2), "b": torch.ones(3)}, wanted)

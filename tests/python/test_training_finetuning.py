@@ -83,7 +83,8 @@ def test_the_shipped_link_does_not_suffer_from_few_crops(rate, monkeypatch, tmp_
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 2)
     monkeypatch.setattr(finetuning, "RATE", rate)
     pictures = {f"{i:02}": (p * 255).round().to(torch.uint8) for i, p in enumerate(crops(6, 192))}
-    pictures |= {f"small {i:02}": (p * 255).round().to(torch.uint8) for i, p in enumerate(crops(54, 96))}
+    small = torch.cat([crops(36, 96), crops(18, 96).flip(3)])
+    pictures |= {f"small {i:02}": (p * 255).round().to(torch.uint8) for i, p in enumerate(small)}
     folder = train(tmp_path, 120.0, pictures=pictures, start="photos", progress=False)
     found = json.loads((tmp_path / "finetuning.json").read_text())
     before, after = (Quality(**found[name]) for name in ("before", "after"))

@@ -86,7 +86,8 @@ def test_a_trained_link_is_gone_on_from(tiny, pictures, four_steps, tmp_path):
     without = train(tmp_path / "plain", config=plain, pictures=pictures, progress=False)
     begun = build(recipe, 3)
     fresh = {n: t.clone() for n, t in begun.mean_decoder.state_dict().items() if n.startswith("finishing.")}
-    begin_with(begun, without)
+    assert not begin_with(begun, without)
+    assert begin_with(build(recipe, 3), whole)
     assert fresh
     assert all(torch.equal(begun.mean_decoder.state_dict()[n], t) for n, t in fresh.items())
     out = train(tmp_path / "more", config=tiny, pictures=pictures, start=without, progress=False)

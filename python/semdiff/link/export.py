@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from semdiff import __version__
@@ -23,6 +24,7 @@ from semdiff.arguments import to_count
 from semdiff.atomic import write_atomically
 from semdiff.link.codec import from_blocks
 from semdiff.link.compiled import has_compiler
+from semdiff.link.latents import LatentScale
 from semdiff.link.networks import UPSCALE
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor,
     channels, height, width = link.layout().symbols
     features, numbers = torch.zeros(batch, channels, height, width, device="cpu"), torch.ones(batch, device="cpu")
     latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width, device="cpu")
-    size = link.layout().image[1:]
+    size, blocks = link.layout().image[1:], (link.config.block, link.layout().multiple)
     decoders = {"decoder": link.vae.decoder, "sample_decoder": link.sample_decoder or link.vae.decoder}
     return {
         "upsampler": (
@@ -60,7 +62,7 @@ def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor,
         ),
         "denoiser": (Part(link.unet, lambda net, x, t: net(x, t).sample), (latent, numbers)),
     } | {
-        name: (Part(net, lambda net, z: from_blocks(net(z), *size).clamp(0, 1)), (latent,)) for name, net in decoders.items()
+        name: (Part(net, lambda net, z: from_blocks(net(z), *size, *blocks).clamp(0, 1)), (latent,)) for name, net in decoders.items()
     }
 
 
@@ -70,14 +72,20 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
 
     batch: pictures that the networks take at a time. Takes a minute or two, and a C++ compiler; the files are for CPUs of this one's kind.
 
-    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU or takes images of any size, RuntimeError where
-    there is no C++ compiler.
+    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU, takes images of any size or has what the C++
+    receiver has not; RuntimeError where there is no C++ compiler.
     """
     batch = to_count(batch, "batch", 1)
     if link.device.type != "cpu" or link.dtype != torch.float32:
         raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
     if link.image_shape[1] is None:
         raise ValueError(f"link: expected one for images of one size, got one for {link.image_shape}")
+    more = [name for name in ("mean_decoder", "detail_decoder", "prompt") if getattr(link, name) is not None]
+    more += [word for word, found in (("hints", link.hinted), ("clip_sample", link.clip is not None)) if found]
+    if more:
+        raise ValueError(f"link: expected one that a C++ receiver can follow, got one with {', '.join(more)}")
+    if not isinstance(link.vae, AutoencoderTiny) or LatentScale.of(link.vae.config) != LatentScale():
+        raise ValueError(f"link: expected an AutoencoderTiny without scale and shift, got {type(link.vae).__name__}")
     if not has_compiler():
         raise RuntimeError("exporting needs a C++ compiler: install g++, or name one in the variable CXX")
     cpu = torch.backends.cpu.get_cpu_capability()

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -61,6 +62,24 @@ def time_of_steps(seconds: float, stage: Stage, batches: Batches, accelerator: A
     return median(times[1:])  # the first one also allocates
 
 
+def steps_within(
+    seconds: float,
+    stage: Stage,
+    batches: Batches,
+    accelerator: Accelerator,
+    beside: float = BESIDE,
+    more: float = 0.0,
+    seen: Callable[[float], None] | None = None,
+) -> int:
+    """How many training steps of `stage`, and the time of `more` besides, take `seconds` with their rehearsal; at least 1. beside: see
+    BESIDE; seen is told the `time_of_steps`."""
+    begun = time.perf_counter()
+    usual = time_of_steps(seconds, stage, batches, accelerator)
+    if seen is not None:
+        seen(usual)
+    return max(1, round((seconds - (time.perf_counter() - begun)) / (beside * usual) - more))
+
+
 class Clock:
     """The time of a training, over all its runs. before: seconds that runs before this one took; begun: time.perf_counter() at which this
     one began, its start-up included."""
@@ -106,7 +125,8 @@ class Plans:
         """The plan of the stage of that name: as many steps as were noted, or as take `seconds` with the time of `more` steps besides,
         which are noted then."""
         if name not in self.found:
-            self.found[name] = self.agreed(steps_within(seconds, stage, batches, self, name, more))
+            note = functools.partial(self.usual.__setitem__, name)
+            self.found[name] = self.agreed(steps_within(seconds, stage, batches, self.accelerator, self.beside, more, note))
             self._write()
         steps = self.found[name]
         return Plan(steps, batches.batch_size, learning_rate, warm_up=min(100, max(1, steps // 10)))
@@ -133,10 +153,3 @@ class Plans:
         if self.accelerator.is_main_process:
             document = {"made_for": self.made_for, "steps": self.found} | self.others
             write_atomically(self.path, (json.dumps(document, indent=1) + "\n").encode())
-
-
-def steps_within(seconds: float, stage: Stage, batches: Batches, plans: Plans, name: str, more: float) -> int:
-    """How many training steps of `stage`, and the time of `more` besides, take `seconds` with their rehearsal; at least 1."""
-    begun = time.perf_counter()
-    plans.usual[name] = time_of_steps(seconds, stage, batches, plans.accelerator)
-    return max(1, round((seconds - (time.perf_counter() - begun)) / (plans.beside * plans.usual[name]) - more))

@@ -168,20 +168,25 @@ def build(recipe: Mapping[str, Any], seed: int) -> Networks:
         )
 
 
-def begin_with(networks: Networks, start: str | os.PathLike[str]) -> None:
-    """Gives the networks the weights of that link, a folder or the name of one in the package; what it lacks stays as it is. ValueError
-    for a link of other sizes."""
-    link = SemanticLink.from_pretrained(find_model(start, "start"))
+def begin_with(networks: Networks, start: str | os.PathLike[str]) -> bool:
+    """Gives the networks the weights of that link, a folder or the name of one in the package; what it lacks stays as it is. Returns
+    whether it has all of them. ValueError for a link of other sizes."""
+    link, whole = SemanticLink.from_pretrained(find_model(start, "start")), True
     for name, network in vars(networks).items():
         given = getattr(link, name)
-        if not isinstance(network, nn.Module) or given is None:
+        if not isinstance(network, nn.Module):
+            continue
+        if given is None:
+            whole = False
             continue
         known = {n: t.shape for n, t in network.state_dict().items()}
         for weight, tensor in given.state_dict().items():
             if known.get(weight) != tensor.shape:
                 wanted = f"{name}.{weight} of shape {tuple(known[weight])}" if weight in known else f"no {name}.{weight}"
                 raise ValueError(f"start: expected a link of the recipe's networks, {wanted}, got {tuple(tensor.shape)}")
+        whole &= known.keys() == given.state_dict().keys()
         network.load_state_dict(given.state_dict(), strict=False)
+    return whole
 
 
 def train(
@@ -207,7 +212,8 @@ def train(
     time.perf_counter() at which the time began, now if None. on_step(stage, step) is called after every step.
 
     start: a trained link to begin with, a folder or the name of one in the package, for more training or one's own pictures. It is trained
-    gently, and what is no better on the held-out pictures is not kept: out/finetuning.json says which (`semdiff.training.finetuning`).
+    gently, unless it lacks a part, and what is no better on the held-out pictures is not kept: out/finetuning.json says which, see
+    `semdiff.training.finetuning`.
 
     ValueError for a recipe that does not fit; FileNotFoundError where the photographs, LPIPS's network or the link are not there.
     """
@@ -223,9 +229,10 @@ def train(
     crops = [stage["crop"] for stage in stages.values()]
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
     made_for = {"recipe": recipe, "seed": seed, "seconds": seconds}
+    gentle = False
     if start is not None:
         start = find_model(start, "start")
-        begin_with(networks, start)
+        gentle = begin_with(networks, start)
         made_for["start"] = digest(start)
     plans = Plans(folder / "plan.json", made_for, accelerator, resume)
     pool, held_out, names = split(pictures, crops, progress)
@@ -256,7 +263,7 @@ def train(
         more = 0.0 if decoder is None else CEILING_STEPS
         plan = plans.plan(name, time_left, how["learning_rate"], stage, batches, more)
         shown, began = curve.of_stage(name, batches.batch_size, lambda: validate(stage)), time.perf_counter()
-        course.run(number, name, stage, batches, plan if start is None else gently(plan), shown)
+        course.run(number, name, stage, batches, gently(plan) if gentle else plan, shown)
         plans.took(name, time.perf_counter() - began - shown.spent)
         if shown.looks:
             dearness[name] = shown.spent / shown.looks
