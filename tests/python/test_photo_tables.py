@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.studies.photo_tables import RESULTS, ROOT, add, from_evaluation, kodak_page, photos_page, read, readme
+from semdiff.atomic import write_atomically
+from tests.studies.photo_tables import RESULTS, ROOT, add, cells, from_evaluation, kodak_page, photos_page, read, readme
 
 PHOTOS, KODAK = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
 
@@ -37,13 +39,13 @@ def test_the_codecs_stand_beside_the_link(rows: list[dict[str, str]]) -> None:
 
 def test_rows_come_from_an_evaluation_and_those_that_are_there_stay(tmp_path: Path) -> None:
     row = {
-        "system": "link", "channel": "rayleigh(coherence=block)", "snr_db": "5.0", "cbr": str(49216 / 1179648), "steps": "1",
-        "realism": "1.0", "seed": "0", "images": "24", "uses": "49216", "psnr": "25.12345", "psnr_se": "0.5", "ms_ssim": "0.9",
-        "lpips_alex": "0.2", "lpips_alex_se": "0.01",
+        "system": "link", "channel": "rayleigh(coherence=block)", "snr_db": 5.0, "cbr": 49216 / 1179648, "steps": 1, "realism": 1.0,
+        "seed": 0, "images": 24, "uses": 49216, "psnr": 25.12345, "psnr_se": 0.5, "ms_ssim": 0.9, "lpips_alex": 0.2, "lpips_alex_se": 0.01,
     }  # fmt: skip
     place = tmp_path / "kodak.csv"
-    add(place, [from_evaluation(row)])
-    add(place, [from_evaluation(row | {"psnr": "99"}), from_evaluation(row | {"realism": "0.0", "psnr": "26"})])
+    for name, changed in (("first", row), ("again", row | {"psnr": 99.0}), ("other", row | {"realism": 0.0, "psnr": 26.0})):
+        write_atomically(tmp_path / name / "cells" / "a.json", json.dumps({"row": changed}).encode())
+        add(place, map(from_evaluation, cells(tmp_path / name)))
     found = read(place)
     assert [(r["system"], r["channel"], r["cbr"], r["snr_db"], r["psnr"]) for r in found] == [
         ("link, mean decoder", "rayleigh, block", "0.0416667", "5", "26"),

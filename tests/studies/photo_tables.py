@@ -2,13 +2,14 @@
 """The tables of photographs, of what docs/results/photos.csv and kodak.csv hold: each number stands in one file, and is copied from there.
 
 python -m tests.studies.photo_tables writes docs/results/photos.md, kodak.md and the README's tables, from <!-- NAME --> to <!-- end -->.
-`--add photos FOLDER` (or kodak) first takes the rows of an evaluation into the CSV: `semdiff evaluate kodak --out FOLDER` makes one.
+`--add photos FOLDER` (or kodak) first takes the finished cells of an evaluation (`semdiff evaluate kodak --out FOLDER`) into the CSV.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ SYSTEMS = {
 RATES = tuple(Fraction(1, n) for n in (12, 24, 48))
 CHANNELS = {"awgn": "awgn", "rayleigh(coherence=block)": "rayleigh, block", "rayleigh(coherence=fast)": "rayleigh, fast"}
 FADING = {"rayleigh, block": "block", "rayleigh, fast": "fast"}
-# PSNR on Kodak at CBR 1/24 over AWGN, from the paper's own figures: Yang et al., IEEE Trans. Cogn. Commun. Netw. 2024, arXiv 2308.09361.
+# PSNR on Kodak at CBR 1/24 over AWGN as published (SwinJSCC, Yang et al., IEEE TCCN, arXiv 2308.09361), not measured here.
 PUBLISHED = {"SwinJSCC (published, arXiv 2308.09361)": {1.0: 28.3, 10.0: 31.5}}
 Row = dict[str, str]
 
@@ -44,20 +45,25 @@ def read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def rate(row: Row) -> Fraction:
+def rate(row: dict[str, Any]) -> Fraction:
     """The rate that a row's CBR is called by; a header's uses may be in it."""
     return min(RATES, key=lambda r: abs(float(row["cbr"]) / float(r) - 1))
 
 
-def from_evaluation(row: Row) -> dict[str, Any]:
-    """A row of an evaluation's results.csv as one of ours."""
+def cells(folder: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation's finished cells."""
+    return [json.loads(path.read_text("utf-8"))["row"] for path in sorted((folder / "cells").glob("*.json"))]
+
+
+def from_evaluation(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an evaluation as one of ours."""
     name = row["system"]
     if name == "link":
         realism = float(row["realism"])
         name += ", " + {0.0: "mean decoder", 1.0: "detail decoder"}.get(realism, f"realism {realism:g}")
     numbers = {k: f"{float(row[k]):.4g}" for k in ("psnr", "psnr_se", "ms_ssim", "lpips_alex", "lpips_alex_se")}
     place = {"channel": CHANNELS[row["channel"]], "cbr": f"{float(rate(row)):.6g}", "snr_db": f"{float(row['snr_db']):g}"}
-    return {"system": name, **place, "seed": row["seed"], "images": row["images"], "uses": row["uses"], **numbers}
+    return {"system": name, **place, "seed": str(row["seed"]), "images": row["images"], "uses": row["uses"], **numbers}
 
 
 def add(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -116,7 +122,7 @@ def fading_table(rows: Sequence[Row], r: Fraction = RATES[1]) -> list[str]:
 def kodak_table(rows: Sequence[Row]) -> list[str]:
     """AWGN and block fading, and below each how far the mean decoder is ahead of the codecs in PSNR."""
     snrs, body = snrs_of(rows), []
-    for channel, word in {"awgn": "AWGN"} | FADING:
+    for channel, word in ({"awgn": "AWGN"} | FADING).items():
         here = [row for row in rows if row["channel"] == channel]
         body += lines(here, snrs, word)
         at = {(row["system"], float(row["snr_db"])): float(row["psnr"]) for row in here if row["seed"] == "0"}
@@ -138,7 +144,7 @@ tests.studies.photo_tables` makes this page.
 """
 KODAK = """
 Kodak's 24 pictures of 768x512 pixels, the six upright ones turned a quarter, seed 0, CBR 1/24: PSNR in dB / LPIPS (AlexNet). All systems
-have the same channel uses, the link's header of 64 among them ({uses}), but the published one, which is quoted from its paper's figure.
+have the same channel uses, the link's header of 64 among them ({uses}), but the published one, which is quoted.
 The detail decoder was trained on LPIPS (AlexNet). `semdiff evaluate kodak` computes, with the pictures' folder in $SEMDIFF_KODAK
 (`semdiff.data.kodak` says where they are), kodak.csv beside this holds standard errors, and `python -m tests.studies.photo_tables` makes
 this page.
@@ -184,7 +190,7 @@ def main() -> None:
     parser.add_argument("--add", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
     options = parser.parse_args()
     for name, folder in options.add:
-        add(RESULTS / f"{name}.csv", map(from_evaluation, read(Path(folder) / "results.csv")))
+        add(RESULTS / f"{name}.csv", map(from_evaluation, cells(Path(folder))))
     photos, kodak = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
     write_lines(RESULTS / "photos.md", photos_page(photos))
     write_lines(RESULTS / "kodak.md", kodak_page(kodak))
