@@ -59,7 +59,7 @@ class Cell:
 def plan(config: Config, systems: Iterable[System]) -> list[Cell]:
     """Every cell once, seed by seed, so that an interrupted evaluation has something of everything.
 
-    A system without a sampler has one cell where others have many; the posterior mean (realism 0) is one evaluation for any steps.
+    A system without a sampler has one cell where others have many; at realism 0 none is run, whatever the steps.
     """
     axes = [(s.label, *pair) for s in systems for pair in _receptions(config, s.axes)]
     return [
