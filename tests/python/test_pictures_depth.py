@@ -154,6 +154,21 @@ def test_other_tiffs_are_refused_by_name(bits: int, photometric: int, channels: 
         read_picture(tiff(values, bits, photometric, order, sample_format), name="scan")
 
 
+@pytest.mark.parametrize("compression", ["zlib", None])
+def test_planes_and_signed_numbers_are_refused_by_name(tmp_path: Path, compression: str | None) -> None:
+    """pillow takes 16 bits for 8 in planes of their own, and signed bytes for others."""
+    tifffile = pytest.importorskip("tifffile")
+    values = RNG.integers(0, 65536, (3, 16, 24)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", planarconfig="separate", compression=compression)
+    with pytest.raises(ValueError, match=r"a\.tif: expected 8 bits a channel, or 16 of grey, RGB or RGBA"):
+        read_picture(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", (values >> 8).astype(np.uint8), photometric="rgb", planarconfig="separate", compression=compression)
+    assert np.array_equal(read_picture(tmp_path / "a.tif").numpy(), values >> 8)
+    tifffile.imwrite(tmp_path / "a.tif", (values[0] >> 9).astype(np.int8), compression=compression)
+    with pytest.raises(ValueError, match=r"a\.tif: expected 8 or 16 bits a channel, got pillow's mode L, whose range is not known"):
+        read_picture(tmp_path / "a.tif")
+
+
 def test_jpeg_2000() -> None:
     values = RNG.integers(0, 65536, (32, 32)).astype(np.uint16)
     file = io.BytesIO()
