@@ -138,4 +138,4 @@ def test_diagnose(place: Path) -> None:
     assert [level["snr_db"] for level in document["levels"]] == [5, 0]
     assert document["verdict"] in done.stdout or len(document["levels"]) == 2
     assert "latents: expected shape (N, ...) with N >= 20, got (3, 8, 8, 8)" in refused("diagnose", "--data", "pictures")
-    assert "data: expected fashion-mnist, photos or a folder" in refused("diagnose", "--data", "nowhere")
+    assert "data: expected fashion-mnist, photos, kodak or a folder" in refused("diagnose", "--data", "nowhere")
