@@ -166,9 +166,10 @@ class Receiver {
     return semdiff::ddim_step(state.x, output, state.t, at::full_like(state.t, -1), about_.alphas_cumprod, 0, about_.prediction, {}, {});
   }
 
-  // DPM-Solver++(2M) between times that are uniform in ln SNR.
+  // DPM-Solver++(2M) between times that are uniform in ln SNR. A first step that is clean data has none: then to the one after it.
   Tensor sample(const State& state, std::int64_t steps) {
-    const Tensor start = semdiff::alpha_bar(about_.alphas_cumprod, state.t).logit(), end = about_.alphas_cumprod[0].logit();
+    const Tensor& table = about_.alphas_cumprod;
+    const Tensor start = semdiff::alpha_bar(table, state.t).logit(), end = table[table[0].item<double>() < 1 ? 0 : 1].logit();
     Tensor x = state.x, now = state.t;
     std::optional<Tensor> previous_x0, t_previous;
     for (std::int64_t i = 1; i <= steps; ++i) {

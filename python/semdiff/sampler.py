@@ -139,8 +139,7 @@ def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
     if not torch.compiler.is_compiling() and bool((t < 0).any()):
         raise ValueError(f"t: expected times in [0, {schedule.T - 1}], got {t.tolist()}")
     # Clean data and noise alone, at the ends of some schedules, have no ln SNR: the grid is that of the steps beside them.
-    table = schedule.alphas_cumprod
-    finite = table[(table > 0) & (table < 1)]
+    finite = schedule.mixed
     start, end = start.clamp(finite[-1], finite[0]).logit(), finite[0].logit()
     share = torch.arange(steps, dtype=torch.float64, device="cpu").unsqueeze(-1) / steps
     times = schedule.timestep(torch.exp(-(start + (end - start) * share)))

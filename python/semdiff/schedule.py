@@ -28,6 +28,7 @@ class NoiseSchedule:
     """
 
     alphas_cumprod: Tensor  # float64, shape (T,), on the CPU, strictly falling, in [0, 1]
+    mixed: Tensor  # its numbers in (0, 1): the steps that are neither clean data nor noise alone
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
         check_tensor(alphas_cumprod, "alphas_cumprod")
@@ -40,9 +41,10 @@ class NoiseSchedule:
             raise ValueError("alphas_cumprod: expected numbers in [0, 1]")
         if not bool((table.diff() < 0).all()):
             raise ValueError("alphas_cumprod: expected strictly falling numbers")
-        if not bool(((table > 0) & (table < 1)).any()):
+        mixed = table[(table > 0) & (table < 1)]
+        if mixed.numel() == 0:
             raise ValueError(f"alphas_cumprod: expected a number between 0 and 1, got {table.tolist()}")
-        self.alphas_cumprod = table
+        self.alphas_cumprod, self.mixed = table, mixed
 
     @classmethod
     def scaled_linear(cls, T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> NoiseSchedule:

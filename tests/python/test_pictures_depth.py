@@ -59,14 +59,16 @@ def over(values: np.ndarray, bits: int, key: tuple[int, ...] | None, background:
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize("keyed", [False, True])
-@pytest.mark.parametrize(("colour", "bits"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (4, 8), (4, 16), (6, 8), (6, 16)])
+@pytest.mark.parametrize(
+    ("colour", "bits", "keyed"),
+    [(0, bits, keyed) for bits in (1, 2, 4, 8, 16) for keyed in (False, True)]
+    + [(2, bits, keyed) for bits in (8, 16) for keyed in (False, True)]
+    + [(colour, bits, False) for colour in (4, 6) for bits in (8, 16)],  # these have an alpha channel
+)
 def test_png(colour: int, bits: int, keyed: bool, interlaced: bool) -> None:
     values = RNG.integers(0, 2**bits, (11, 13, CHANNELS[colour]))
     key = None
     if keyed:
-        if colour in (4, 6):
-            pytest.skip("these have an alpha channel")
         key = tuple(int(v) for v in values[4, 5])
         values[0, 0] = key
         values[0, 1] = np.array(key) ^ 1  # the nearest that is not the key
@@ -152,6 +154,22 @@ def test_other_tiffs_are_refused_by_name(bits: int, photometric: int, channels: 
     values = RNG.integers(0, 2**bits, (4, 4, channels))
     with pytest.raises(ValueError, match="scan: expected "):
         read_picture(tiff(values, bits, photometric, order, sample_format), name="scan")
+
+
+@pytest.mark.parametrize("compression", ["zlib", None])
+def test_planes_and_signed_numbers_are_refused_by_name(tmp_path: Path, compression: str | None) -> None:
+    """pillow takes 16 bits for 8 in planes of their own, and signed bytes for others."""
+    tifffile = pytest.importorskip("tifffile")
+    values = RNG.integers(0, 65536, (3, 16, 24)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", planarconfig="separate", compression=compression)
+    with pytest.raises(ValueError, match=r"a\.tif: expected 8 bits a channel, or 16 of grey, RGB or RGBA"):
+        read_picture(tmp_path / "a.tif")
+    upper = (values >> 8).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", upper, photometric="rgb", planarconfig="separate", compression=compression)
+    assert np.array_equal(read_picture(tmp_path / "a.tif").numpy(), upper)
+    tifffile.imwrite(tmp_path / "a.tif", (values[0] >> 9).astype(np.int8), compression=compression)
+    with pytest.raises(ValueError, match=r"a\.tif: expected 8 or 16 bits a channel, got pillow's mode L, whose range is not known"):
+        read_picture(tmp_path / "a.tif")
 
 
 def test_jpeg_2000() -> None:

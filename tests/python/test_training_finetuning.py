@@ -76,7 +76,7 @@ def weights_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [0.03, 100.0])
+@pytest.mark.parametrize("rate", [0.03, 3.0])
 def test_the_shipped_link_does_not_suffer_from_few_crops(rate, monkeypatch, tmp_path):
     """60 crops, and two steps of each stage: at a rate that breaks it or a gentle one, it is no worse, and the file says what was kept."""
     require_lpips()

@@ -18,6 +18,8 @@ from semdiff.interop.phy import sionna_phy
 from semdiff.rng import Key, normal
 
 LARGEST_BLOCK = 8448  # bits that go into one LDPC code block, base graph 1
+LARGEST_LOW_RATE_BLOCK = 3840  # base graph 2, which codes at rates up to LOW_RATE
+LOW_RATE = Fraction(1, 4)
 SMALLEST_BLOCK = 12 + 16  # the smallest block of sionna's encoder, and room for something besides the CRC
 ITERATIONS, ROUND = 20, 5
 SCRAMBLER = Key(38211)
@@ -35,7 +37,8 @@ class Scheme(NamedTuple):
         return float(self.bits_per_symbol * self.rate)
 
     def blocks(self, uses: int) -> int:
-        return max(1, math.ceil(uses * self.efficiency / LARGEST_BLOCK))
+        largest = LARGEST_LOW_RATE_BLOCK if self.rate <= LOW_RATE else LARGEST_BLOCK
+        return max(1, math.ceil(uses * self.efficiency / largest))
 
     def block_uses(self, uses: int) -> int:
         return uses // self.blocks(uses)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -36,6 +37,7 @@ class OneLineErrors(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         standalone = extra.get("standalone_mode", True)
+        logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file comes as its error
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default", UserWarning)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ORIENTATION = 0x0112  # of EXIF
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF
-_WHITE_IS_ZERO = 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # of TIFF
+_WHITE_IS_ZERO, _SEPARATE, _UNSIGNED = 0, 2, 1
 _DEEP = re.compile(r".*;(I;)?1[26][A-Z]*$")  # pillow's names for what a file holds; of 16 bits a pixel, BGR;16, are none
 _COLOURS = re.compile(r"(RGBX?|RGBA);16([BLN])")
 _KEY_SCALE = {"L;2": 85, "L;4": 17}  # of grey pixels, which pillow scales, and not the transparent one's value
@@ -31,7 +31,8 @@ def in_eight_bits(opened: Image, again: Callable[[], Image], name: str) -> Image
     """
     kinds = raw_modes(opened)
     deep = is_deep(opened)
-    if opened.mode == "F" or (opened.mode == "I" and opened.format != "PPM"):
+    signed = any(kind != _UNSIGNED for kind in _tag(opened, _SAMPLE_FORMAT, (_UNSIGNED,)))
+    if opened.mode == "F" or (opened.mode == "I" and opened.format != "PPM") or signed:
         raise PictureError(f"{name}: expected 8 or 16 bits a channel, got pillow's mode {opened.mode}, whose range is not known")
     if not deep:
         for kind in kinds & set(_KEY_SCALE):
@@ -39,12 +40,13 @@ def in_eight_bits(opened: Image, again: Callable[[], Image], name: str) -> Image
                 opened.info["transparency"] *= _KEY_SCALE[kind]
         return opened
     values, most = _grey(opened, name) if opened.mode.startswith("I") else (_colours(opened, again, kinds, name), 65535)
+    pixels = np.rint(np.arange(65536) * (255 / most)).clip(0, 255).astype(np.uint8)[values]  # by a table: little memory
     key = opened.info.get("transparency")
     if key is not None:
-        values = values.reshape(*values.shape[:2], -1)
-        clear = (values == np.asarray(key).reshape(-1)).all(2, keepdims=True)
-        values = np.concatenate([values, np.where(clear, 0, most)], 2)
-    return _picture(np.rint(values * (255 / most)).astype(np.uint8), opened.getexif().get(ORIENTATION))
+        clear = (values.reshape(*values.shape[:2], -1) == np.asarray(key).reshape(-1)).all(2)
+        alpha = np.where(clear, np.uint8(0), np.uint8(255))
+        pixels = np.concatenate([pixels.reshape(*alpha.shape, -1), alpha[..., None]], 2)
+    return _picture(pixels, opened.getexif().get(ORIENTATION))
 
 
 def raw_modes(opened: Image) -> set[str]:
@@ -59,6 +61,8 @@ def is_deep(opened: Image) -> bool:
         return True
     if opened.format == "JPEG2000":
         return _jpeg_2000_bits(opened) > 8
+    if max(_tag(opened, _BITS_PER_SAMPLE, (1,))) > 8:
+        return True
     return opened.mode.startswith("I;16") or any(kind.partition(";")[0] != "BGR" and _DEEP.match(kind) for kind in raw_modes(opened))
 
 
@@ -68,8 +72,7 @@ def _grey(opened: Image, name: str) -> tuple[NDArray[Any], int]:
         most = (1 << 16) - (1 << 16 - _jpeg_2000_bits(opened))
         return np.asarray(opened), most
     if opened.format == "TIFF":
-        tags: Any = opened.tag_v2  # type: ignore[attr-defined]
-        bits, white_is_zero = tags.get(_BITS_PER_SAMPLE, (16,))[0], tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+        (bits, *_), white_is_zero = _tag(opened, _BITS_PER_SAMPLE, (16,)), _tag(opened, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
         values, most = np.asarray(opened), (1 << bits) - 1
         return (most - values if white_is_zero else values), most
     if opened.format not in ("PNG", "PPM"):
@@ -82,7 +85,7 @@ def _colours(opened: Image, again: Callable[[], Image], kinds: set[str], name: s
     (kind,) = kinds if len(kinds) == 1 else ("",)
     if kind == "LA;16B":
         return _decoded_as(again, "RGBA").view(">u2").astype(np.uint16)[..., [0, 0, 0, 1]]
-    found = _COLOURS.fullmatch(kind) if opened.format in ("PNG", "TIFF") else None
+    found = _COLOURS.fullmatch(kind) if opened.format in ("PNG", "TIFF") and _tag(opened, _PLANES, 1) != _SEPARATE else None
     if found is None:
         got = f"{opened.format} with more ({', '.join(sorted(kinds))}), of which only the upper bits could be read"
         raise PictureError(f"{name}: expected 8 bits a channel, or 16 of grey, RGB or RGBA, got {got}")
@@ -96,6 +99,11 @@ def _decoded_as(again: Callable[[], Image], kind: str) -> NDArray[np.uint8]:
         tiles: Any = opened.tile  # type: ignore[attr-defined]
         opened.tile = [t._replace(args=kind if isinstance(t.args, str) else (kind, *t.args[1:])) for t in tiles]  # type: ignore[attr-defined]
         return np.asarray(opened)
+
+
+def _tag(opened: Image, number: int, usual: Any) -> Any:
+    """A field of a TIFF; what is usual where there is none, or for another kind of file."""
+    return opened.tag_v2.get(number, usual) if opened.format == "TIFF" else usual  # type: ignore[attr-defined]
 
 
 def _jpeg_2000_bits(opened: Image) -> int:

@@ -303,7 +303,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
         downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which `semdiff.training.ends.train_ends`
         trains. prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt
-        makes it. ValueError where the parts do not fit each other.
+        makes it. ValueError where the parts do not fit each other, or where a config says what a link does not do, naming part and field.
         """
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 

@@ -32,6 +32,7 @@ from semdiff.link.transmission import Ledger
 from semdiff.rng import KeyLike, key_tensor
 
 BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
+HIGHEST = 256  # times a frame's rate: the most
 PEAK = 0.7  # of the larger of |I| and |Q|: below a converter's full scale, with room for its filters
 
 
@@ -112,10 +113,11 @@ def model_digest(folder: Path | None = None) -> str:
 
 
 def at_the_frames_rate(samples: NDArray[Any], rate: float, sent_rate: float, spec: FrameSpec) -> NDArray[Any]:
-    """Samples that were heard at `rate` a second at that of the frame, `sent_rate`. ValueError where `rate` is too low for its band."""
+    """Samples that were heard at `rate` a second at that of the frame, `sent_rate`. ValueError, naming both, where `rate` is too low for
+    its band, or hundreds of times as high."""
     least = BAND * (1 + spec.roll_off) * sent_rate / spec.samples_per_symbol
-    if rate < least:
-        wanted = f"a recording of at least {least:g} samples a second, for a frame sent at {sent_rate:g}"
+    if not least <= rate <= HIGHEST * sent_rate:
+        wanted = f"a recording of {least:g} to {HIGHEST * sent_rate:g} samples a second, for a frame sent at {sent_rate:g}"
         raise ValueError(f"core:sample_rate: expected {wanted}, got {rate:g}")
     return resample(samples, rate, sent_rate)
 

@@ -2,8 +2,8 @@
 """How good are the images that came through? Fidelity, perceptual distance, realism of a set, and meaning. Images: (B, C, H, W) in [0, 1].
 
 psnr, ssim, ms_ssim, lpips, lpips_shifted and accuracy give one number an image; fid, kid, kid_patches and frechet_classifier one `Score`
-for two sets. All but PSNR need the extra semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff.metrics.weights`
-finds.
+for two sets. They compute in float32 or wider, whatever type the images have and whatever autocast is around. All but PSNR need the extra
+semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff.metrics.weights` finds.
 """
 
 from semdiff.metrics.classifier import accuracy
