@@ -12,7 +12,8 @@ from semdiff.evaluation.cells import COLUMNS, LEDGER
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Half a surrogate pair, which JSON can hold, is none: no page and no figure can show it."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _whole(value: Any) -> bool:
