@@ -42,7 +42,8 @@ def _object(**fields: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _system(value: Any) -> bool:
-    return _object(name=_text, weights_sha256=_or_none(_text))(value) and _all(_text)(value.get("trained_on", []))
+    lists = ("trained_on", "outputs")  # where there are any
+    return _object(name=_text, weights_sha256=_or_none(_text))(value) and all(_all(_text)(value.get(name) or []) for name in lists)
 
 
 # field: (what fits, in words)
