@@ -107,6 +107,13 @@ def test_what_was_not_measured_is_refused(results: Results) -> None:
         plots.over_snr(Results(results.header, []), "psnr")
 
 
+def test_every_system_is_in_the_legend() -> None:
+    systems = {"_a": Uncoded(0.5), "b": Uncoded(1.0)}
+    found = sweep(systems=systems, data=images(), metrics={"psnr": psnr}, snr_db=[0, 5])
+    for figure in (plots.over_snr(found, "psnr"), plots.quality_over_latency(found, "psnr")):
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_a", "b"]
+
+
 def test_directions() -> None:
     known = {"psnr": "higher", "ms_ssim": "higher", "accuracy": "higher", "lpips_vgg": "lower", "fid": "lower", "my_own": ""}
     assert {m: plots.better(m) for m in known} == known
@@ -282,6 +289,7 @@ def test_other_headers_are_refused(folder: Path, tmp_path: Path, changes: dict[s
         ("snr_db", None, "snr_db: expected a number"),
         ("steps", 1.5, "steps: expected an integer or null"),
         ("system", 3, "system: expected text"),
+        ("channel", "\ud800", "channel: expected text"),
         ("system", "other", "system: expected one of the header's, got 'other'"),
         ("psnr", "12", "psnr: expected a number or null, got '12'"),
         ("payload", True, "payload: expected an integer, got 'True'"),

@@ -12,7 +12,8 @@ from semdiff.evaluation.cells import COLUMNS, LEDGER
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Half a surrogate pair, which JSON can hold, is none: no page and no figure can show it."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _whole(value: Any) -> bool:
@@ -41,8 +42,8 @@ def _object(**fields: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _system(value: Any) -> bool:
-    known = _object(name=_text, weights_sha256=_or_none(_text))(value)
-    return known and all(_all(_text)(value.get(name, [])) for name in ("trained_on", "outputs"))
+    lists = ("trained_on", "outputs")  # where there are any
+    return _object(name=_text, weights_sha256=_or_none(_text))(value) and all(_all(_text)(value.get(name) or []) for name in lists)
 
 
 # field: (what fits, in words)

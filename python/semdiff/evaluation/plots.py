@@ -28,6 +28,7 @@ HIGHER_IS_BETTER = ("psnr", "ssim", "ms_ssim", "accuracy")
 LOWER_IS_BETTER = ("lpips", "fid", "kid", "mse", "frechet", "dists", "nmse")
 PERCEPTUAL = ("lpips", "fid", "kid", "frechet", "dists")
 ACRONYMS = ("psnr", "ssim", "ms", "lpips", "vgg", "fid", "kid", "mse", "nmse", "dists")
+UNNAMED = "_nolegend_"  # matplotlib's word
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 4.0, 3.3, 3
 
 
@@ -222,7 +223,8 @@ def _style(row: Row, colours: dict[str, int]) -> dict[str, Any]:
 def _errorbar(axes: Axes, line: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], name: str | None) -> None:
     heights = [r[metric] for r in line]
     bars = [interval(r, metric) for r in line]
-    axes.errorbar([x(r) for r in line], heights, bars, label=name, capsize=2, elinewidth=1, **_style(line[0], colours))
+    label = UNNAMED if name is None else name
+    axes.errorbar([x(r) for r in line], heights, bars, label=label, capsize=2, elinewidth=1, **_style(line[0], colours))
 
 
 def _curves(
@@ -272,6 +274,7 @@ def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], N
         axes.label_outer()
     for axes in list(grid.flat)[len(where) :]:
         axes.set_axis_off()
-    found = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    # Not get_legend_handles_labels, which leaves out names that begin with _.
+    found = {name: bars for axes in grid.flat for bars in axes.containers if (name := bars.get_label()) != UNNAMED}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, len(found)), frameon=False, fontsize=9)
     return figure
