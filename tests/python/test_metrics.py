@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import semdiff
+from semdiff.data import sample_images
 from semdiff.metrics import METRICS, Score, measure, ms_ssim, psnr, ssim
 from semdiff.metrics.check import by_parts
 from tests.python.photographs import noisy, photographs
@@ -100,7 +101,7 @@ def test_known_numbers():
 
 
 def test_measure_returns_what_the_registry_says():
-    images = semdiff.data.sample_images()
+    images = sample_images()
     names = ["psnr", "ssim", "accuracy", "frechet_classifier"]
     found = measure(names, noisy(images, 0.1), images, torch.arange(10))
     assert list(found) == names
@@ -112,7 +113,7 @@ def test_measure_returns_what_the_registry_says():
 
 
 def test_registry_tells_better_from_worse():
-    images = semdiff.data.sample_images()
+    images = sample_images()
     labels = torch.arange(10)
     names = ["psnr", "ssim", "accuracy", "frechet_classifier"]
     good, bad = (measure(names, noisy(images, s), images, labels) for s in (0.05, 0.8))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffusers.utils import logging
 
@@ -26,13 +27,16 @@ def shipped_models(kind: str = "") -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
-def class_name(folder: Path) -> str:
-    """The class that a saved pipeline's model_index.json names. ValueError where it names none."""
+def model_index(folder: Path) -> dict[str, Any]:
+    """What a saved pipeline's model_index.json says, its class as _class_name. ValueError where it is damaged."""
+    place = folder / "model_index.json"
     try:
-        found = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{folder / 'model_index.json'}: expected JSON with the link's class, _class_name, got none ({error})") from error
-    return str(found)
+        found = json.loads(place.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError(f"it is a {type(found).__name__}")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{place}: expected a JSON object, as save_pretrained writes it, but it is damaged ({error})") from None
+    return found
 
 
 def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str = "") -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from semdiff.link.files import quiet
+from semdiff.link.files import model_index, quiet
 from semdiff.parameters import check_finite, check_names
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
@@ -49,13 +49,7 @@ def read_index(folder: Path, fields: Mapping[str, Any], pipeline: str = "Semanti
 
     ValueError for an index that is damaged, is of another pipeline, or names a part, a field or a class that no link has.
     """
-    place = folder / "model_index.json"
-    try:
-        index = json.loads(place.read_text("utf-8"))
-        if not isinstance(index, dict):
-            raise TypeError(f"it is a {type(index).__name__}")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{place}: expected a JSON object, as save_pretrained writes it, but it is damaged ({error})") from None
+    place, index = folder / "model_index.json", model_index(folder)
     if index.get("_class_name") != pipeline:
         raise ValueError(f"{place}: expected a {pipeline}, got {index.get('_class_name')!r}")
     found = {}

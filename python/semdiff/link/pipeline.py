@@ -18,7 +18,7 @@ from torch import Tensor
 from semdiff.channel import AWGN, Channel, Received
 from semdiff.link.codec import Border, from_blocks, to_blocks
 from semdiff.link.compiled import hasten
-from semdiff.link.files import class_name, quiet, saved, shipped_models, verify_checksums
+from semdiff.link.files import model_index, quiet, saved, shipped_models, verify_checksums
 from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.link.latents import LatentScale
 from semdiff.link.layout import Layout
@@ -338,7 +338,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         if not (folder / "model_index.json").is_file():
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
-        if cls is SemanticLink and class_name(folder) == "PixelLink":
+        if cls is SemanticLink and model_index(folder).get("_class_name") == "PixelLink":
             from semdiff.link.pixel_link import PixelLink  # which is one of these
 
             return PixelLink.from_pretrained(folder, **kwargs)
