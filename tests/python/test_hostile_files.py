@@ -164,7 +164,7 @@ def test_deep_json_of_models_checkpoints_and_plans_is_refused(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"checksums\.json: expected a JSON object of sha256 digests"):
         SemanticLink.from_pretrained(tmp_path)
     (tmp_path / "checksums.json").unlink()
-    with pytest.raises(ValueError, match="the model's files are damaged or incomplete"):
+    with pytest.raises(ValueError, match=r"model_index\.json: expected a JSON object, .* but it is damaged"):
         SemanticLink.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of a training"):
         Plans(tmp_path / "plan.json", {}, Accelerator(cpu=True))
