@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from semdiff.data.cache import cache_folder
-from semdiff.metrics import LPIPS, lpips, psnr
+from semdiff.metrics import LPIPS, lpips, lpips_shifted, psnr
+from semdiff.metrics.perceptual import SHIFTS
 from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read, read_arrays
 from tests.python.photographs import noisy, photograph, photographs
 from tests.python.pretrained import installed
@@ -89,6 +90,17 @@ def test_grey_and_small_images():
     x = noisy(y, 0.1)
     large = [nn.functional.interpolate(i.repeat(1, 3, 1, 1), (84, 84), mode="bilinear", align_corners=False) for i in (x, y)]
     torch.testing.assert_close(lpips(x, y), lpips(*large), rtol=1e-5, atol=1e-6)
+
+
+def test_shifted_is_the_mean_over_parts_of_wider_images():
+    """Where an image goes on beyond its edges as they repeat, a shift is another part of it."""
+    y = photographs(64)[:2]
+    x = noisy(y, 0.1)
+    wide = [images[..., [0] * 3 + [*range(64)] + [63] * 3, :][..., [0] * 3 + [*range(64)] + [63] * 3] for images in (x, y)]
+    parts = []
+    for down, right in SHIFTS:
+        parts.append(lpips(*(images[..., 3 - down : 70 - down, 3 - right : 70 - right] for images in wide)))
+    torch.testing.assert_close(lpips_shifted(x, y), torch.stack(parts).mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_a_loss():
