@@ -171,7 +171,7 @@ def _print(report: dict[str, Any]) -> None:
     level = f", {report['snr_db']:g} dB" if one_level else ""
     each = 1000 * report["seconds"] / (seeds * sum(row["frames"] for row in rows))
     evaluations = counted(report["evaluations"], "evaluation")
-    notes = [f"means over {seeds} seeds, and the standard error"] if seeds > 1 else []
+    notes = [f"means over {counted(seeds, 'seed')}, and the standard error"] if seeds > 1 else []
     notes += ["PSNR of each system" + (", LPIPS below it" if "lpips" in rows[0] else "")] if names else []
     table = Table(
         title=f"{report['made_by']}: {report['channel']}{level}, {uses}, {evaluations}, {each:.1f} ms an image",
