@@ -62,7 +62,7 @@ class WithoutDenoiser(Altered):
     """Its denoiser gives zero: x_0 is estimated as sqrt(alpha_bar) x_t."""
 
     def transmit(self, *args: Any, **kwargs: Any) -> Transmission:
-        weights = self.link.unet.state_dict()
+        weights = {n: t.clone() for n, t in self.link.unet.state_dict().items()}
         self.link.unet.load_state_dict({n: torch.zeros_like(t) for n, t in weights.items()})
         try:
             return super().transmit(*args, **kwargs)
