@@ -23,7 +23,7 @@ from semdiff.link.pixel_reception import PixelReception
 from semdiff.matching import DiffusionState
 from tests.studies.tables import table, write_csv, write_lines
 
-SNRS_DB, CBRS = (0.0, 5.0), (64 / 784, 32 / 784)
+SNRS_DB, USES = (0.0, 5.0), (64, 32)
 FD = "frechet_classifier_unpaired"
 METRICS = ["psnr", "lpips_alex", "accuracy", FD]
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -163,12 +163,13 @@ def lines(found: Results) -> list[str]:
         "least LPIPS; what steps improve is FD. Made by `python -m tests.studies.diffusion MODEL`.",
     ]
     for part, title in TITLES.items():
-        heads = [f"CBR 1/{round(1 / cbr)}, {snr:g} dB" for cbr in CBRS for snr in SNRS_DB]
+        cbrs = found.header["config"]["cbr"]
+        heads = [f"CBR 1/{round(1 / cbr)}, {snr:g} dB" for cbr in cbrs for snr in SNRS_DB]
         rows = []
         for label in found.header["systems"]:
             if label.startswith(part):
                 cells = []
-                for cbr in CBRS:
+                for cbr in cbrs:
                     for snr in SNRS_DB:
                         row = next(r for r in found.rows if (r["system"], r["cbr"], r["snr_db"]) == (label, cbr, snr))
                         cells.append(f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}")
@@ -181,13 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.studies.diffusion", description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--uses", type=int, nargs="+", default=USES, help="channel uses of an image, 64 and 32 if left out")
     parser.add_argument("--cells", type=Path, help="a folder for what is finished, so that an interrupted study goes on")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     link = PixelLink.from_pretrained(options.model)
     found = sweep(
         None, options.cells, systems=systems(link), data="fashion-mnist", images=options.images, batch=250, snr_db=list(SNRS_DB),
-        cbr=list(CBRS), metrics=METRICS, progress=True,
+        cbr=[uses / 784 for uses in options.uses], metrics=METRICS, progress=True,
     )  # fmt: skip
     kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
     write_csv(options.out / "diffusion.csv", [{name: row[name] for name in kept} for row in found.rows])
