@@ -165,7 +165,7 @@ def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str]) -> l
         "a classifier / FD, the Fréchet distance of its 64 features from images that were not sent,",
         f"{reference['images']} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver",
         "is expected below it. LPIPS is a distance from the image that was sent, so for one transmitter no sampler beats the estimate of",
-        "least LPIPS; what steps improve is FD. –: not measured. Made by `python -m tests.studies.diffusion MODEL`.",
+        "least LPIPS; what steps improve is FD. Steps are DDIM's. –: not measured. Made by `python -m tests.studies.diffusion MODEL`.",
     ]
     for part, title in TITLES.items():
         cbrs = found.header["config"]["cbr"]
