@@ -24,6 +24,7 @@ from semdiff.link.files import WEIGHTS
 from semdiff.matching import DiffusionState
 from semdiff.metrics import frechet_classifier
 from tests.python.pretrained import installed
+from tests.studies.diffusion import at_noise
 
 BESIDE = Path(__file__).parents[2] / "weights"  # models that are not in the wheel
 MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist-pixels": BESIDE / "fashion-mnist-pixels"}
@@ -67,9 +68,7 @@ def told_wrong(schedule: semdiff.NoiseSchedule, offset_db: float, begin: Callabl
 
     def wrong(*args: object) -> DiffusionState:
         x, t = begin(*args)
-        later = schedule.timestep(schedule.noise_var(t) * 10 ** (offset_db / 10))
-        ratio = (schedule.alpha_bar(later) / schedule.alpha_bar(t)).sqrt()
-        return DiffusionState(x * ratio.to(x)[:, None, None, None], later)
+        return at_noise(schedule, x, t, schedule.noise_var(t) * 10 ** (offset_db / 10))
 
     return wrong
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semdiff import Channel, Key, normal
+from semdiff import Channel, Key, NoiseSchedule, normal
 from semdiff.baselines import ADJSCC, PerceptualADJSCC
 from semdiff.evaluation import Results, sweep
 from semdiff.link import PixelLink, Transmission
@@ -79,7 +79,7 @@ class AtOtherNoise(Altered):
 
     def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
         x, t = super().begin(heard, key)
-        return at_noise(self.link, x, t, self.link.schedule.noise_var(t) * 10 ** (self.offset_db / 10))
+        return at_noise(self.link.schedule, x, t, self.link.schedule.noise_var(t) * 10 ** (self.offset_db / 10))
 
 
 class AtOneTime(Altered):
@@ -87,7 +87,7 @@ class AtOneTime(Altered):
 
     def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
         x, t = super().begin(heard, key)
-        return at_noise(self.link, x, t, torch.full_like(t, 0.1))
+        return at_noise(self.link.schedule, x, t, torch.full_like(t, 0.1))
 
 
 class AtTheChannelsTime(Altered):
@@ -96,7 +96,7 @@ class AtTheChannelsTime(Altered):
     def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
         x, t = super().begin(heard, key)
         schedule = self.link.schedule
-        return at_noise(self.link, x, t, schedule.noise_var(schedule.timestep(heard.noise_var, "ceil")))
+        return at_noise(self.link.schedule, x, t, schedule.noise_var(schedule.timestep(heard.noise_var, "ceil")))
 
 
 class WithoutNoise(Altered):
@@ -116,10 +116,10 @@ class FromNoiseAlone(Altered):
         return DiffusionState(normal(x.shape, key.fold_in(9), x.dtype), t)
 
 
-def at_noise(link: PixelLink, x: Tensor, t: Tensor, noise_var: Tensor) -> DiffusionState:
-    """The same image and noise, said to be of another noise variance."""
-    later = link.schedule.timestep(noise_var)
-    ratio = (link.schedule.alpha_bar(later) / link.schedule.alpha_bar(t)).sqrt()
+def at_noise(schedule: NoiseSchedule, x: Tensor, t: Tensor, noise_var: Tensor) -> DiffusionState:
+    """Say of the same image and noise that they are of another noise variance."""
+    later = schedule.timestep(noise_var)
+    ratio = (schedule.alpha_bar(later) / schedule.alpha_bar(t)).sqrt()
     return DiffusionState(x * ratio.to(x)[:, None, None, None], later)
 
 

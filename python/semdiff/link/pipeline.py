@@ -27,7 +27,7 @@ from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDeco
 from semdiff.link.parts import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
 from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
 from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import arrive, features_to_symbols, within
+from semdiff.link.symbols import features_to_symbols, hear_within
 from semdiff.link.trained import average_snr_db, check_range, warn_of_snr
 from semdiff.link.transmission import Transmission, conclude
 from semdiff.matching import DiffusionState, MatchMode
@@ -208,14 +208,11 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def understand(self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None) -> Heard:
         """`hear` for what a channel object returned, at the rate of `channels` symbol channels."""
-        received = Received(*(v.to(self.device) for v in received))
-        layout = self._sized(size)
-        arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
-        arrived = within(arrived, *self._heard_db)
-        features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
-        told = (-10 * arrived.noise_var.log10()).to(features), self._rate(channels, features)
+        arrived, snr_db = hear_within(received, channels, self._sized(size), self._heard_db, self.device, self.dtype)
+        features, noise_var, noise_map = arrived
+        told = snr_db, self._rate(channels, features)
         gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
-        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), arrived.noise_var.cpu())
+        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), noise_var.cpu())
 
     @torch.no_grad()
     def imagine(
@@ -386,7 +383,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         return from_blocks(blocks.to(self.dtype), *size, self.config.block, self._multiple).clamp(0, 1)
 
     def _rate(self, channels: int, like: Tensor) -> Tensor:
-        share = channels / self.downsampler.config.symbol_channels
+        share = channels / self.layout().channels
         return torch.full((like.shape[0],), share, dtype=like.dtype, device=like.device)
 
     def _sized(self, size: tuple[int, int] | None) -> Layout:

@@ -19,7 +19,7 @@ from semdiff.link.pipeline import SemanticLink
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid, without_padding
 from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import arrive, features_to_symbols, within
+from semdiff.link.symbols import features_to_symbols, hear_within
 from semdiff.link.trained import check_range, warn_of_snr
 from semdiff.matching import DiffusionState, MatchMode
 from semdiff.rng import Key, KeyLike, key_tensor
@@ -102,23 +102,21 @@ class PixelLink(SemanticLink):
         warn_of_snr(believed, self.config.snr_db_range)
         images = images.to(self.device, self.dtype)
         told = believed.to(images).clamp(*self._heard_db)
-        return features_to_symbols(self.transmitter(images, told, self._share(channels, images)), channels)
+        return features_to_symbols(self.transmitter(images, told, self._rate(channels, images)), channels)
 
     @torch.no_grad()
     def understand(  # type: ignore[override]
         self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None
     ) -> PixelReception:
-        """What the receiver knows of the image before it denoises, from what a channel returned."""
-        received = Received(*(v.to(self.device) for v in received))
+        """Make of what a channel returned all that the receiver knows of the image before it denoises."""
         layout = self._sized(size)
-        arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols)
-        arrived = within(arrived, *self._heard_db)
-        features, noise_map = arrived.features.to(self.dtype), arrived.noise_map.to(self.dtype)
-        told = (-10 * arrived.noise_var.log10()).to(features), self._share(channels, features)
+        arrived, snr_db = hear_within(received, channels, layout, self._heard_db, self.device, self.dtype)
+        features, noise_var, noise_map = arrived
+        told = snr_db, self._rate(channels, features)
         pixels = (layout.image[1], layout.image[2])
         gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
         perceptual = self.scale.normalize(self.decoder(features, *told, pixels).float())
-        return PixelReception(without_padding(gaussian, pixels), perceptual, arrived.noise_var.cpu(), told[1])
+        return PixelReception(without_padding(gaussian, pixels), perceptual, noise_var.cpu(), told[1])
 
     @torch.no_grad()
     def imagine(  # type: ignore[override]
@@ -144,9 +142,8 @@ class PixelLink(SemanticLink):
         nowhere = torch.full_like(heard.noise_var, torch.nan)
         if not diffusion:
             return self._to_pixels(heard.perceptual), nowhere, 0
-        mean = self._to_pixels(mean_estimate(heard.gaussian, self.schedule)[0])
         if share == 0.0:
-            return mean, nowhere, 0
+            return self._mean_picture(heard), nowhere, 0
         base = Key.from_tensor(key_tensor(key)).fold_in(2)
         state = self.begin(heard, base)
         counts = resolve_steps(steps, heard.snr_db, self.config.auto_steps)
@@ -161,7 +158,7 @@ class PixelLink(SemanticLink):
         x = sample_in_groups(draw, counts, together=solver == "ddpm")
         evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
         found = self._to_pixels(x)
-        return found if share == 1.0 else (1 - share) * mean + share * found, state.t, evaluations
+        return found if share == 1.0 else (1 - share) * self._mean_picture(heard) + share * found, state.t, evaluations
 
     def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
         """The state x_t at which denoising begins, and its time t (B,)."""
@@ -171,9 +168,8 @@ class PixelLink(SemanticLink):
         """Nothing is compiled: the networks of small images take longer to compile than to run."""
         return self
 
+    def _mean_picture(self, heard: PixelReception) -> Tensor:
+        return self._to_pixels(mean_estimate(heard.gaussian, self.schedule)[0])
+
     def _to_pixels(self, x: Tensor) -> Tensor:
         return self.scale.images(x).clamp(0, 1)
-
-    def _share(self, channels: int, like: Tensor) -> Tensor:
-        share = channels / self.transmitter.config.symbol_channels
-        return torch.full((like.shape[0],), share, dtype=like.dtype, device=like.device)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semdiff.channel import Received, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.equalizer import equalize
 from semdiff.link.header import USES, scale_to_symbols, symbols_to_scale
+from semdiff.link.layout import Layout
 
 
 def features_to_symbols(features: Tensor, channels: int, header: bool = False) -> Tensor:
@@ -62,6 +63,17 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int], heade
     noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
     rest = (0, 0, 0, 0, 0, shape[0] - channels)
     return Arrived(F.pad(features, rest), together, F.pad(noise_map, rest))
+
+
+def hear_within(
+    received: Received, channels: int, layout: Layout, heard_db: tuple[float, float], device: torch.device, dtype: torch.dtype
+) -> tuple[Arrived, Tensor]:
+    """Take what a channel returned to what a link's networks are given: on their device and of their dtype, with what was heard `within`
+    `heard_db`, which they know. Besides, the SNR in dB at which the features are heard, (B,)."""
+    received = Received(*(v.to(device) for v in received))
+    arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
+    features, noise_var, noise_map = within(arrived, *heard_db)
+    return Arrived(features.to(dtype), noise_var, noise_map.to(dtype)), (-10 * noise_var.log10()).to(features.device, dtype)
 
 
 def within(arrived: Arrived, faintest_db: float, clearest_db: float) -> Arrived:

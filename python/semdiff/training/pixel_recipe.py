@@ -44,7 +44,7 @@ VALIDATION_DB = (0.0, 5.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs from one data set to another."""
+    """Hold what differs from one data set to another."""
 
     image_shape: tuple[int, int, int]
     scale: PixelScale
@@ -141,18 +141,20 @@ class PixelTraining:
         )  # fmt: skip
 
     def validate(self) -> list[Score]:
-        """How held-out images fare: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8 steps PSNR, LPIPS and the
-        distance of a classifier's features from training images; and how far samples of two keys lie apart, in parts of their error."""
+        """Score held-out images over one reception at each SNR: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8
+        steps PSNR, LPIPS and the distance of a classifier's features from training images; and how far samples of two keys lie apart, in
+        parts of their error."""
         link, found = self.link(), []
         references = classifier_features(self.images[:REFERENCES])
         cbr = link.cbrs[max(self.recipe.rates)]
         for snr_db in VALIDATION_DB:
-            send = partial(link.transmit, self.held_out, snr_db, cbr, solver="ddim")
+            received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
+            make = partial(link.imagine, link.understand(received, max(self.recipe.rates), Key(0)), solver="ddim")
             pictures = {
-                "mean": send(realism=0.0, key=Key(0)).images,
-                "perceptual": send(diffusion=False, key=Key(0)).images,
-                "sample, 1 step": send(steps=1, key=Key(0)).images,
-                "sample, 8 steps": send(steps=8, key=Key(0)).images,
+                "mean": make(realism=0.0)[0],
+                "perceptual": make(diffusion=False)[0],
+                "sample, 1 step": make(1, key=Key(1))[0],
+                "sample, 8 steps": make(8, key=Key(1))[0],
             }
             for name, images in pictures.items():
                 scores = {
@@ -161,16 +163,10 @@ class PixelTraining:
                     "frechet_classifier": frechet_distance(classifier_features(images), references),
                 }
                 found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
-            # The channel's noise is the same, since it has a key of its own.
-            heard = link.understand(self._received(link, snr_db, cbr), max(self.recipe.rates), Key(0))
-            one, other = (link.imagine(heard, 8, solver="ddim", key=Key(key))[0] for key in (1, 2))
+            one, other = pictures["sample, 8 steps"], make(8, key=Key(2))[0]
             apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
             found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
         return found
-
-    def _received(self, link: PixelLink, snr_db: float, cbr: float) -> Received:
-        received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
-        return received
 
     def run(self, name: str, begin: int = 0) -> dict[str, float]:
         """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""

@@ -50,7 +50,7 @@ class Front(nn.Module):
         return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
 
     def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, Arrived, tuple[Tensor, Tensor]]:
-        """What the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
+        """Return what the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
         *keys, draw_key = key.split(4)
         total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
@@ -76,12 +76,18 @@ def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
     return move(images), move(other)
 
 
-class UpsamplerStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): the up-sampler behind a finished transmitter.
+def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule, key: Key) -> dict[str, Tensor]:
+    """Teach the mean by its squared error from the normalised images x, and the variance by the fused loss of `semdiff.upsampler_loss`.
 
-    The mean is taught by its squared error, the variance by the fused loss of `semdiff.upsampler_loss`. That leaves the mean alone: where
-    the variance is small it would count a pixel hundreds of times.
+    The fused loss leaves the mean alone: where the variance is small it would count a pixel hundreds of times.
     """
+    error = F.mse_loss(mean_estimate(gaussian, schedule)[0], x)
+    fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, schedule.alphas_cumprod[0], 0.0, 1.0, key)
+    return {"loss": error + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
+
+
+class UpsamplerStage(Stage):
+    """forward(key, images (B, C, H, W) in [0, 1]): the up-sampler behind a finished transmitter, by `gaussian_terms`."""
 
     frozen = ("front.transmitter", "front.decoder")
 
@@ -93,10 +99,7 @@ class UpsamplerStage(Stage):
         channel_key, loss_key = key.split(2)
         gaussian = self.front.hear(images, channel_key)[0]
         x = self.front.scale.normalize(images)
-        error = F.mse_loss(mean_estimate(gaussian, self.schedule)[0], x)
-        a = self.schedule.alphas_cumprod[0]
-        fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, a, 0.0, 1.0, loss_key)
-        return {"loss": error + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
+        return gaussian_terms(gaussian, x, self.schedule, loss_key)
 
 
 class JointStage(Stage):
@@ -113,20 +116,12 @@ class JointStage(Stage):
         channel_key, loss_key, shift_key = key.split(3)
         reception, scale = self.front(images, channel_key), self.front.scale
         x = scale.normalize(images)
-        _, mean, logvar = reception.gaussian
-        error = F.mse_loss(mean_estimate(reception.gaussian, self.schedule)[0], x)
-        fused = upsampler_loss(mean.detach(), logvar, x, self.schedule.alphas_cumprod[0], 0.0, 1.0, loss_key)
+        terms = gaussian_terms(reception.gaussian, x, self.schedule, loss_key)
         perceptual_error = F.mse_loss(reception.perceptual, x)
         seen = scale.images(reception.perceptual[::JUDGED]).clamp(0, 1)
         perceptual = lpips(*shifted(seen, images[::JUDGED], shift_key)).mean()
-        loss = error + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
-        return {
-            "loss": loss + VARIANCE_WEIGHT * (fused.total - fused.reconstruction),
-            "error": error,
-            "perceptual_error": perceptual_error,
-            "lpips": perceptual,
-            "match": fused.match,
-        }
+        loss = terms["loss"] + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
+        return terms | {"loss": loss, "perceptual_error": perceptual_error, "lpips": perceptual}
 
 
 class FlowStage(Stage):
