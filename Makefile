@@ -26,7 +26,7 @@ fast: $(VENV)/.installed $(VENV)/.data ## the Python tests that take seconds
 	$(PY) -m pytest -q -m "not slow"
 
 lint: $(VENV)/.installed ## ruff and mypy
-	$(VENV)/bin/ruff check python tests
+	$(VENV)/bin/ruff check python tests studies benchmarks tools
 	$(VENV)/bin/mypy
 
 ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
@@ -43,7 +43,7 @@ sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and 
 	ctest --preset asan
 
 bench: $(VENV)/.installed ## speed against eager PyTorch and torch.compile, in one process
-	$(PY) -m tests.bench
+	$(PY) -m benchmarks
 
 install: $(VENV)/.installed ## the package and its tools into .venv
 

@@ -4,7 +4,7 @@
 #
 #   tools/device.sh OUT [SECONDS] [STAGE]
 #
-# OUT: folder for the log and the checkpoints. SECONDS: for the training, 300 if left out. STAGE: of semdiff.training.pixel_recipe, flow if
+# OUT: folder for the log and the checkpoints. SECONDS: for the training, 300 if left out. STAGE: of semdiff.training.recipes.pixels, flow if
 # left out. DEVICE=cpu tries the script where there is no GPU. OUT/run may hold checkpoints of earlier stages or of this one: it goes on.
 # Needs scikit-build-core, pybind11, cmake, ninja, diffusers, accelerate, safetensors and tqdm in the interpreter $PYTHON (python3), and
 # Fashion-MNIST's files in $SEMDIFF_FASHION_MNIST or where Debian has them.
@@ -21,6 +21,6 @@ else
 fi
 "$python" -m tests.device --device "${DEVICE:-cuda}" | tee "$out/contract.log"
 if [ "$seconds" -gt 0 ]; then
-  timeout --signal=INT "$seconds" "$python" -m semdiff.training.pixel_recipe fashion-mnist --out "$out/run" --stages "$stage" \
+  timeout --signal=INT "$seconds" "$python" -m semdiff.training.recipes.pixels fashion-mnist --out "$out/run" --stages "$stage" \
     2> >(tail -c 2000 >&2) || [ $? = 124 ]
 fi

@@ -2,19 +2,19 @@
 """The package's own names, which `import semdiff` has without loading them, and `torch.ops.semdiff`, which comes with them."""
 
 from semdiff._build import __version__, build_info
-from semdiff.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
-from semdiff.equalizer import equalize
-from semdiff.fading import Given, Rayleigh, Rician
-from semdiff.impairments import Impaired
-from semdiff.knowledge import Blind, Mistaken, Pilots, estimate_noise_var
-from semdiff.loss import UpsamplerLoss, upsampler_loss
-from semdiff.matching import DiffusionState, match
-from semdiff.mimo import MIMO
-from semdiff.multipath import Multipath
+from semdiff.diffusion.loss import UpsamplerLoss, upsampler_loss
+from semdiff.diffusion.matching import DiffusionState, match
+from semdiff.diffusion.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.vae import GaussianSample, gaussian_upsample, reparameterize
+from semdiff.phy.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
+from semdiff.phy.csi import Blind, Mistaken, Pilots, estimate_noise_var
+from semdiff.phy.equalizer import equalize
+from semdiff.phy.fading import Given, Rayleigh, Rician
+from semdiff.phy.hardware import Impaired
+from semdiff.phy.mimo import MIMO
+from semdiff.phy.multipath import Multipath
 from semdiff.rng import Key, normal
-from semdiff.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
-from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample, gaussian_upsample, reparameterize
 
 __all__ = [
     "AWGN",

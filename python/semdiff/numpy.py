@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 import semdiff
 from semdiff import AWGN, Given, Key, NoiseSchedule, Rayleigh, Received, Rician
-from semdiff.schedule import check_schedule
+from semdiff.diffusion.schedule import check_schedule
+from semdiff.phy.fading import Coherence
+from semdiff.rng import KeyLike
 
 __all__ = [
     "Key",
@@ -128,7 +130,7 @@ def _adapt(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_adapt
-def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: semdiff.rng.KeyLike = None) -> Received:
+def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: KeyLike = None) -> Received:
     """y = s + n, circular complex Gaussian noise of variance 10^(-snr_db/10) on each symbol; `semdiff.AWGN` as a function.
 
     s: complex (B, ...), of unit power in each sample (`normalize_power`). snr_db: a number or (B,). Returns Received(y, h, noise_var).
@@ -138,7 +140,7 @@ def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: semdiff.rng.KeyLike
 
 @_adapt
 def rayleigh(
-    s: torch.Tensor, snr_db: float | torch.Tensor, coherence: semdiff.fading.Coherence = "block", key: semdiff.rng.KeyLike = None
+    s: torch.Tensor, snr_db: float | torch.Tensor, coherence: Coherence = "block", key: KeyLike = None
 ) -> Received:
     """y = h s + n with h ~ CN(0, 1), once for each `coherence` symbols: "block", "fast" or a number; `semdiff.Rayleigh` as a function."""
     return Rayleigh(coherence)(s, snr_db, key)  # type: ignore[no-any-return]
@@ -149,8 +151,8 @@ def rician(
     s: torch.Tensor,
     snr_db: float | torch.Tensor,
     k_db: float,
-    coherence: semdiff.fading.Coherence = "block",
-    key: semdiff.rng.KeyLike = None,
+    coherence: Coherence = "block",
+    key: KeyLike = None,
 ) -> Received:
     """y = h s + n with a direct path K = 10^(k_db / 10) times as strong as the scatter; `semdiff.Rician` as a function."""
     return Rician(k_db, coherence)(s, snr_db, key)  # type: ignore[no-any-return]
@@ -162,7 +164,7 @@ def given(
     h: torch.Tensor,
     noise_var: float | torch.Tensor | None = None,
     snr_db: float | torch.Tensor | None = None,
-    key: semdiff.rng.KeyLike = None,
+    key: KeyLike = None,
 ) -> Received:
     """y = h s + n with the gain h and the noise variance (or snr_db) given; `semdiff.Given` as a function."""
     return Given(h, noise_var)(s, snr_db, key)  # type: ignore[no-any-return]

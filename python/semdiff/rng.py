@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff.arguments import check_tensor, to_count, to_shape
+from semdiff._util.arguments import check_tensor, to_count, to_shape
 
 
 class Key:

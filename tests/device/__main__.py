@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every operator on a device against the CPU's kernels, forwards and backwards, and one transmission: python -m tests.device --device cuda
 
-Tolerances are those of tests/python/test_op_contract.py, doubled, since two implementations differ from the exact result each.
+Tolerances are those of tests/python/ops/test_op_contract.py, doubled, since two implementations differ from the exact result each.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from semdiff.data import read_folder
-from semdiff.training import engine, photos
+from semdiff.training import engine
+from semdiff.training.recipes import photos
 
 
 class Hurried:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from semdiff.link import SemanticLink
-from semdiff.training.photos import build, read_recipe
+from semdiff.training.recipes.photos import build, read_recipe
 
 
 def any_size_link() -> SemanticLink:

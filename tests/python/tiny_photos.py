@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semdiff.training.photos import RECIPE
+from semdiff.training.recipes.photos import RECIPE
 from tests.python.photographs import photographs
 
 STAGES = ("fidelity", "wide", "decoder", "generation", "detail")

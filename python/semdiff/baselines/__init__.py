@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a semantic link is measured against, at the same channel uses: digital transmission, and the bounds that no code exceeds.
+"""What a semantic link is measured against, at the same channel uses: digital transmission, learned codes, and what no code exceeds.
 
-Pictures need the extra semdiff-torch[models], the channel code semdiff-torch[eval].
+Pictures need the extra semdiff-torch[models], the channel code semdiff-torch[eval]. The learned ones are loaded when they are first used:
+they need diffusers, the others do not.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from semdiff.baselines.capacity import Capacity
 from semdiff.baselines.digital import Digital
-from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
-from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 
+if TYPE_CHECKING:
+    from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
+    from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
+
 __all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "FFDNet", "FFDNetReceiver", "PerceptualADJSCC", "capacity_bits", "opta_psnr_db"]
+LEARNED = {"FFDNet": "ffdnet", "FFDNetReceiver": "ffdnet", "ADJSCC": "jscc", "DeepJSCC": "jscc", "PerceptualADJSCC": "jscc"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LEARNED:
+        return getattr(import_module(f"semdiff.baselines.{LEARNED[name]}"), name)
+    raise AttributeError(f"module 'semdiff.baselines' has no attribute {name!r}")

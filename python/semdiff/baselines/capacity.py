@@ -9,13 +9,13 @@ import time
 import torch
 from torch import Tensor
 
-from semdiff.baselines.inputs import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.arguments import check_pictures, check_unused, choose_formats, choose_uses
 from semdiff.baselines.packet import read, write
-from semdiff.channel import AWGN, Channel, normalize_power, pack
-from semdiff.link.inputs import per_sample
-from semdiff.link.steps import Steps
-from semdiff.link.transmission import Transmission, conclude
+from semdiff.phy.channel import AWGN, Channel, normalize_power, pack
 from semdiff.rng import Key, KeyLike, key_tensor, normal
+from semdiff.transmission.inputs import per_sample
+from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.steps import Steps
 
 
 class Capacity:

@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise ImportError("semdiff.baselines needs pillow: pip install 'semdiff-torch[models]'") from error
 
-from semdiff.baselines.remembered import Remembered
+from semdiff.baselines.byte_cache import Remembered
 
 Format = Literal["jpeg", "jp2", "webp", "avif"]
 FORMATS: tuple[Format, ...] = ("jpeg", "jp2", "webp", "avif")

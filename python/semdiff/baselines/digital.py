@@ -8,17 +8,17 @@ import time
 import torch
 from torch import Tensor
 
-from semdiff.baselines.inputs import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.arguments import check_pictures, check_unused, choose_formats, choose_uses
 from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
-from semdiff.channel import AWGN, Channel, Received
-from semdiff.equalizer import equalize
-from semdiff.interop.phy import sionna_phy
-from semdiff.link.inputs import per_sample
-from semdiff.link.steps import Steps
-from semdiff.link.transmission import Transmission, conclude
+from semdiff.phy.channel import AWGN, Channel, Received
+from semdiff.phy.equalizer import equalize
+from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.transmission.inputs import per_sample
+from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.steps import Steps
 
 
 class Digital:

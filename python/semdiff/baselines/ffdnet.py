@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.channel import Channel
-from semdiff.link.steps import Steps
-from semdiff.link.transmission import Transmission
 from semdiff.metrics.weights import Source, read
+from semdiff.phy.channel import Channel
 from semdiff.rng import KeyLike
+from semdiff.transmission.ledger import Transmission
+from semdiff.transmission.steps import Steps
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink

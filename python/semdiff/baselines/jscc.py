@@ -20,17 +20,17 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from semdiff.channel import AWGN, Channel
-from semdiff.link.codec import from_blocks, to_blocks
-from semdiff.link.files import saved, shipped_models, verify_checksums
-from semdiff.link.inputs import check_images, choose_rate, per_sample
-from semdiff.link.jscc_networks import decoder_layers, encoder_layers
-from semdiff.link.layout import Layout
-from semdiff.link.loading import check_class, load_network
-from semdiff.link.steps import Steps
-from semdiff.link.symbols import arrive, features_to_symbols
-from semdiff.link.transmission import Transmission, conclude
+from semdiff.models.codec import from_blocks, to_blocks
+from semdiff.models.jscc import decoder_layers, encoder_layers
+from semdiff.models.loading import check_class, load_network
+from semdiff.models.store import saved, shipped_models, verify_checksums
+from semdiff.phy.channel import AWGN, Channel
 from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.transmission.inputs import check_images, choose_rate, per_sample
+from semdiff.transmission.layout import Layout
+from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.steps import Steps
+from semdiff.transmission.symbols import arrive, features_to_symbols
 
 Self = TypeVar("Self", bound="DeepJSCC")
 
@@ -39,7 +39,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `SemanticLink`.
 
     image_shape: (C, H, W); H and W are None for any size. symbol_channels: real features at the full rate; rates: how many of them each
-    offered rate sends. strides: halvings of the resolution, 2 or 3. header: see `semdiff.link.header`; models for any size need one.
+    offered rate sends. strides: halvings of the resolution, 2 or 3. header: see `semdiff.transmission.header`; for any size.
     """
 
     attention = False
@@ -141,7 +141,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         photos, any size, CBR 1/12, 1/24 and 1/48. FileNotFoundError where there are none."""
         folder = shipped_models(cls.weights).get(model)
         if folder is None:
-            trained = "semdiff.training.jscc trains one"
+            trained = "semdiff.training.recipes.jscc trains one"
             raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} comes with the package; {trained}")
         return cls.load(folder)
 

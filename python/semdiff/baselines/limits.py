@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from semdiff.arguments import to_tensor
+from semdiff._util.arguments import to_tensor
 
 
 def capacity_bits(uses: int, snr_db: float | Tensor, h: Tensor | None = None) -> Tensor:

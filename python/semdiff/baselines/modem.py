@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.interop.phy import sionna_phy
+from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key, normal
 
 LARGEST_BLOCK = 8448  # bits that go into one LDPC code block, base graph 1

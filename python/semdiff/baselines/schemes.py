@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which modulation and code rate for an SNR: from thresholds.csv, which `python -m semdiff.baselines.measure` made by simulation."""
+"""Which modulation and code rate for an SNR: from thresholds.csv, which `python -m semdiff.baselines.thresholds` made by simulation."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from semdiff.channel import Channel
 from semdiff.cli.output import note
 from semdiff.metrics import LPIPS, lpips, psnr
+from semdiff.phy.channel import Channel
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Comparison:
         self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, cost: int
     ) -> Iterator[tuple[str, list[Outcome]]]:
         """Every system with what it makes of images (B, C, H, W). cost: channel uses for one image, as the link's ledger counts them."""
-        from semdiff.link.inputs import choose_rate  # needs the extra [models], whose absence --help survives
+        from semdiff.transmission.inputs import choose_rate  # needs the extra [models], whose absence --help survives
 
         layout = self.link.layout()
         channels = choose_rate(cbr, layout)

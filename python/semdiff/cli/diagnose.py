@@ -37,7 +37,7 @@ def diagnose(
     """
     from semdiff.evaluation import diagnose_link
     from semdiff.evaluation.diagnosis import SNRS_DB
-    from semdiff.evaluation.images import FASHION_MNIST, PHOTOS, load_images
+    from semdiff.evaluation.image_sets import FASHION_MNIST, PHOTOS, load_images
     from semdiff.rng import Key
 
     link = load_link(model)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semdiff._util.words import counted
 from semdiff.cli.options import Json
 from semdiff.cli.output import print_json, ratio, screen
-from semdiff.words import counted
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Results

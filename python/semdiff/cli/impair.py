@@ -22,9 +22,9 @@ def impair(
     seed: Seed = 0,
 ) -> None:
     """A simulated radio path for a recording, to try `semdiff receive` without a radio."""
-    from semdiff.air import impair as through
     from semdiff.link.recorded import Description
-    from semdiff.recording import read_recording, sample_rate, write_recording
+    from semdiff.phy.sigmf import read_recording, sample_rate, write_recording
+    from semdiff.phy.sync import impair as through
     from semdiff.rng import Key
 
     sent = read_recording(recording)

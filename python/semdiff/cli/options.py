@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 if TYPE_CHECKING:
-    from semdiff.channel import Channel
     from semdiff.link import SemanticLink
-    from semdiff.mimo import Precoding
+    from semdiff.phy.channel import Channel
+    from semdiff.phy.mimo import Precoding
 
 CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, mimo:NTxNR, mimo:NTxNR:PRECODING"
 
@@ -65,7 +65,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 
 def parse_model(text: str) -> Path:
     """The folder of a model: one in the package by its name, or any. typer.BadParameter for neither."""
-    from semdiff.link.files import find_model
+    from semdiff.models.store import find_model
 
     try:
         return find_model(text)
@@ -102,10 +102,10 @@ def load_link(model: Path | None, default: str = "fashion-mnist") -> SemanticLin
 
 def parse_channel(text: str) -> Channel:
     """The channel of that name. ValueError that lists the names, or tells which argument is out of its range."""
-    from semdiff.channel import AWGN
-    from semdiff.fading import Rayleigh, Rician
-    from semdiff.mimo import MIMO
-    from semdiff.multipath import Multipath
+    from semdiff.phy.channel import AWGN
+    from semdiff.phy.fading import Rayleigh, Rician
+    from semdiff.phy.mimo import MIMO
+    from semdiff.phy.multipath import Multipath
 
     name, *values = text.split(":")
     coherence: Literal["block", "fast"] = "fast" if name.endswith("-fast") else "block"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from semdiff.link.transmission import Ledger
+    from semdiff.transmission.ledger import Ledger
 
 
 def note(text: str) -> None:

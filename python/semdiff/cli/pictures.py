@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 from semdiff.data.animations import Animation, read_animation, write_animation
 from semdiff.data.pictures import read_picture, to_picture, to_pixels
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semdiff._util.words import counted
 from semdiff.cli.options import Json, Model, Realism, Steps, load_link
 from semdiff.cli.output import channel_uses, print_json, screen, uses_line
-from semdiff.words import counted
 
 if TYPE_CHECKING:
     from semdiff.link.recorded import Reception
@@ -38,7 +38,7 @@ def receive(
     from semdiff.cli.pictures import save_png
     from semdiff.data.pictures import require_pillow, to_picture
     from semdiff.link.recorded import Description, at_the_frames_rate, model_digest, receive_samples
-    from semdiff.recording import read_metadata, read_recording, sample_rate
+    from semdiff.phy.sigmf import read_metadata, read_recording, sample_rate
     from semdiff.rng import Key
 
     require_pillow()  # before the work, not after it

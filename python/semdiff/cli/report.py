@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from semdiff._util.words import counted
 from semdiff.cli.options import Json
 from semdiff.cli.output import print_json, screen
-from semdiff.words import counted
 
 
 def report(

@@ -30,7 +30,7 @@ def send(
     """
     from semdiff.cli.pictures import load_picture
     from semdiff.link.recorded import model_digest, send_samples
-    from semdiff.recording import write_recording
+    from semdiff.phy.sigmf import write_recording
 
     link = load_link(model)
     samples, description = send_samples(link, load_picture(image, link.image_shape, resize), model_digest(model), cbr, snr)

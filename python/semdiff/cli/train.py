@@ -110,8 +110,8 @@ def _run(
     from semdiff.data import read_folder
 
     try:
-        from semdiff.training import fashion_mnist, photos
         from semdiff.training.budget import parse_seconds
+        from semdiff.training.recipes import fashion_mnist, photos
     except ImportError as error:
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semdiff._util.words import counted
 from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
 from semdiff.cli.output import channel_uses, print_json, ratio, screen
-from semdiff.words import counted
 
 if TYPE_CHECKING:
+    from semdiff.cli.batches import Numbers
     from semdiff.cli.comparison import Outcome
-    from semdiff.cli.sending import Numbers
     from semdiff.link import Transmission
 
 TOGETHER = 2**23  # pixels of what is worked on side by side, since many large pictures do not fit into the memory
@@ -61,10 +61,10 @@ def transmit(
     """
     import torch
 
-    from semdiff.cli.abreast import abreast, workers
+    from semdiff.cli.batches import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
     from semdiff.cli.comparison import Comparison, judge
+    from semdiff.cli.parallel_map import abreast, workers
     from semdiff.cli.pictures import load_animation
-    from semdiff.cli.sending import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
     from semdiff.link.outputs import output_name
     from semdiff.rng import Key
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semdiff.training.checkpoint import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
 
 
 def cache_folder() -> Path:

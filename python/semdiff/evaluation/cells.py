@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from semdiff._build import build_info
-from semdiff.atomic import write_atomically
-from semdiff.channel import Channel
+from semdiff._util.atomic import write_atomically
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.files import digest, read_json, to_json
-from semdiff.evaluation.images import ImageSet
+from semdiff.evaluation.image_sets import ImageSet
+from semdiff.evaluation.json_files import digest, read_json, to_json
 from semdiff.evaluation.scores import Metric, judge
 from semdiff.evaluation.systems import System
+from semdiff.phy.channel import Channel
 from semdiff.rng import Key
 
 if TYPE_CHECKING:

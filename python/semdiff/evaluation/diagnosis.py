@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from semdiff.channel import AWGN, pack, unpack
-from semdiff.evaluation.linear import elementwise_mmse, ledoit_wolf, linear_mmse
-from semdiff.matching import DiffusionState, match
+from semdiff.diffusion.matching import DiffusionState, match
+from semdiff.diffusion.sampler import Denoiser, Prediction, posterior_mean, sample
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.evaluation.linear_estimate import elementwise_mmse, ledoit_wolf, linear_mmse
+from semdiff.phy.channel import AWGN, pack, unpack
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.sampler import Denoiser, Prediction, posterior_mean, sample
-from semdiff.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
@@ -149,7 +149,7 @@ def diagnose_link(
     A link for any size is judged on whole squares of TILE cells of its images, so that there are many latents of few elements. A denoiser
     that is told what was heard is told what y alone says: y / (1 + N0), and the variance of that estimate's error, N0 / (1 + N0).
     """
-    from semdiff.link.inputs import check_images
+    from semdiff.transmission.inputs import check_images
 
     check_images(images, link.image_shape)
     if link.image_shape[1] is None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from semdiff._util.words import counted
 from semdiff.evaluation.results import Results, Row
-from semdiff.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,12 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
+from semdiff._util.words import counted
 from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.results import Results, Row
-from semdiff.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
 from semdiff.evaluation.columns import check
-from semdiff.evaluation.files import finite, read_json, to_json
+from semdiff.evaluation.json_files import finite, read_json, to_json
 
 FORMAT, VERSION = "semdiff evaluation", 1
 Row = dict[str, Any]

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semdiff.arguments import fits
+from semdiff._util.arguments import fits
 from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.images import KODAK, ImageSet, load_images, load_references
+from semdiff.evaluation.image_sets import KODAK, ImageSet, load_images, load_references
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.scores import check_metrics, check_references, judge, unpaired
 from semdiff.evaluation.systems import System, check_systems, equal_ratios, given_system, load_system, make_channel

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from semdiff.channel import Channel
 from semdiff.evaluation.config import ChannelSpec, SystemSpec, unknown
-from semdiff.evaluation.files import to_json
+from semdiff.evaluation.json_files import to_json
+from semdiff.phy.channel import Channel
 from semdiff.rng import Key
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _make(kind: Any, spec: SystemSpec) -> Any:
 
 def _trained(kind: Any, model: Any, where: str) -> Any:
     """A link or a baseline, from a folder or of the package by its name."""
-    from semdiff.link.files import find_model
+    from semdiff.models.store import find_model
 
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"{where}: expected a folder or a name, got {type(model).__name__}")
@@ -191,7 +191,7 @@ def equal_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int,
     learned = next((s.transmitter for s in systems if callable(getattr(s.transmitter, "layout", None))), None)
     if learned is None or not able:
         return {}
-    from semdiff.link.inputs import choose_rate  # needs the extra [models], as a learned system does
+    from semdiff.transmission.inputs import choose_rate  # needs the extra [models], as a learned system does
 
     values = math.prod(shape)
     uses = learned.layout(shape[1:]).uses(choose_rate(cbr, learned.layout()))

@@ -6,9 +6,9 @@ try:
 except ImportError as error:
     raise ImportError("semdiff.link needs diffusers and safetensors: pip install 'semdiff-torch[models]'") from error
 
-from semdiff.link.networks import Downsampler, Upsampler
 from semdiff.link.pipeline import SemanticLink
 from semdiff.link.pixel_link import PixelLink
-from semdiff.link.transmission import Ledger, Transmission
+from semdiff.models.networks import Downsampler, Upsampler
+from semdiff.transmission.ledger import Ledger, Transmission
 
 __all__ = ["Downsampler", "Ledger", "PixelLink", "SemanticLink", "Transmission", "Upsampler"]

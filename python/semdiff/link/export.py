@@ -19,13 +19,13 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
-from semdiff import __version__
-from semdiff.arguments import to_count
-from semdiff.atomic import write_atomically
-from semdiff.link.codec import from_blocks
-from semdiff.link.compiled import has_compiler
-from semdiff.link.latents import LatentScale
-from semdiff.link.networks import UPSCALE
+from semdiff._build import __version__
+from semdiff._util.arguments import to_count
+from semdiff._util.atomic import write_atomically
+from semdiff.link.compilation import has_compiler
+from semdiff.models.codec import from_blocks
+from semdiff.models.latents import LatentScale
+from semdiff.models.networks import UPSCALE
 
 if TYPE_CHECKING:
     from semdiff.link.pipeline import SemanticLink

@@ -15,27 +15,27 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from torch import Tensor
 
-from semdiff.channel import AWGN, Channel, Received
-from semdiff.link.codec import Border, from_blocks, to_blocks
-from semdiff.link.compiled import hasten
-from semdiff.link.files import model_index, quiet, saved, shipped_models, verify_checksums
-from semdiff.link.inputs import check_gains, check_images, check_share, choose_rate, per_sample
-from semdiff.link.latents import LatentScale
-from semdiff.link.layout import Layout
-from semdiff.link.loading import load_parts, read_index
-from semdiff.link.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
-from semdiff.link.parts import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
+from semdiff._util.precision import Precision
+from semdiff.diffusion.matching import DiffusionState, MatchMode
+from semdiff.diffusion.sampler import Solver, posterior_mean, sample
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.vae import GaussianSample
+from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
+from semdiff.link.compilation import hasten
 from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
-from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import features_to_symbols, hear_within
-from semdiff.link.trained import average_snr_db, check_range, warn_of_snr
-from semdiff.link.transmission import Transmission, conclude
-from semdiff.matching import DiffusionState, MatchMode
-from semdiff.precision import Precision
+from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.models.latents import LatentScale
+from semdiff.models.loading import load_parts, read_index
+from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
+from semdiff.models.store import model_index, quiet, saved, shipped_models, verify_checksums
+from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.sampler import Solver, posterior_mean, sample
-from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample
+from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
+from semdiff.transmission.layout import Layout
+from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
+from semdiff.transmission.symbols import features_to_symbols, hear_within
+from semdiff.transmission.warnings import average_snr_db, check_range, warn_of_snr
 
 DEFAULT_MODEL = "fashion-mnist"
 
@@ -48,12 +48,14 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     the others in its batch.
 
     image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
-    renoise: see `starting_state`. block, border: see `semdiff.link.codec`. header: see `semdiff.link.header`; models for any size need one.
+    renoise: see `starting_state`. block, border: see `semdiff.models.codec`. header: see `semdiff.transmission.header`; models for any size
+    need one.
     mean_decoder: makes the picture of least error from the up-sampler's Gaussian; the denoiser, whose mean it replaces, is not run.
     sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds what they show to the mean_decoder's
     picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
-    training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see `semdiff.link.symbols.within`.
+    training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see
+    `semdiff.transmission.symbols.within`.
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
@@ -298,9 +300,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     ) -> Self:
         """A link for pictures of any size around an autoencoder, a denoiser of its latents, and the scheduler that this was trained with.
 
-        downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which `semdiff.training.ends.train_ends`
-        trains. prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt
-        makes it. ValueError where the parts do not fit each other, or where a config says what a link does not do, naming part and field.
+        downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which
+        `semdiff.training.stages.ends.train_ends` trains. prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser
+        is given, as a pipeline's encode_prompt makes it. ValueError where the parts do not fit each other, or where a config says what a
+        link does not do, naming part and field.
         """
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 

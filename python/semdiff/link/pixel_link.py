@@ -11,20 +11,20 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
-from semdiff.channel import Received
-from semdiff.link.inputs import check_images, check_share, choose_rate, per_sample
-from semdiff.link.jscc_networks import JSCCDecoder, Transmitter
-from semdiff.link.layout import Layout
+from semdiff.diffusion.matching import DiffusionState, MatchMode
+from semdiff.diffusion.sampler import Solver, sample
+from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.pipeline import SemanticLink
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid, without_padding
-from semdiff.link.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.link.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.link.symbols import features_to_symbols, hear_within
-from semdiff.link.trained import check_range, warn_of_snr
-from semdiff.matching import DiffusionState, MatchMode
+from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.phy.channel import Received
 from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.sampler import Solver, sample
-from semdiff.schedule import NoiseSchedule
+from semdiff.transmission.inputs import check_images, check_share, choose_rate, per_sample
+from semdiff.transmission.layout import Layout
+from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
+from semdiff.transmission.symbols import features_to_symbols, hear_within
+from semdiff.transmission.warnings import check_range, warn_of_snr
 
 
 class PixelLink(SemanticLink):

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.link.pixels import PixelScale
+from semdiff.diffusion.matching import DiffusionState, match
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.reception import later
-from semdiff.matching import DiffusionState, match
+from semdiff.models.pixels import PixelScale
 from semdiff.rng import Key
-from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample
 
 SMALLEST_ERROR, LARGEST_ERROR = 1e-3, 4.0  # of images of unit variance
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.matching import DiffusionState, MatchMode, match
+from semdiff.diffusion.matching import DiffusionState, MatchMode, match
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.vae import GaussianSample
 from semdiff.rng import Key, normal
-from semdiff.schedule import NoiseSchedule
-from semdiff.vae import GaussianSample
 
 SMALLEST_ERROR, LARGEST_ERROR = 0.002, 0.95
 

@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semdiff.air import FrameSpec, Synchronization, modulate, resample, synchronize
-from semdiff.arguments import fits
-from semdiff.link.files import NAME, shipped_models, verify_checksums
-from semdiff.link.inputs import check_share
+from semdiff._util.arguments import fits
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
-from semdiff.link.steps import USUAL, Steps, check_steps
-from semdiff.link.transmission import Ledger
+from semdiff.models.store import NAME, shipped_models, verify_checksums
+from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
 from semdiff.rng import KeyLike, key_tensor
+from semdiff.transmission.inputs import check_share
+from semdiff.transmission.ledger import Ledger
+from semdiff.transmission.steps import USUAL, Steps, check_steps
 
 BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
 HIGHEST = 256  # times a frame's rate: the most

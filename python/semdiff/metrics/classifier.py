@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small classifiers of Fashion-MNIST and CIFAR-10: does a picture still show what it showed? And 64 features for a cheap Frechet distance.
 
-The shipped weights are those of `semdiff.training.classifier`.
+The shipped weights are those of `semdiff.training.recipes.classifier`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from semdiff._util.parameters import check_tensors
 from semdiff.metrics.check import check_images, in_full, need
-from semdiff.parameters import check_tensors
 
 FEATURES: Final = 64
 # By data set: the shape of its images, and the convolutions of the trunk (channels, kernel, stride).

@@ -15,7 +15,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
 from semdiff.training.engine import Plan, Stage

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large a decoder's features get, once it is trained: beyond that the link cuts them off, see `semdiff.link.networks`."""
+"""How large a decoder's features get, once it is trained: beyond that the link cuts them off, see `semdiff.models.networks`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from semdiff.link.networks import UNBOUNDED, DetailDecoder, MeanDecoder
+from semdiff.models.networks import UNBOUNDED, DetailDecoder, MeanDecoder
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
 from semdiff.training.engine import Stage

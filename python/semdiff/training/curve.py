@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 
 COLUMNS = ("stage", "step", "images", "seconds", "quantity", "picture", "snr_db", "cbr", "value")
 VALIDATE_EVERY = 180.0  # seconds

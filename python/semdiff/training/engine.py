@@ -23,12 +23,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semdiff.parameters import check_tensors
+from semdiff._util.parameters import check_tensors
+from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
 from semdiff.rng import Key
+from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import Batches, Rows
-from semdiff.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from semdiff.training.checkpoint import optimizer_tensors, restore_optimizer
 from semdiff.training.curve import StageCurve
-from semdiff.training.precision import prepare_accelerator
 
 SHOWN_EVERY = 50  # steps
 

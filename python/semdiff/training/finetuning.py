@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 from semdiff.training.curve import Score
 from semdiff.training.engine import Plan
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from semdiff.atomic import folder_atomically
+from semdiff._util.atomic import folder_atomically
 from semdiff.link import SemanticLink
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.atomic import write_atomically
+from semdiff._util.atomic import write_atomically
 from semdiff.baselines.jscc import DeepJSCC
 from semdiff.data.pictures import middle, to_picture
 from semdiff.link import SemanticLink

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions of one call of every operator at 3,072 elements, Python and allocation included, as Valgrind's callgrind counts them.
+
+Times differ from machine to machine and from minute to minute; these counts do not, so a test can hold them (tests/python/
+test_instructions.py). `python -m benchmarks.instructions` prints them as JSON and takes about two minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ELEMENTS, CALLS, WARM = 3072, 20, 20
+ISA = "x86_64_v3"  # Valgrind knows no AVX-512
+
+
+def count() -> dict[str, int]:
+    """Instructions a call, by operator. RuntimeError without Valgrind."""
+    if shutil.which("valgrind") is None:
+        raise RuntimeError("counting instructions needs Valgrind: install it")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind"
+        tool = ["valgrind", "--quiet", "--tool=callgrind", "--collect-atstart=no", f"--callgrind-out-file={out}"]
+        fixed = {"SEMDIFF_ISA": ISA, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        command = [*tool, sys.executable, "-W", "ignore", "-m", "benchmarks.instructions", "--run"]
+        done = subprocess.run(command, env=os.environ | fixed, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"valgrind ended with {done.returncode}: {done.stderr[-2000:]}")
+        names = json.loads(done.stdout)
+        dumps = [out.with_name(f"{out.name}.{i + 1}") for i in range(len(names))]
+        return {name: round(_total(dump) / CALLS) for name, dump in zip(names, dumps, strict=True)}
+
+
+def _total(dump: Path) -> int:
+    return next(int(line.split()[1]) for line in dump.read_text("utf-8").splitlines() if line.startswith(("totals:", "summary:")))
+
+
+def _run() -> None:
+    """What is counted: one dump for each operator."""
+    import torch
+
+    from benchmarks.cases import CASES
+
+    torch.set_num_threads(1)
+    for case in CASES:
+        ours = case.make(ELEMENTS)[0]
+        for _ in range(WARM):
+            ours()
+        torch._C._valgrind_toggle()
+        for _ in range(CALLS):
+            ours()
+        torch._C._valgrind_toggle_and_dump_stats()
+    print(json.dumps([case.name for case in CASES]))
+
+
+if __name__ == "__main__":
+    if "--run" in sys.argv:
+        _run()
+    else:
+        print(json.dumps(count(), indent=1))

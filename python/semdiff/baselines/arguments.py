@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments that every baseline's `transmit` shares with SemanticLink's, checked in the same words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from semdiff.baselines.codecs import FORMATS, Format
+from semdiff.transmission.inputs import check_images, check_share
+from semdiff.transmission.steps import Steps, check_steps
+
+DEFAULT_CBR = 1 / 12
+
+
+def check_pictures(images: Tensor) -> tuple[int, int, int]:
+    """(C, H, W) of float images (B, C, H, W) in [0, 1], with C 1 or 3. TypeError or ValueError otherwise."""
+    shape = tuple(images.shape[1:]) if isinstance(images, Tensor) and images.dim() == 4 else (1, 1, 1)
+    if shape[0] not in (1, 3) or 0 in shape:
+        raise ValueError(f"images: expected a float tensor of shape (B, 1 or 3, H, W) in [0, 1], got shape {tuple(images.shape)}")
+    if isinstance(images, Tensor) and images.dim() != 4:
+        raise ValueError(f"images: expected a float tensor of shape (B, 1 or 3, H, W) in [0, 1], got shape {tuple(images.shape)}")
+    check_images(images, (shape[0], shape[1], shape[2]))
+    return shape[0], shape[1], shape[2]
+
+
+def choose_uses(cbr: float | None, values: int) -> int:
+    """The channel uses nearest to `cbr` for each of `values` source values; None is 1/12."""
+    try:
+        ratio = DEFAULT_CBR if cbr is None else float(cbr)
+    except (TypeError, ValueError):
+        raise TypeError(f"cbr: expected a number or None, got {type(cbr).__name__}") from None
+    if not (math.isfinite(ratio) and ratio > 0):
+        raise ValueError(f"cbr: expected a number above zero, got {ratio}")
+    if round(ratio * values) < 1:
+        raise ValueError(f"cbr: expected at least one channel use for {values} source values, got {ratio}")
+    return round(ratio * values)
+
+
+def check_unused(steps: Steps | None, realism: float | None) -> None:
+    """Arguments of a diffusion receiver: accepted so that one call drives every system, checked, and without effect here."""
+    if steps is not None:
+        check_steps(steps, 1000)
+    if realism is not None:
+        check_share(realism, "realism")
+
+
+def choose_formats(codec: str) -> Sequence[Format]:
+    if codec == "best":
+        return FORMATS
+    found = [kind for kind in FORMATS if kind == codec]
+    if not found:
+        raise ValueError(f"codec: expected best or one of {', '.join(FORMATS)}, got {codec!r}")
+    return found

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A link's networks, quicker: channels last in memory, bfloat16 where the processor multiplies it, and torch.compile."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from semdiff._util.precision import Precision, check_precision, computes_bf16
+
+Methods = list[tuple[nn.Module, str]]
+
+
+def hasten(quick: Methods, exact: Methods, device: torch.device, precision: Precision, compiled: bool, any_size: bool) -> None:
+    """Changes these methods of these networks in place, the exact ones in float32. Their weights stay as they are, and so does what they
+    save. any_size: compiles once for all sizes."""
+    check_precision(precision)
+    narrow = computes_bf16(device.type == "cpu") if precision == "auto" else precision == "bf16"
+    if compiled and device.type == "cpu" and not has_compiler():
+        message = "compile: no C++ compiler found (install g++, or name one in the variable CXX); the networks run eagerly"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        compiled = False
+    for network, method in (*quick, *exact):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        setattr(network, method, Quick(network, method, device.type if narrow and (network, method) in quick else None, compiled, any_size))
+
+
+def has_compiler() -> bool:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
+
+
+class Quick:
+    """A network's method as its class has it, through torch.compile or not, and in bfloat16 on the device named or as it is. A copy, also
+    one in another process, compiles anew: what torch.compile makes belongs to a process."""
+
+    def __init__(self, network: nn.Module, method: str, narrow_on: str | None, compiled: bool, any_size: bool) -> None:
+        self.network, self.method, self.narrow_on, self.compiled, self.any_size = network, method, narrow_on, compiled, any_size
+        self.run: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.run is None:
+            run = self._narrowed if self.narrow_on else getattr(type(self.network), self.method).__get__(self.network)
+            self.run = torch.compile(run, dynamic=self.any_size) if self.compiled else run
+        return self.run(*args, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"run": None}
+
+    def _narrowed(self, *args: Any, **options: Any) -> Any:
+        """Convolutions and matrices in bfloat16; what comes out is float32, as solvers want it."""
+        with torch.autocast(str(self.narrow_on), torch.bfloat16):
+            out = getattr(type(self.network), self.method)(self.network, *args, **options)
+        return tree_map_only(torch.Tensor, lambda v: v.float(), out)

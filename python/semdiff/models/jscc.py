@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layers of DeepJSCC and ADJSCC, images straight to symbols and back, and ADJSCC's two ends as parts of a link.
+
+Generalised divisive normalisation is Ballé, Laparra, Simoncelli, 2016; attention on the SNR is ADJSCC's (Xu, Ai, Chen, Yang, Sun,
+Rodrigues, IEEE TCSVT 2021). A link that has ADJSCC's ends shares them, and their training, with that baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semdiff.models.codec import Border, from_blocks, to_blocks
+
+
+class GDN(nn.Module):
+    """x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or with inverse=True the product. Squares of the parameters keep both positive."""
+
+    def __init__(self, width: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.ones(width))
+        self.gamma = nn.Parameter((0.1 * torch.eye(width) + 1e-4).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm: Tensor = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
+        return x * norm if self.inverse else x / norm
+
+
+class AttentionFeature(nn.Module):
+    """Each channel scaled by a number in (0, 1) that depends on all channels' means, the SNR and the rate."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale: Tensor = self.net(torch.cat([x.mean((2, 3)), condition], 1))
+        return x * scale[:, :, None, None]
+
+
+class JSCCLayer(nn.Module):
+    """A convolution, GDN, PReLU, and attention where there is any."""
+
+    def __init__(self, conv: nn.Module, width: int, inverse: bool, attention: bool) -> None:
+        super().__init__()
+        self.conv, self.gdn, self.prelu = conv, GDN(width, inverse), nn.PReLU(width)
+        self.attention = AttentionFeature(width) if attention else None
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = self.prelu(self.gdn(self.conv(x)))
+        return x if self.attention is None else self.attention(x, condition)
+
+
+def encoder_layers(colours: int, outer_width: int, width: int, depth: int, strides: int, attention: bool) -> nn.ModuleList:
+    """The encoder of DeepJSCC (attention=False) and ADJSCC before its last convolution, at 1 / 2^strides of the resolution."""
+    return nn.ModuleList(
+        [
+            JSCCLayer(nn.Conv2d(colours, outer_width, 5, 2, 2), outer_width, False, attention),
+            JSCCLayer(nn.Conv2d(outer_width, width, 5, 2, 2), width, False, attention),
+            *(JSCCLayer(nn.Conv2d(width, width, 5, 2, 2), width, False, attention) for _ in range(strides - 2)),
+            *(JSCCLayer(nn.Conv2d(width, width, 3, 1, 1), width, False, attention) for _ in range(depth)),
+        ]
+    )
+
+
+def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: int, strides: int, attention: bool) -> nn.ModuleList:
+    """The decoder of both, before its last transposed convolution."""
+    return nn.ModuleList(
+        [
+            JSCCLayer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, attention),
+            *(JSCCLayer(nn.Conv2d(width, width, 3, 1, 1), width, True, attention) for _ in range(depth + 1)),
+            *(JSCCLayer(nn.ConvTranspose2d(width, width, 5, 2, 2, 1), width, True, attention) for _ in range(strides - 2)),
+            JSCCLayer(nn.ConvTranspose2d(width, outer_width, 5, 2, 2, 1), outer_width, True, attention),
+        ]
+    )
+
+
+class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Encode images (B, C, H, W) in [0, 1] as features (B, symbol_channels, h, w), real, not yet of unit power.
+
+    The network is ADJSCC's encoder: its weights are those of `semdiff.baselines.ADJSCC`, by the same names. The first channels are the ones
+    that a lower rate keeps.
+
+    Args:
+        image_shape: (C, H, W); H and W are None for any size.
+        symbol_channels: real features at the full rate.
+        width, outer_width: channels of the inner layers and of the first one.
+        depth: layers that keep the resolution.
+        strides: halvings of the resolution, 2 or 3.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        image_shape: Sequence[int | None] = (1, 28, 28),
+        symbol_channels: int = 2,
+        width: int = 160,
+        outer_width: int = 64,
+        depth: int = 2,
+        strides: int = 2,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder_layers(image_shape[0] or 1, outer_width, width, depth, strides, True)
+        self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
+
+    @property
+    def cell(self) -> int:
+        """Pixels on the side of the square that one feature stands for."""
+        return 1 << self.config.strides  # type: ignore[no-any-return]
+
+    @property
+    def border(self) -> Border:
+        """What images are padded with, to whole multiples of two features."""
+        return "black" if self.config.image_shape[1] else "replicate"
+
+    def forward(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+        """snr_db and rate (share of the symbol channels sent): (B,)."""
+        condition = torch.stack([snr_db / 20, rate], 1).to(images)
+        x = to_blocks(images, 1, self.border, 2 * self.cell)
+        for layer in self.encoder:
+            x = layer(x, condition)
+        return self.to_symbols(x)  # type: ignore[no-any-return]
+
+
+class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Decode received features (B, symbol_channels, h, w) as images (B, C, *size), not clamped to [0, 1]: ADJSCC's decoder.
+
+    Its weights are those of `semdiff.baselines.ADJSCC`, by the same names. Arguments as `Transmitter`.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self, colours: int = 1, symbol_channels: int = 2, width: int = 160, outer_width: int = 64, depth: int = 2, strides: int = 2
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, True)
+        self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
+
+    def forward(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
+        """snr_db, at which the features were heard, and rate (B,); size: height and width of the images."""
+        condition = torch.stack([snr_db / 20, rate], 1).to(features)
+        x = features
+        for layer in self.decoder:
+            x = layer(x, condition)
+        return from_blocks(self.to_image(x), size[0], size[1], 1, 2 << self.config.strides)

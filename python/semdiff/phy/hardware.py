@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What radio hardware does to symbols of unit power: clipping at the transmitter, a drifting oscillator at the receiver.
+
+Clipping a complex Gaussian x of unit power at the magnitude A gives alpha x + d, d uncorrelated with x (Bussgang's theorem), with
+    alpha = 1 - e^(-A^2) + sqrt(pi) A / 2 erfc(A),   E|alpha x + d|^2 = 1 - e^(-A^2),   E|d|^2 = 1 - e^(-A^2) - alpha^2
+(Dardari, Tralli, Vaccari, "A theoretical characterization of nonlinear distortion effects in OFDM systems", IEEE Trans. Commun. 48, 2000).
+A free-running oscillator's phase is a Wiener process: phi_k = w_1 + ... + w_k, so E e^(j phi_k) = e^(-k sigma^2 / 2).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semdiff._ops import ops
+from semdiff._util.arguments import to_finite
+from semdiff._util.complex import power, times
+from semdiff.phy.channel import Channel, Received, Uses, check_symbols
+from semdiff.rng import KeyLike, key_tensor, normal
+
+
+class Bussgang(NamedTuple):
+    """clip(x) = gain * x + d: the gain and E|d|^2, float64."""
+
+    gain: Tensor
+    distortion: Tensor
+
+
+def clip(s: Tensor, papr_db: float) -> Tensor:
+    """Magnitudes above A = 10^(papr_db / 20) are cut to A, phases kept: the peak power is papr_db above the average, which is 1."""
+    peak = 10 ** (to_finite(papr_db, "papr_db") / 10)
+    return s * (power(s) / peak).clamp_min(1).rsqrt()
+
+
+def bussgang(papr_db: float) -> Bussgang:
+    """What `clip` does to complex Gaussian symbols of unit power."""
+    a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64, device="cpu")
+    kept = -torch.expm1(-a.square())
+    gain = kept + 0.5 * math.sqrt(math.pi) * a * torch.erfc(a)
+    return Bussgang(gain, (kept - gain.square()).clamp_min(0))
+
+
+def phase_noise(batch: int, uses: int, std: float, key: KeyLike = None, device: torch.device | str = "cpu") -> Tensor:
+    """Wiener phases in radians, float64 (batch, uses): 0 at the first use, and a normal step of deviation std from each to the next."""
+    steps = normal((batch, uses), key, torch.float64, device) * to_finite(std, "std", 0)
+    steps[:, :1] = 0
+    return steps.cumsum(1)
+
+
+def frequency_offset(uses: int, cycles: float, device: torch.device | str = "cpu") -> Tensor:
+    """Phases in radians, float64 (uses,): 2 pi cycles k at use k, for an offset in cycles per use (offset in hertz / symbol rate)."""
+    turns = torch.arange(uses, dtype=torch.float64, device=device) * to_finite(cycles, "cycles")
+    return 2 * math.pi * (turns - turns.round())
+
+
+def rotate(y: Tensor, phase: Tensor) -> Tensor:
+    """y e^(j phase)."""
+    return times(y, torch.complex(phase.cos(), phase.sin()).to(y.dtype))
+
+
+class Wrapper(Channel):
+    """A channel around another one."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        if not isinstance(channel, Channel):
+            raise TypeError(f"channel: expected a Channel, got {type(channel).__name__}")
+        self.channel = channel
+
+    def uses(self, symbols: int) -> Uses:
+        return self.channel.uses(symbols)
+
+    def send(self, s: Tensor, snr_db: float | Tensor, key: KeyLike) -> Received:
+        """What the channel inside returns, held to one received symbol for each that was sent."""
+        check_frame(s)
+        received: Received = self.channel(s, snr_db, key)
+        if received.y.shape != s.shape:
+            raise ValueError(f"channel: expected scalar gains, y of shape {tuple(s.shape)} as s, got {tuple(received.y.shape)}")
+        return received
+
+
+class Impaired(Wrapper):
+    """A single-carrier channel with hardware that the receiver does not track: y = e^(j phi_k) (h clip(s) + n).
+
+    phase_noise: the deviation of the Wiener phase's step from use to use, radians. frequency_offset: cycles per use. Both phases are 0 at
+    the first use. papr_db: the transmitter's peak power above the average, or None.
+    Received.h is what the receiver believes: the channel's h without the rotation, times the Bussgang gain. noise_var has the distortion's
+    |h|^2 E|d|^2 too, both by the formulas for Gaussian symbols; it says nothing of the rotation. Around an estimated gain it is a little
+    high: clipped symbols have less power for the estimate's error to multiply.
+
+    TypeError or ValueError for a number out of its range, for a channel of several antennas, and for Multipath, whose symbols are not what
+    its hardware sends: it clips by itself.
+    """
+
+    def __init__(self, channel: Channel, phase_noise: float = 0.0, frequency_offset: float = 0.0, papr_db: float | None = None) -> None:
+        super().__init__(channel)
+        if hasattr(innermost(channel), "subcarriers"):
+            raise ValueError("channel: expected a single-carrier channel (Multipath has papr_db of its own), got one with subcarriers")
+        self.phase_noise = to_finite(phase_noise, "phase_noise", 0)
+        self.frequency_offset = to_finite(frequency_offset, "frequency_offset")
+        self.papr_db = None if papr_db is None else to_finite(papr_db, "papr_db")
+
+    def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
+        check_frame(s)
+        channel_key, phase_key = ops.key_split.default(key_tensor(key), 2).unbind()
+        y, h, noise_var = self.send(s if self.papr_db is None else clip(s, self.papr_db), snr_db, channel_key)
+        if self.papr_db is not None:
+            gain, distortion = (x.to(s.device) for x in bussgang(self.papr_db))
+            noise_var = noise_var + power(h).double() * distortion
+            h = h * gain.to(h.real.dtype)
+        if self.phase_noise or self.frequency_offset:
+            phase = frequency_offset(s.shape[1], self.frequency_offset, s.device)
+            y = rotate(y, phase + phase_noise(s.shape[0], s.shape[1], self.phase_noise, phase_key, s.device))
+        return Received(y, h, noise_var)
+
+
+def innermost(channel: Channel) -> Channel:
+    """The channel within all wrappers."""
+    while isinstance(channel, Wrapper):
+        channel = channel.channel
+    return channel
+
+
+def check_frame(s: Tensor, name: str = "s") -> None:
+    check_symbols(s, name)
+    if s.dim() != 2:
+        raise ValueError(f"{name}: expected shape (B, uses), got {tuple(s.shape)}")

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which numbers a training computes: float32, or mixed with bfloat16, which takes half the time where the processor multiplies those.
+
+Weights, optimiser, averages, what stands between the networks and the losses stay float32; convolutions and matrices are bfloat16.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from semdiff._util.precision import Precision, check_precision, computes_bf16
+
+VARIABLE = "ACCELERATE_MIXED_PRECISION"  # which `accelerate launch --mixed_precision` sets too
+
+
+def prepare_accelerator(precision: Precision | None = None, cpu: bool = False) -> Accelerator:
+    """The processes and the device of a training, and its precision.
+
+    None is what the environment tells accelerate, float32 where it tells nothing; "auto" is that too, but bf16 where it tells nothing and
+    the device computes with it. cpu: even where there is a GPU. ValueError for another precision.
+    """
+    if precision is not None:
+        check_precision(precision)
+    cpu = cpu or not torch.cuda.is_available()
+    told = os.environ.get(VARIABLE, "").lower()
+    if precision in (None, "auto"):
+        mixed = told or ("bf16" if precision and computes_bf16(cpu) else "no")
+    else:
+        mixed = "bf16" if precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
+        AcceleratorState._reset_state()  # accelerate would refuse a second precision in one process, or silently go on with the first
+    return Accelerator(cpu=cpu, mixed_precision=mixed)

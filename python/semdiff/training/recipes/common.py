@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the recipes of the links have in common: the kind of autoencoder, the schedule, and how one stage follows another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny, DDIMScheduler
+from torch import Tensor
+
+from semdiff.link import SemanticLink
+from semdiff.rng import Key
+from semdiff.training.batches import Batches
+from semdiff.training.curve import StageCurve
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.saving import save_link
+
+
+def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:
+    """For blocks of pixels as `channels`, see `semdiff.models.codec`; it works at one resolution throughout."""
+    return AutoencoderTiny(
+        in_channels=channels,
+        out_channels=channels,
+        encoder_block_out_channels=(width,),
+        decoder_block_out_channels=(width,),
+        num_encoder_blocks=(encoder_blocks,),
+        num_decoder_blocks=(decoder_blocks,),
+        latent_channels=latent_channels,
+        act_fn="silu",
+    )
+
+
+def scheduler() -> DDIMScheduler:
+    """The paper's schedule, with v-prediction."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run through a recipe: what `fit` is told alike at every stage."""
+
+    folder: Path  # of the checkpoints
+    key: Key
+    accelerator: Accelerator
+    resume: bool = True
+    progress: bool = True
+    on_step: Callable[[str, int], None] | None = None
+
+    def run(
+        self, number: int, name: str, stage: Stage, data: Sequence[Tensor] | Batches, plan: Plan, curve: StageCurve | None = None
+    ) -> None:
+        """Trains one stage, which stands on the CPU afterwards."""
+        on_step = self.on_step
+        fit(
+            stage,
+            data,
+            plan,
+            name=name,
+            key=self.key.fold_in(number),
+            folder=self.folder,
+            resume=self.resume,
+            accelerator=self.accelerator,
+            progress=self.progress,
+            on_step=None if on_step is None else lambda step: on_step(name, step),
+            curve=curve,
+        )
+        stage.to("cpu")
+
+    def finish(self, link: SemanticLink, place: Path) -> Path:
+        """The main process saves the link; all go on when it is there."""
+        if self.accelerator.is_main_process:
+            save_link(link, place)
+        self.accelerator.wait_for_everyone()
+        return place

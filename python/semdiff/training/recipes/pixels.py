@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.recipes.pixels --help`.
+
+Both ends are those of an ADJSCC that was trained on LPIPS as well. Stage 1 trains the up-sampler behind them, stage 2 the denoiser, and
+stage 3 finishes it with LPIPS beside its squared error. Rates of
+learning are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semdiff._util.precision import Precision
+from semdiff._util.tensor_files import load_checkpoint
+from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
+from semdiff.data import cifar10, fashion_mnist
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.link import PixelLink
+from semdiff.metrics import lpips, psnr
+from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.distribution import frechet_distance
+from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.phy.channel import AWGN, Received
+from semdiff.rng import Key
+from semdiff.training.accelerator import prepare_accelerator
+from semdiff.training.channel_conditions import Conditions
+from semdiff.training.curve import Curve, Score
+from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.recipes.common import scheduler
+from semdiff.training.saving import save_link
+from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
+
+CONDITIONS = Conditions(fading_every=4)
+HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
+VALIDATION_DB = (0.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hold what differs from one data set to another."""
+
+    image_shape: tuple[int, int, int]
+    scale: PixelScale
+    rates: tuple[int, ...]  # symbol channels, of which each has 8x8 real features
+    widths: tuple[int, int]  # channels of the networks at 1/2 and 1/4 of the resolution
+    plans: dict[str, Plan]
+    renoise: float
+    lpips_weight: float
+
+
+RECIPES = {
+    "fashion-mnist": Recipe(
+        image_shape=(1, 28, 28),
+        scale=PixelScale(0.286, 0.353),
+        rates=(2, 1),  # complex CBR 64 / 784 and 32 / 784
+        widths=(64, 128),
+        plans={
+            "upsampler": Plan(steps=6_250, batch_size=64, learning_rate=1e-3, average=0.998),  # 400,000 images
+            "flow": Plan(steps=30_000, batch_size=80, learning_rate=1e-3, average=0.9995),  # 2.4 million
+            "finish": Plan(steps=15_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 1.2 million
+        },
+        renoise=0.25,
+        lpips_weight=0.5,
+    ),
+    "cifar10": Recipe(
+        image_shape=(3, 32, 32),
+        scale=PixelScale(0.473, 0.252),
+        rates=(16, 8, 4),  # complex CBR 1/6, 1/12 and 1/24
+        widths=(96, 192),
+        plans={
+            "upsampler": Plan(steps=12_500, batch_size=64, learning_rate=1e-3, average=0.998),  # 800,000 images
+            "flow": Plan(steps=40_000, batch_size=64, learning_rate=1e-3, average=0.9995),  # 2.6 million
+            "finish": Plan(steps=15_000, batch_size=64, learning_rate=3e-4, average=0.9995),  # 960,000
+        },
+        renoise=0.25,
+        lpips_weight=0.5,
+    ),
+}
+
+
+def read_images(name: str) -> Tensor:
+    """The training images of a data set, (N, C, H, W) in [0, 1]."""
+    return cifar10("train").images.float() / 255 if name == "cifar10" else fashion_mnist("train").images
+
+
+class PixelTraining:
+    """The networks of one recipe and the stages that train them, in `folder`."""
+
+    def __init__(self, name: str, folder: Path, seed: int = 0, precision: Precision = "auto", data: Tensor | None = None) -> None:
+        if name not in RECIPES:
+            raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
+        self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
+        images = read_images(name) if data is None else data
+        self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
+        self.accelerator = prepare_accelerator(precision)
+        self.schedule = NoiseSchedule.scaled_linear()
+        recipe, (width, deep_width) = self.recipe, self.recipe.widths
+        colours, symbols = recipe.image_shape[0], max(recipe.rates)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            transmitter, decoder = Transmitter(recipe.image_shape, symbols), JSCCDecoder(colours, symbols)
+            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
+            self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, CONDITIONS)
+            self.denoiser = PixelDenoiser(colours, width, deep_width)
+
+    def begin_with(self, adjscc: ADJSCC) -> None:
+        """Both ends of a trained ADJSCC: the transmitter, and the decoder of the perceptual estimate."""
+        weights = adjscc.state_dict()
+        for part in (self.front.transmitter, self.front.decoder):
+            part.load_state_dict({name: weights[name] for name in part.state_dict()})
+
+    def stage(self, name: str) -> Stage:
+        if name == "upsampler":
+            return UpsamplerStage(self.front, self.schedule)
+        weight = self.recipe.lpips_weight if name == "finish" else 0.0
+        return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
+
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def load(self, name: str) -> int:
+        """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
+        tensors, meta = load_checkpoint(self.checkpoint(name))
+        stage = self.stage(name)
+        stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
+        return int(meta["step"]) * self.recipe.plans[name].batch_size
+
+    def link(self) -> PixelLink:
+        """The networks as they are, as a link."""
+        recipe, front = self.recipe, self.front
+        return PixelLink(
+            front.transmitter, front.upsampler, front.decoder, self.denoiser, scheduler(), recipe.image_shape, recipe.rates, *recipe.scale,
+            recipe.renoise, snr_db_range=CONDITIONS.snr_db,
+        )  # fmt: skip
+
+    def validate(self) -> list[Score]:
+        """Score held-out images over one reception at each SNR: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8
+        steps PSNR, LPIPS and the distance of a classifier's features from training images; and how far samples of two keys lie apart, in
+        parts of their error."""
+        link, found = self.link(), []
+        references = classifier_features(self.images[:REFERENCES])
+        cbr = link.cbrs[max(self.recipe.rates)]
+        for snr_db in VALIDATION_DB:
+            received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
+            make = partial(link.imagine, link.understand(received, max(self.recipe.rates), Key(0)), solver="ddim")
+            pictures = {
+                "mean": make(realism=0.0)[0],
+                "perceptual": make(diffusion=False)[0],
+                "sample, 1 step": make(1, key=Key(1))[0],
+                "sample, 8 steps": make(8, key=Key(1))[0],
+            }
+            for name, images in pictures.items():
+                scores = {
+                    "psnr": float(psnr(images, self.held_out).mean()),
+                    "lpips": float(lpips(images, self.held_out).mean()),
+                    "frechet_classifier": frechet_distance(classifier_features(images), references),
+                }
+                found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
+            one, other = pictures["sample, 8 steps"], make(8, key=Key(2))[0]
+            apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
+            found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
+        return found
+
+    def run(self, name: str, begin: int = 0) -> dict[str, float]:
+        """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
+        plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
+        curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
+        return fit(
+            self.stage(name),
+            [self.images],
+            plan,
+            name=name,
+            key=self.key.fold_in(list(self.recipe.plans).index(name)),
+            folder=self.folder / "checkpoints",
+            accelerator=self.accelerator,
+            curve=curve,
+            begin=begin // plan.batch_size,
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.pixels", description=__doc__)
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
+    parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
+    options = parser.parse_args(arguments)
+    training = PixelTraining(options.name, options.out)
+    ends = options.ends
+    training.begin_with(PerceptualADJSCC.default(options.name) if ends is None else PerceptualADJSCC.load(ends))
+    wanted = options.stages.split(",")
+    for name in training.recipe.plans:
+        if name in wanted:
+            print(name, training.run(name))
+        elif training.checkpoint(name).exists():
+            print(f"{name}: its weights have seen {training.load(name)} images")
+    save_link(training.link(), options.out / "model")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

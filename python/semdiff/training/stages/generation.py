@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The photograph link's denoiser, behind a transmitter and an up-sampler that stay as they are.
+
+It learns the forward process of latent diffusion at the times that receivers meet, told what was heard: the estimate and how far each
+element of it is to be relied on. For comparison the path may be the straight one from what the receiver starts with to the latent that was
+sent (posterior-mean rectified flow, arXiv 2410.00418), which adds only what the up-sampler does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from torch.nn import functional as F
+
+from semdiff.diffusion.sampler import add_noise
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.link.reception import estimate_elements
+from semdiff.models.codec import Border, to_blocks
+from semdiff.models.networks import Denoiser, Downsampler, Upsampler
+from semdiff.rng import Key
+from semdiff.training.channel_conditions import Conditions, Crossing, cross_channel
+from semdiff.training.engine import Stage
+from semdiff.training.stages.diffusion import velocity
+from semdiff.training.stages.receiver import path_point
+
+PathKind = Literal["noise", "received"]
+
+
+class ReceivingStage(Stage):
+    """A stage behind a finished transmitter and up-sampler: what `hear` hands on is the receiver's. block, border: see
+    `semdiff.models.codec`."""
+
+    def __init__(
+        self,
+        vae: AutoencoderTiny,
+        unet: Denoiser,
+        downsampler: Downsampler,
+        upsampler: Upsampler,
+        schedule: NoiseSchedule,
+        rates: tuple[int, ...],
+        conditions: Conditions,
+        block: int,
+        border: Border,
+        renoise: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.unet, self.downsampler, self.upsampler = vae.encoder, unet, downsampler, upsampler
+        self.schedule, self.rates, self.conditions, self.renoise = schedule, rates, conditions, renoise
+        self.block, self.border = block, border
+
+    @torch.no_grad()
+    def hear(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        """The latents that were sent, what arrives, the estimate of them with the logarithm of its error, and the denoiser's hints."""
+        z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
+        crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, key, self.conditions)
+        told = estimate_elements(*crossing)
+        return z, crossing, told, (torch.cat(told, 1),) if self.unet.config.hints else ()
+
+
+class GenerationStage(ReceivingStage):
+    """forward(key, images (B, 3, H, W) in [0, 1]): mean squared error of v on the path.
+
+    path: from noise, or from what is received.
+    """
+
+    frozen = ("encoder", "downsampler", "upsampler")
+
+    def __init__(self, *parts: Any, path: PathKind = "noise", **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self.path = path
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        crossing_key, path_key = key.split(2)
+        z, crossing, _, hints = self.hear(crossing_key, images)
+        x, t = path_point(*crossing, z, self.schedule, self.renoise, path_key)
+        if self.path == "noise":
+            x = add_noise(z, t, self.schedule, path_key.fold_in(0))
+        v = self.unet(x, t.to(x), *hints).sample.to(z)
+        return {"loss": F.mse_loss(v, velocity(x, z, self.schedule.alpha_bar(t)))}

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two stages of a link that works on pixels: transmitter and up-sampler through the channel, then the denoiser behind them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semdiff.diffusion.loss import upsampler_loss
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.vae import GaussianSample
+from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
+from semdiff.metrics import lpips
+from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.rng import Key
+from semdiff.training.channel_conditions import USUAL, Conditions, over_the_air
+from semdiff.training.engine import Stage
+from semdiff.training.stages.diffusion import denoised, uniform, velocity
+from semdiff.transmission.symbols import Arrived
+
+LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
+VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
+JUDGED = 3  # LPIPS takes as long as all networks together, so one image in three is judged by it
+LARGEST_WEIGHT = 5.0  # of the flow's squared error near the image, relative to the path's beginning
+
+
+class Front(nn.Module):
+    """Everything in front of the denoiser: forward(images (B, C, H, W) in [0, 1], key) goes over a channel under `conditions`, to what the
+    receiver knows."""
+
+    def __init__(
+        self,
+        transmitter: Transmitter,
+        upsampler: PixelUpsampler,
+        decoder: JSCCDecoder,
+        scale: PixelScale,
+        rates: tuple[int, ...],
+        conditions: Conditions = USUAL,
+    ) -> None:
+        super().__init__()
+        self.transmitter, self.upsampler, self.decoder = transmitter, upsampler, decoder
+        self.scale, self.rates, self.conditions = scale, rates, conditions
+
+    def forward(self, images: Tensor, key: Key) -> PixelReception:
+        gaussian, arrived, told = self.hear(images, key)
+        size = (images.shape[2], images.shape[3])
+        perceptual = self.scale.normalize(self.decoder(arrived.features, *told, size).to(images))
+        return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
+
+    def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, Arrived, tuple[Tensor, Tensor]]:
+        """Return what the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
+        *keys, draw_key = key.split(4)
+        total = self.transmitter.config.symbol_channels
+        encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
+        arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
+        told = (-10 * arrived.noise_var.log10()).to(images), rate
+        gaussian = self.upsampler(arrived.features, *told, draw_key, arrived.noise_map.to(images))
+        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, told
+
+
+def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
+    """Both moved by the same 0 to 7 pixels down and right, drawn by the key, the gap filled by the edge, and mirrored every other time.
+
+    AlexNet's first convolution looks at every fourth pixel of an enlarged image. A network that knows which ones learns patterns that fall
+    between (E-LPIPS, arXiv 1906.03973).
+    """
+    down, right, mirror = uniform(3, key).tolist()
+    top, left = int(down * 8) % 8, int(right * 8) % 8
+
+    def move(x: Tensor) -> Tensor:
+        x = F.pad(x, (left, 0, top, 0), mode="replicate")[..., : x.shape[2], : x.shape[3]]
+        return x.flip(3) if mirror < 0.5 else x
+
+    return move(images), move(other)
+
+
+def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule, key: Key) -> dict[str, Tensor]:
+    """Teach the mean by its squared error from the normalised images x, and the variance by the fused loss of `semdiff.upsampler_loss`.
+
+    The fused loss leaves the mean alone: where the variance is small it would count a pixel hundreds of times.
+    """
+    error = F.mse_loss(mean_estimate(gaussian, schedule)[0], x)
+    fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, schedule.alphas_cumprod[0], 0.0, 1.0, key)
+    return {"loss": error + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
+
+
+class UpsamplerStage(Stage):
+    """forward(key, images (B, C, H, W) in [0, 1]): the up-sampler behind a finished transmitter, by `gaussian_terms`."""
+
+    frozen = ("front.transmitter", "front.decoder")
+
+    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.front, self.schedule = front, schedule
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        channel_key, loss_key = key.split(2)
+        gaussian = self.front.hear(images, channel_key)[0]
+        x = self.front.scale.normalize(images)
+        return gaussian_terms(gaussian, x, self.schedule, loss_key)
+
+
+class JointStage(Stage):
+    """forward(key, images): the same with the transmitter and the perceptual estimate, end to end through the channel.
+
+    The estimate is taught by its own squared error and LPIPS (AlexNet) of shifted images. The transmitter hears all of them.
+    """
+
+    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.front, self.schedule = front, schedule
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        channel_key, loss_key, shift_key = key.split(3)
+        reception, scale = self.front(images, channel_key), self.front.scale
+        x = scale.normalize(images)
+        terms = gaussian_terms(reception.gaussian, x, self.schedule, loss_key)
+        perceptual_error = F.mse_loss(reception.perceptual, x)
+        seen = scale.images(reception.perceptual[::JUDGED]).clamp(0, 1)
+        perceptual = lpips(*shifted(seen, images[::JUDGED], shift_key)).mean()
+        loss = terms["loss"] + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
+        return terms | {"loss": loss, "perceptual_error": perceptual_error, "lpips": perceptual}
+
+
+class FlowStage(Stage):
+    """forward(key, images (B, C, H, W) in [0, 1]): squared error of v along the path from the receiver's first state to the image.
+
+    judged: whether x_0 as it is predicted in the first two thirds of the path is judged by LPIPS as well.
+    """
+
+    frozen = ("front",)
+
+    def __init__(
+        self, front: Front, denoiser: PixelDenoiser, schedule: NoiseSchedule, renoise: float = 0.25, lpips_weight: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.front, self.denoiser, self.scale, self.schedule = front, denoiser, front.scale, schedule
+        self.renoise, self.lpips_weight = renoise, lpips_weight
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        channel_key, start_key, place_key, first_key, shift_key = key.split(5)
+        with torch.no_grad():
+            reception = self.front(images, channel_key)
+            start, t = perceptual_state(reception, self.scale, self.schedule, self.renoise, start_key)
+        x = self.scale.normalize(images)
+        first_var = self.schedule.noise_var(t)
+        # A share of the noise that is left, in deviations: uniform, and one in seven at the very start, where sampling begins.
+        left = uniform(len(images), place_key).clamp_min(0.03)
+        left = torch.where(uniform(len(images), first_key) < 1 / 7, torch.ones_like(left), left).double()
+        noise_var = left.square() * first_var
+        a = 1 / (1 + noise_var)
+        at_start = start * (1 + first_var).sqrt().to(x)[:, None, None, None]
+        state = a.sqrt().to(x)[:, None, None, None] * (x + left.to(x)[:, None, None, None] * (at_start - x))
+        v = self.denoiser(state, noise_var.log().to(x), reception.snr_db.to(x), reception.rate.to(x)).to(x)
+        worst = LARGEST_WEIGHT * (1 + first_var) / first_var  # of (x_0 - x)^2; that of v is (1 + noise_var) / noise_var
+        weight = torch.minimum(worst * noise_var / (1 + noise_var), torch.ones_like(worst)).to(x)[:, None, None, None]
+        flow = (weight * (v - velocity(state, x, a)).square()).mean()
+        if not self.lpips_weight:
+            return {"loss": flow}
+        early = (left > 1 / 3).nonzero()[::JUDGED, 0]
+        found = self.scale.images(denoised(state[early], v[early], a[early])).clamp(0, 1)
+        seen = lpips(*shifted(found, images[early], shift_key)).mean()
+        return {"loss": flow + self.lpips_weight * seen, "flow": flow, "lpips": seen}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sheet of samples that nobody selected: the first test images, and what receivers make of the same symbols at 0 dB.
+
+python -m studies.diffusion_pictures MODEL writes docs/results/diffusion.png. MODEL is the folder of a `PixelLink` for Fashion-MNIST.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from semdiff import AWGN, Key
+from semdiff.baselines import ADJSCC, PerceptualADJSCC
+from semdiff.cli.pictures import save_png
+from semdiff.data import fashion_mnist
+from semdiff.data.fashion_mnist import CLASSES
+from semdiff.data.sheet import Band, draw
+from semdiff.link import PixelLink
+
+SNR_DB, CBR, COUNT, SAMPLES, STEPS = 0.0, 64 / 784, 12, 4, 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m studies.diffusion_pictures", description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/diffusion.png"))
+    options = parser.parse_args()
+    images, labels = fashion_mnist("test")
+    images = images[:COUNT]
+    link = PixelLink.from_pretrained(options.model)
+    heard = link.understand(AWGN()(link.send(images, CBR, SNR_DB), SNR_DB, Key(0)), max(link.config.rates), Key(0))
+    bands = [
+        Band("original", images),
+        Band("ADJSCC", ADJSCC.default().transmit(images, SNR_DB, CBR, key=Key(0)).images, first=True),
+        Band("ADJSCC, trained\non LPIPS as well", PerceptualADJSCC.default().transmit(images, SNR_DB, CBR, key=Key(0)).images),
+        Band("the link's mean,\n0 evaluations", link.imagine(heard, realism=0.0)[0], first=True),
+        Band("a sample,\n1 evaluation", link.imagine(heard, 1, solver="ddim", key=Key(0))[0]),
+    ]
+    for i in range(SAMPLES):
+        sample = link.imagine(heard, STEPS, solver="ddim", key=Key(i))[0]
+        bands.append(Band(f"sample {i + 1},\n{STEPS} evaluations", sample, first=i == 0))
+    save_png(draw(bands, [CLASSES[label] for label in labels[:COUNT]]), options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff train: what it hands to the recipes, and what it answers to bad input."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.python.cli.test_cli import _here as _here
+from tests.python.cli.test_cli import call, refused
+
+pytest.importorskip("diffusers")
+
+
+def test_train_hands_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from semdiff.training.recipes import fashion_mnist
+
+    given: dict[str, Any] = {}
+
+    def train(out: Path, **options: Any) -> Path:
+        given.update(options, out=out)
+        return out / "model"
+
+    monkeypatch.setattr(fashion_mnist, "train", train)
+    done = call("train", "fashion-mnist", "--out", "run", "--budget", "0.5", "--seed", "3", "--fresh", "--data", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    assert given == {"out": Path("run"), "budget": 0.5, "seed": 3, "resume": False, "data_folder": tmp_path}
+    assert json.loads(done.stdout)["model"] == "run/model"
+    assert "semdiff demo --model" in call("train", "fashion-mnist").stdout
+    assert given["resume"] is True
+
+    def interrupted(out: Path, **options: Any) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fashion_mnist, "train", interrupted)
+    done = call("train", "fashion-mnist")
+    assert done.exit_code == 130
+    assert "goes on from the last checkpoint" in done.stderr
+
+
+def test_a_link_to_begin_with_has_a_name_or_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from semdiff.models.store import shipped_models
+    from semdiff.training import finetuning
+    from semdiff.training.recipes import photos
+
+    given: dict[str, Any] = {}
+
+    def train(out: Path, seconds: float, *arguments: Any, **options: Any) -> Path:
+        given.update(seconds=seconds, start=arguments[4], begun=options["begun"])
+        finetuning.note(out, "start", finetuning.Quality(27.7, 0.2), finetuning.Quality(21.9, 0.4))
+        return out / "model"
+
+    monkeypatch.setattr(photos, "train", train)
+    began = time.perf_counter()
+    for start in ("photos", shipped_models()["photos"]):
+        done = call("train", "photos", "--start", start, "--budget", "2m", "--out", "run")
+        assert done.exit_code == 0, done.output
+        assert given["start"] == shipped_models()["photos"]
+        words = " ".join(done.stdout.split())
+        assert "PSNR of means 27.70 -> 21.90 dB, LPIPS of samples 0.2000 -> 0.4000. Kept: the weights that it began with." in words
+    assert given["begun"] < began + 60
+    assert "Kept: the weights" in json.loads(call("train", "photos", "--start", "photos", "--out", "run", "--json").stdout)["kept"]
+    refused_words = refused("train", "photos", "--start", "nowhere")
+    assert "expected a folder of a trained model, or one of fashion-mnist, photos" in refused_words
+
+
+def test_train_bad_input(tmp_path: Path) -> None:
+    assert "seed: expected an integer" in refused("train", "fashion-mnist", "--seed", "-1")
+    assert "budget: expected a number above zero" in refused("train", "fashion-mnist", "--budget", "0")
+    assert "dataset-fashion-mnist" in refused("train", "fashion-mnist", "--data", tmp_path)

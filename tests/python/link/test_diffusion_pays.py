@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guard: a model whose outputs are called a posterior mean or samples has a denoiser that earns its evaluations.
+
+256 test images over AWGN at 0 dB and the highest rate; the distance of a classifier's features is from training images, which are not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import semdiff
+from semdiff import Key
+
+pytest.importorskip("diffusers")
+
+from semdiff.data import fashion_mnist
+from semdiff.diffusion.matching import DiffusionState
+from semdiff.link import PixelLink, SemanticLink, pipeline
+from semdiff.metrics import frechet_classifier
+from semdiff.models.store import WEIGHTS
+from studies.diffusion import at_noise
+from tests.python.pretrained import installed
+
+BESIDE = Path(__file__).parents[3] / "weights"  # models that are not in the wheel
+MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist-pixels": BESIDE / "fashion-mnist-pixels"}
+# In parts of a sample's squared error:
+OTHER_KEYS = 0.1  # how far two samples of one reception lie apart at least
+ZEROED = 0.1  # how far a denoiser of zeros takes a sample at least
+
+
+class Guarded:
+    """A model, the images it is tried with, and what it made of them."""
+
+    def __init__(self, name: str) -> None:
+        self.link = SemanticLink.from_pretrained(MODELS[name])
+        self.images = installed(lambda: fashion_mnist("test")).images[:256]
+        self.references = fashion_mnist("train").images[:10_000]
+        self.found: dict[int, Tensor] = {}
+
+    def sample(self, steps: int = 4) -> Tensor:
+        received = semdiff.AWGN()(self.link.send(self.images, snr_db=0.0), 0.0, Key(1))
+        heard = self.link.understand(received, max(self.link.config.rates), Key(2))
+        return self.link.imagine(heard, steps, key=Key(3))[0]
+
+    def of(self, steps: int) -> Tensor:
+        if steps not in self.found:
+            self.found[steps] = self.sample(steps)
+        return self.found[steps]
+
+    def distance(self, images: Tensor) -> float:
+        return frechet_classifier(images, self.references).value
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def guarded(request: pytest.FixtureRequest) -> Guarded:
+    if not MODELS[request.param].is_dir():
+        pytest.skip(f"{MODELS[request.param]}: not in this copy of the repository")
+    return Guarded(request.param)
+
+
+def told_wrong(schedule: semdiff.NoiseSchedule, offset_db: float, begin: Callable[..., DiffusionState]) -> Callable[..., DiffusionState]:
+    """The same first state, said to be `offset_db` noisier than it is."""
+
+    def wrong(*args: object) -> DiffusionState:
+        x, t = begin(*args)
+        return at_noise(schedule, x, t, schedule.noise_var(t) * 10 ** (offset_db / 10))
+
+    return wrong
+
+
+@pytest.mark.slow
+def test_steps_bring_samples_nearer_to_images(guarded):
+    assert guarded.distance(guarded.of(4)) <= 0.8 * guarded.distance(guarded.of(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset_db", [-6.0, 6.0])
+def test_a_wrong_time_costs(guarded, offset_db, monkeypatch):
+    link = guarded.link
+    place, name = (link, "begin") if isinstance(link, PixelLink) else (pipeline, "starting_state")
+    monkeypatch.setattr(place, name, told_wrong(link.schedule, offset_db, getattr(place, name)), raising=True)
+    assert guarded.distance(guarded.sample()) > guarded.distance(guarded.of(4))
+
+
+@pytest.mark.slow
+def test_a_sample_is_drawn(guarded):
+    one = guarded.of(4)
+    received = semdiff.AWGN()(guarded.link.send(guarded.images, snr_db=0.0), 0.0, Key(1))
+    other = guarded.link.imagine(guarded.link.understand(received, max(guarded.link.config.rates), Key(2)), 4, key=Key(4))[0]
+    assert (one - other).square().mean() >= OTHER_KEYS * (one - guarded.images).square().mean()
+
+
+@pytest.mark.slow
+def test_a_denoiser_of_zeros_is_no_denoiser(guarded):
+    network = guarded.link.unet
+    weights = {n: t.clone() for n, t in network.state_dict().items()}
+    try:
+        network.load_state_dict({n: torch.zeros_like(t) for n, t in weights.items()})
+        one, without = guarded.of(4), guarded.sample()
+        assert (one - without).square().mean() >= ZEROED * (one - guarded.images).square().mean()
+        assert guarded.distance(without) > guarded.distance(one)
+    finally:
+        network.load_state_dict(weights)

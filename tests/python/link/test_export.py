@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semdiff export and the receiver in C++, which is held against SemanticLink.receive with the same symbols and key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import semdiff
+from semdiff.data import sample_images
+from tests.python import receiver_program
+from tests.python.cli.test_cli import call, refused
+
+pytest.importorskip("diffusers")
+pytest.importorskip("PIL")
+
+from PIL import Image
+
+from semdiff.link import SemanticLink
+from semdiff.link.export import export_link, parts
+from semdiff.link.reception import Heard
+
+TOLERANCE = 1e-4  # compiled and eager convolutions add in another order
+
+
+@pytest.fixture(scope="module")
+def link() -> SemanticLink:
+    return SemanticLink.default()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes for the shipped model."""
+    place = tmp_path_factory.mktemp("export") / "new" / "receiver"
+    done = call("export", "--out", place, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["files"] == ["upsampler.pt2", "denoiser.pt2", "decoder.pt2", "sample_decoder.pt2", "receiver.json"]
+    return place
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    return receiver_program.build()
+
+
+def received(link: SemanticLink, channel: semdiff.Channel, snr_db: float, cbr: float | None = None) -> semdiff.Received:
+    return channel(link.send(sample_images()[:3], cbr, snr_db), snr_db, semdiff.Key(3))
+
+
+def run(program: Path, folder: Path, place: Path, heard: semdiff.Received, *options: str | float) -> tuple[Tensor, Any]:
+    """The program's images as floats, (3, 1, 28, 28), and its picture, (84, 28), for the symbols and gains of `heard`."""
+    heard.y.numpy().tofile(place / "symbols.iq")
+    heard.h.expand(3, -1).contiguous().numpy().tofile(place / "gains.iq")
+    noise_var = repr(heard.noise_var[0].item())
+    files = ("--h", place / "gains.iq", "--raw", place / "raw.f32", "--out", place / "out.png")
+    done = receiver_program.run(program, folder, place / "symbols.iq", "--noise-var", noise_var, "--seed", 7, *files, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with Image.open(place / "out.png") as picture:
+        assert picture.mode == "L"
+        return torch.from_numpy(np.fromfile(place / "raw.f32", np.float32)).view(3, 1, 28, 28), np.asarray(picture)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+@pytest.mark.parametrize("realism", [0.0, 1.0])
+@pytest.mark.parametrize("cbr", [1 / 12, 1 / 24])
+def test_the_program_equals_python(
+    link: SemanticLink, folder: Path, program: Path, tmp_path: Path, snr_db: float, realism: float, cbr: float
+) -> None:
+    heard = received(link, semdiff.AWGN(), snr_db, cbr)
+    expected = link.receive(heard.y, 10 ** (-snr_db / 10), realism=realism, key=semdiff.Key(7))
+    channels = max(link.config.rates) if cbr == 1 / 12 else min(link.config.rates)
+    images, picture = run(program, folder, tmp_path, heard, "--realism", realism, "--rate", channels)
+    torch.testing.assert_close(images, expected, rtol=0, atol=TOLERANCE)
+    rounded = (images * 255).round().to(torch.uint8)
+    assert np.array_equal(picture, rounded.reshape(84, 28).numpy())
+    assert (expected - sample_images()[:3]).square().mean() < 0.03  # pictures, not two times the same nonsense
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coherence", ["block", "fast"])
+def test_gains_steps_and_realism(link: SemanticLink, folder: Path, program: Path, tmp_path: Path, coherence: Any) -> None:
+    heard = received(link, semdiff.Rayleigh(coherence), 5.0)
+    expected = link.receive(heard.y, heard.noise_var, heard.h, 3, 0.3, key=semdiff.Key(7))
+    images, _ = run(program, folder, tmp_path, heard, "--steps", 3, "--realism", 0.3)
+    torch.testing.assert_close(images, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_description_tells_all(link: SemanticLink, folder: Path) -> None:
+    said = json.loads((folder / "receiver.json").read_text())
+    assert {p.name for p in folder.iterdir()} == {*said["sha256"], "receiver.json"}
+    for name, digest in said["sha256"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert torch.equal(torch.tensor(said["alphas_cumprod"], dtype=torch.float64), link.schedule.alphas_cumprod)
+    assert tuple(said["image_shape"]) == link.image_shape
+    assert tuple(said["symbol_shape"]) == link.layout().symbols
+    assert said["rates"] == list(link.cbrs)
+    assert (said["prediction"], said["renoise"], said["batch"]) == (link.prediction, link.config.renoise, 1)
+    assert (said["semdiff"], said["torch"]) == (semdiff.__version__, torch.__version__)
+
+
+@pytest.mark.slow
+def test_the_program_refuses_in_one_line(folder: Path, program: Path, tmp_path: Path) -> None:
+    symbols = tmp_path / "symbols.iq"
+    np.ones(64, np.complex64).tofile(symbols)
+
+    def answer(*words: str | Path | float, code: int = 2) -> str:
+        done = receiver_program.run(program, *words)
+        assert done.returncode == code, done.stderr
+        assert done.stdout == "" or code == 1
+        assert done.stderr.startswith("receive: ")
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert "expected FOLDER and SYMBOLS" in answer()
+    assert "--snr: no such option" in answer(folder, symbols, "--snr", 3)
+    assert "--seed: expected a value" in answer(folder, symbols, "--seed")
+    assert "--noise-var: expected a number" in answer(folder, symbols)
+    for option, value in {"--noise-var": 0, "--steps": 1001, "--realism": "nan", "--seed": -1, "--repeat": "3x"}.items():
+        assert f"{option}: expected a number from" in answer(folder, symbols, "--noise-var", 0.1, option, value)
+    assert "--rate: expected one of 8, 4, got 5" in answer(folder, symbols, "--noise-var", 0.1, "--rate", 5)
+    assert "absent.iq: expected a file" in answer(folder, tmp_path / "absent.iq", "--noise-var", 0.1)
+    assert "receiver.json: expected a file" in answer(tmp_path, symbols, "--noise-var", 0.1)
+    np.ones(65, np.complex64).tofile(tmp_path / "long.iq")
+    assert "long.iq: expected a multiple of 64 symbols, got 65" in answer(folder, tmp_path / "long.iq", "--noise-var", 0.1)
+    assert "long.iq: expected 1 gains or 64, got 65" in answer(folder, symbols, "--noise-var", 0.1, "--h", tmp_path / "long.iq")
+    (tmp_path / "odd.iq").write_bytes(bytes(9))
+    assert "odd.iq: expected complex64 samples" in answer(folder, tmp_path / "odd.iq", "--noise-var", 0.1)
+    np.full(64, np.nan, np.complex64).tofile(tmp_path / "nan.iq")
+    assert "nan.iq: expected finite numbers" in answer(folder, tmp_path / "nan.iq", "--noise-var", 0.1)
+    assert "cannot be written" in answer(folder, symbols, "--noise-var", 0.1, "--out", tmp_path / "no" / "x.png", code=1)
+
+
+@pytest.mark.slow
+def test_the_program_refuses_packages_of_another_kind(folder: Path, program: Path, tmp_path: Path) -> None:
+    said = json.loads((folder / "receiver.json").read_text())
+    np.ones(64, np.complex64).tofile(tmp_path / "symbols.iq")
+
+    def answer(changes: dict[str, Any]) -> str:
+        (tmp_path / "receiver.json").write_text(json.dumps(said | changes))
+        done = receiver_program.run(program, tmp_path, tmp_path / "symbols.iq", "--noise-var", 0.1)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert "expected packages for torch" in answer({"torch": "2.12.1"})
+    assert "expected numbers for rates" in answer({"rates": []})
+    assert "upsampler.pt2: expected a file" in answer({})
+
+
+def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
+    """The parts in eager mode, put together with the Python receiver's own operators."""
+    made = parts(link, 2)
+    features, snr_db, rate, noise_map = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1])
+    with torch.no_grad():
+        coarse = made["upsampler"][0](features, snr_db, rate, noise_map)
+        expected = link.upsampler(features, snr_db, rate, semdiff.Key(1), noise_map)
+        for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
+            assert torch.equal(got, wanted)
+        z, t = expected.mean, torch.tensor([3.0, 700.0])
+        assert torch.equal(made["denoiser"][0](z, t), link.unet(z, t).sample)
+        assert torch.equal(made["decoder"][0](z), link._decode(z, (28, 28)))
+        assert torch.equal(made["sample_decoder"][0](z), link._decode_sample(z, Heard(expected, torch.ones(2)), (28, 28)))
+    for part, inputs in made.values():
+        assert all(x.shape[0] == 2 for x in inputs)
+        assert not part.training
+
+
+def test_what_the_program_cannot_follow_is_refused(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "clip", 1.0)
+    monkeypatch.setattr(link, "hinted", True)
+    with pytest.raises(ValueError, match="link: expected one that a C\\+\\+ receiver can follow, got one with hints, clip_sample"):
+        export_link(link, tmp_path)
+
+
+def test_bad_input(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="batch: expected at least 1, got 0"):
+        export_link(link, tmp_path, 0)
+    assert "batch: expected at least 1" in refused("export", "--out", tmp_path / "x", "--batch", "0")
+    from torch._inductor import cpp_builder, exc
+
+    def none() -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+    with pytest.raises(RuntimeError, match="needs a C\\+\\+ compiler: install g\\+\\+"):
+        export_link(link, tmp_path)
+    assert list(tmp_path.iterdir()) == []

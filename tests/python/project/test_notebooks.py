@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notebooks run from top to bottom, and are stored without what they print."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+FOLDER = Path(__file__).parents[3] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+PLOTS = {
+    "01_channel_is_diffusion": 4,
+    "02_transmit": 4,
+    "03_training": 3,
+    "04_channels": 4,
+    "05_fair_comparison": 3,
+    "06_photographs": 3,
+    "07_sionna": 4,
+}
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def test_they_are_numbered() -> None:
+    assert [p.stem for p in NOTEBOOKS] == list(PLOTS)
+    numbers = [int(p.stem[:2]) for p in NOTEBOOKS]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_nothing_is_stored(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    for cell in notebook.cells:
+        assert not re.search(r"/(home|root|tmp)/", cell.source)
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert cell.metadata == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_they_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # on a busy machine two threads of work this small mostly wait for each other
+    source = path.read_text(encoding="utf-8")
+    if "semdiff.baselines" in source or "semdiff.phy.sionna" in source:
+        pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-torch[eval]'")
+    if "fashion_mnist(" in source and "sample_images()" not in source:
+        from semdiff.data import fashion_mnist
+
+        try:
+            fashion_mnist("test")
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+    notebook = read(path)
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == PLOTS[path.stem]
+    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind

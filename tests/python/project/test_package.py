@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as pip sees it: a wheel built in isolation, its installation beside the same torch, and one without torch.
+
+The installation without isolation is the one that `make` makes, which all other tests run on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | environment
+    return subprocess.run([str(c) for c in command], cwd=cwd, env=env, text=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a release holds, so that no build folder of the checkout is used."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "cpp", folder / "cpp")
+    shutil.copytree(ROOT / "python", folder / "python", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with pip's isolation, which hides the installed torch from everything but `python -I`."""
+    out = tmp_path_factory.mktemp("wheel")
+    done = run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", out, source, cwd=out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = out.glob("*.whl")
+    return found
+
+
+def make_venv(folder: Path) -> Path:
+    """A fresh environment, without torch."""
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+def lend_torch(folder: Path) -> None:
+    """Torch and its requirements come into the environment from this one by a path file, as if installed there."""
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "torch_of_the_tests.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
+
+
+def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        sizes = {i.filename: i.file_size for i in archive.infolist()}
+    libraries = [n for n in names if ".so" in n]
+    assert len(libraries) == 1, libraries
+    assert libraries[0].startswith("semdiff/_C.")
+    assert "semdiff/py.typed" in names
+    sets = ("photos", "fashion-mnist")
+    weights = {data: sum(n for name, n in sizes.items() if name.startswith(f"semdiff/weights/{data}")) for data in sets}
+    assert max(weights.values()) <= 16 * 2**20  # each data set's link and baselines
+    assert sum(sizes.values()) - sum(weights.values()) < 4 * 2**20
+
+
+def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
+    python = make_venv(tmp_path / "venv")
+    done = run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lend_torch(tmp_path / "venv")  # after the installation: pip would take a semdiff that it sees there for the one asked for
+    tests = [ROOT / "tests" / "python" / f"test_{stem}.py" for stem in ("rng", "channel", "matching", "loss", "build")]
+    where = run(python, "-c", "import semdiff; print(semdiff.__file__)", cwd=tmp_path).stdout
+    assert str(tmp_path) in where
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-c", ROOT / "pyproject.toml")
+    done = run(python, "-m", "pytest", *options, *tests, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_install_without_torch_says_what_to_do(source: Path, tmp_path: Path) -> None:
+    python = make_venv(tmp_path / "venv")
+    done = run(python, "-m", "pip", "install", "--no-deps", source, cwd=tmp_path)
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert "semdiff is built against the installed PyTorch" in text
+    assert "-m pip install torch==2.13.0" in text

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear start against principal components by numpy's SVD."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("accelerate")
+
+import semdiff.training.linear as linear
+from semdiff.models.codec import to_blocks
+from semdiff.models.networks import Downsampler
+from semdiff.training.recipes.photos import build, read_recipe
+from tests.python.photographs import photographs
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Networks that add nothing to the linear maps, and the blocks of pixels that they began with."""
+    monkeypatch.setattr(linear, "FAINT", 0.0)
+    networks = build(read_recipe(), 0)
+    blocks = to_blocks(photographs(256), 8, "replicate")
+    linear.begin_linear(networks.vae, networks.downsampler, networks.upsampler, networks.mean_decoder, blocks)
+    return networks, blocks
+
+
+def components(blocks):
+    """Mean, directions (rows) and standard deviations of blocks in [0, 1]."""
+    x = (blocks.double().numpy() + 1).transpose(0, 2, 3, 1).reshape(-1, blocks.shape[1]) / 2
+    mean = x.mean(0)
+    _, sizes, rows = np.linalg.svd(x - mean, full_matrices=False)
+    return x, mean, rows, sizes / np.sqrt(len(x))
+
+
+@torch.no_grad()
+def test_latents_are_whitened_components(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 32)
+    x, mean, rows, deviations = components(blocks)
+    expected = (x - mean) @ rows[:32].T / deviations[:32]
+    signs = np.sign((z * expected).sum(0))
+    np.testing.assert_allclose(z * signs, expected, rtol=0, atol=2e-3)
+
+
+@torch.no_grad()
+def test_both_decoders_are_their_inverse(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    x, mean, rows, _ = components(blocks)
+    kept = rows[:32]
+    expected = (x - mean) @ kept.T @ kept + mean
+    found = networks.mean_decoder(z, torch.full_like(z, -6.0))
+    pixels = ((found.double() + 1) / 2).numpy().transpose(0, 2, 3, 1).reshape(-1, 192)
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-3)
+    small = 0.1 * z  # where the decoder's tanh is straight
+    a, b = networks.vae.decoder(small), networks.mean_decoder(small, torch.full_like(z, -6.0))
+    assert (a - b).abs().max() < 0.03
+
+
+@torch.no_grad()
+def test_the_mean_decoder_shuts_out_what_it_does_not_trust(begun):
+    """A gate of -1 on one component leaves what the others say."""
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    log_error = torch.full_like(z, -6.0)
+    networks.mean_decoder.gate.bias[3] = -1.0
+    without = z.clone()
+    without[:, 3] = 0
+    found = networks.mean_decoder(z, log_error)
+    networks.mean_decoder.gate.bias.zero_()
+    torch.testing.assert_close(found, networks.mean_decoder(without, log_error), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_ends_are_each_others_inverse_and_the_strongest_components_go_first(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    snr, rate = torch.full((3,), 20.0), torch.ones(3)
+    features = networks.downsampler(z, snr, rate)
+    torch.testing.assert_close(networks.upsampler(features, snr, rate).mean, z, rtol=0, atol=1e-4)
+    kept = networks.upsampler(torch.cat([features[:, :32], torch.zeros_like(features[:, 32:])], 1), snr, rate).mean
+    torch.testing.assert_close(kept[:, :8], z[:, :8], rtol=0, atol=1e-4)
+    assert not kept[:, 8:].any()
+    _, _, _, deviations = components(blocks)
+    power = features.square().mean((0, 2, 3)).view(32, 4).mean(1)
+    expected = torch.from_numpy(deviations[:32] / deviations[:32].mean()).float()
+    torch.testing.assert_close(power, expected, rtol=0.01, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_level_is_the_power_of_the_features_that_are_sent(begun):
+    networks, blocks = begun
+    z = networks.vae.encoder(blocks)
+    rate = torch.tensor([1.0, 0.5, 0.25])
+    features = networks.downsampler(z, torch.full((3,), 20.0), rate)
+    expected = [10 * f[:kept].square().mean().log10() for f, kept in zip(features, (128, 64, 32), strict=True)]
+    torch.testing.assert_close(networks.downsampler.level_db(z, rate), torch.stack(expected), rtol=0, atol=1e-3)
+    no_map = Downsampler(32, 128)
+    assert torch.equal(no_map.level_db(z, rate), torch.zeros(3))
+
+
+def test_networks_without_room_or_map_are_refused():
+    recipe = read_recipe()
+    blocks = to_blocks(photographs(64), 8, "replicate")
+    narrow = build(recipe | {"networks": recipe["networks"] | {"autoencoder": recipe["networks"]["autoencoder"] | {"width": 48}}}, 0)
+    with pytest.raises(ValueError, match="vae: expected a width of at least 64, two for a latent, got 48"):
+        linear.begin_linear(narrow.vae, narrow.downsampler, narrow.upsampler, narrow.mean_decoder, blocks)
+    bent = build(recipe | {"networks": recipe["networks"] | {"mean_decoder": recipe["networks"]["mean_decoder"] | {"linear": False}}}, 0)
+    with pytest.raises(ValueError, match="expected networks with a linear map"):
+        linear.begin_linear(bent.vae, bent.downsampler, bent.upsampler, bent.mean_decoder, blocks)
