@@ -164,11 +164,10 @@ def test_bindings_use_operators_only_and_pybind11_takes_no_tensor() -> None:
             assert "Tensor" not in re.sub(r"//.*", "", path.read_text())
 
 
-@pytest.mark.parametrize(
-    ("noun", "package"),
-    [("channel", "phy"), ("equalizer", "phy"), ("fading", "phy"), ("mimo", "phy"), ("rng", "."), ("loss", "diffusion")]
-    + [("sampler", "diffusion"), ("vae", "diffusion")],
-)
+NOUNS = {"phy": ("channel", "equalizer", "fading", "mimo"), "diffusion": ("loss", "sampler", "vae"), ".": ("rng",)}
+
+
+@pytest.mark.parametrize(("noun", "package"), [(noun, package) for package, nouns in NOUNS.items() for noun in nouns])
 def test_one_noun_one_stem(noun: str, package: str) -> None:
     stems = "cpp/include/semdiff/{}.h", "cpp/ops/{}.cpp", "cpp/kernels/{}.h"
     for path in (*stems, f"python/semdiff/{package}/{{}}.py", f"tests/python/{package}/test_{{}}.py"):
