@@ -26,7 +26,7 @@ from torch import Tensor
 from semdiff import AWGN, Blind, Channel, Key, Mistaken, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
-from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Heard
+from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Reception
 from semdiff.metrics import psnr
 from studies.tables import table, write_csv, write_lines
 
@@ -41,11 +41,11 @@ def levelled(received: Received) -> Received:
     return Received(x / average.to(x.real.dtype), torch.ones_like(x[:, :1]), (1 - average) / average)
 
 
-def imagine(link: SemanticLink, heard: Heard, realism: float, mode: Any, key: Key) -> Tensor:
+def imagine(link: SemanticLink, heard: Reception, realism: float, mode: Any, key: Key) -> Tensor:
     return link.imagine(heard, STEPS, realism, mode, key=key)[0]
 
 
-def by_element(link: SemanticLink, heard: Heard, realism: float, key: Key) -> Tensor:
+def by_element(link: SemanticLink, heard: Reception, realism: float, key: Key) -> Tensor:
     """Each element of the latent from the time of its own error variance."""
     a = (1 / (1 + heard.noise_var))[:, None, None, None]
     variance = heard.gaussian.logvar.double().exp()

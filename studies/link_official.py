@@ -23,7 +23,7 @@ from semdiff import AWGN, Key
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
-from semdiff.link.reception import Heard, starting_state
+from semdiff.link.reception import Reception, starting_state
 from semdiff.metrics import lpips, psnr
 from studies.tables import table, write_csv, write_lines
 
@@ -49,7 +49,7 @@ def official(link: SemanticLink, state: DiffusionState) -> tuple[Tensor, int]:
     return x, 2 * len(times)
 
 
-def systems(link: SemanticLink, heard: Heard) -> dict[str, Callable[[], tuple[Tensor, int]]]:
+def systems(link: SemanticLink, heard: Reception) -> dict[str, Callable[[], tuple[Tensor, int]]]:
     """Receivers of what was heard: images and evaluations."""
     size = (28, 28)
 

@@ -14,7 +14,7 @@ from semdiff.baselines.packet import read, write
 from semdiff.phy.channel import AWGN, Channel, normalize_power, pack
 from semdiff.rng import Key, KeyLike, key_tensor, normal
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.steps import Steps
 
 
@@ -65,4 +65,4 @@ class Capacity:
             picture = read(write(source[i], budget, self.formats), shape, self.formats)
             if picture is not None:
                 pictures[i] = picture
-        return conclude(pictures.to(images), symbols, received, channel, begun)
+        return make_transmission(pictures.to(images), symbols, received, channel, begun)

@@ -17,7 +17,7 @@ from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.steps import Steps
 
 
@@ -86,7 +86,7 @@ class Digital:
                 picture = read(packet, shape, self.formats) if ok else None
                 if picture is not None:
                     pictures[i] = picture
-        return conclude(pictures.to(images), symbols, received, channel, begun)
+        return make_transmission(pictures.to(images), symbols, received, channel, begun)
 
 
 def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,9 +28,9 @@ from semdiff.phy.channel import AWGN, Channel
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.transmission.inputs import check_images, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.steps import Steps
-from semdiff.transmission.symbols import arrive, features_to_symbols
+from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 
 Self = TypeVar("Self", bound="DeepJSCC")
 
@@ -128,10 +128,10 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         rate = torch.full((len(images),), channels / self.config.symbol_channels, dtype=self.dtype, device=self.device)
         symbols = features_to_symbols(self.encode(images, believed.to(images), rate).to(images), channels, layout.header)
         received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
-        arrived = arrive(received, channels, layout.symbols, layout.header)
+        arrived = symbols_to_features(received, channels, layout.symbols, layout.header)
         features = arrived.features.to(self.dtype)
         out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features).clamp(0, 1)
-        return conclude(out, symbols, received, channel, begun)
+        return make_transmission(out, symbols, received, channel, begun)
 
     # Files
 

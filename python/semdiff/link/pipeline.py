@@ -21,8 +21,8 @@ from semdiff.diffusion.sampler import Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
-from semdiff.link.compilation import hasten
-from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
+from semdiff.link.compilation import compile_networks
+from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
 from semdiff.models.codec import Border, from_blocks, to_blocks
 from semdiff.models.latents import LatentScale
 from semdiff.models.loading import load_parts, read_index
@@ -32,9 +32,9 @@ from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.transmission.symbols import features_to_symbols, hear_within
+from semdiff.transmission.symbols import features_to_symbols, receive_features
 from semdiff.transmission.warnings import average_snr_db, check_range, warn_of_snr
 
 DEFAULT_MODEL = "fashion-mnist"
@@ -55,7 +55,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
     training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see
-    `semdiff.transmission.symbols.within`.
+    `semdiff.transmission.symbols.clamp_snr`.
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
@@ -193,7 +193,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         h: Tensor | None = None,
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
-    ) -> Heard:
+    ) -> Reception:
         """The first half of `receive`: equalises and up-samples."""
         batch = symbols.shape[0]
         channels = self._sized(size).channels_of(symbols)
@@ -208,18 +208,18 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
 
     @torch.no_grad()
-    def understand(self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None) -> Heard:
+    def understand(self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None) -> Reception:
         """`hear` for what a channel object returned, at the rate of `channels` symbol channels."""
-        arrived, snr_db = hear_within(received, channels, self._sized(size), self._heard_db, self.device, self.dtype)
+        arrived, snr_db = receive_features(received, channels, self._sized(size), self._heard_db, self.device, self.dtype)
         features, noise_var, noise_map = arrived
         told = snr_db, self._rate(channels, features)
         gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
-        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), noise_var.cpu())
+        return Reception(GaussianSample(*(v.to(features) for v in gaussian)), noise_var.cpu())
 
     @torch.no_grad()
     def imagine(
         self,
-        heard: Heard,
+        heard: Reception,
         steps: Steps = USUAL,
         realism: float = 1.0,
         match: MatchMode = "calibrated",
@@ -284,7 +284,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         received = channel(symbols, wanted, base.fold_in(0))
         heard = self.understand(received, self.layout(size).channels_of(symbols), base, size)
         pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base, size)
-        return conclude(pictures, symbols, received, channel, begun, t, evaluations)
+        return make_transmission(pictures, symbols, received, channel, begun, t, evaluations)
 
     __call__ = transmit
 
@@ -315,7 +315,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         found = [self.vae.decoder, *(getattr(self, name) for name in ("unet", *self._optional_components) if name != "prompt")]
         quick = [(part, "forward") for part in found if part is not None] + [(self.upsampler, "coarse")]
         exact = [(part, "forward") for part in (self.vae.encoder, self.downsampler)]  # bfloat16 there cost up to 0.25 dB
-        hasten(quick, exact, self.device, precision, compiled, any_size=self.image_shape[1] is None)
+        compile_networks(quick, exact, self.device, precision, compiled, any_size=self.image_shape[1] is None)
         return self
 
     # Files
@@ -356,7 +356,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
 
     # Parts
 
-    def _mean(self, heard: Heard, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    def _mean(self, heard: Reception, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
         """The picture of least error, the time of its one evaluation (NaN without one), and how many there were."""
         if self.mean_decoder is not None:
             return self._to_images(self.mean_decoder(*estimate_elements(*heard)), size), torch.full_like(heard.noise_var, torch.nan), 0
@@ -376,7 +376,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         return self._to_images(self.vae.decode(self._latents.restore(z)).sample, size)
 
-    def _decode_sample(self, z: Tensor, heard: Heard, size: tuple[int, int]) -> Tensor:
+    def _decode_sample(self, z: Tensor, heard: Reception, size: tuple[int, int]) -> Tensor:
         if self.detail_decoder is not None and self.mean_decoder is not None:
             told = estimate_elements(*heard)
             return self._to_images(self.detail_decoder(z, *told, self.mean_decoder(*told)), size)

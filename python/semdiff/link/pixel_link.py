@@ -23,7 +23,7 @@ from semdiff.rng import Key, KeyLike, key_tensor
 from semdiff.transmission.inputs import check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.transmission.symbols import features_to_symbols, hear_within
+from semdiff.transmission.symbols import features_to_symbols, receive_features
 from semdiff.transmission.warnings import check_range, warn_of_snr
 
 
@@ -71,7 +71,7 @@ class PixelLink(SemanticLink):
         self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps)
         self.register_to_config(pixel_mean=pixel_mean, pixel_std=pixel_std, snr_db_range=snr_db_range and list(snr_db_range))
         self.scale = PixelScale(pixel_mean, pixel_std)
-        # What is heard outside the training's range is brought to its ends, as `within` says.
+        # What is heard outside the training's range is brought to its ends, as `clamp_snr` says.
         self._heard_db = (snr_db_range[0], snr_db_range[1]) if snr_db_range else (-math.inf, math.inf)
         for module in modules.values():
             module.eval()
@@ -110,7 +110,7 @@ class PixelLink(SemanticLink):
     ) -> PixelReception:
         """Make of what a channel returned all that the receiver knows of the image before it denoises."""
         layout = self._sized(size)
-        arrived, snr_db = hear_within(received, channels, layout, self._heard_db, self.device, self.dtype)
+        arrived, snr_db = receive_features(received, channels, layout, self._heard_db, self.device, self.dtype)
         features, noise_var, noise_map = arrived
         told = snr_db, self._rate(channels, features)
         pixels = (layout.image[1], layout.image[2])

@@ -75,13 +75,13 @@ def test_transmit_keeps_its_promises(kind, cbr, uses):
 
 
 def test_symbols_have_unit_power_whatever_the_rate():
-    class Heard(semdiff.AWGN):
+    class Reception(semdiff.AWGN):
         def forward(self, s, snr_db, key=None):
             self.power = s.abs().square().mean(1)
             return super().forward(s, snr_db, key)
 
     for cbr in (1 / 12, 1 / 24):
-        channel = Heard()
+        channel = Reception()
         model().transmit(IMAGES, 5.0, cbr, channel, key=KEY)
         torch.testing.assert_close(channel.power, torch.ones(10))
 

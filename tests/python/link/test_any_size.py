@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 from semdiff.link import SemanticLink
 from semdiff.models.codec import from_blocks, to_blocks
 from semdiff.transmission.header import USES
-from semdiff.transmission.symbols import Arrived, within
+from semdiff.transmission.symbols import ReceivedFeatures, clamp_snr
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
 
@@ -94,12 +94,12 @@ def test_fainter_than_known_is_made_as_noisy_as_known():
     """Then a network that is told the most noise that it knows meets that much, and a fainter picture; else nothing changes."""
     noise_var = torch.tensor([0.1, 8.0, 800.0], dtype=torch.float64)
     features = noise_var.sqrt().float()[:, None, None, None] * semdiff.normal((3, 2, 64, 64), KEY)
-    arrived = Arrived(features, noise_var, torch.zeros_like(features))
-    kept = within(arrived, -10 * math.log10(8.0), 5.0)
+    arrived = ReceivedFeatures(features, noise_var, torch.zeros_like(features))
+    kept = clamp_snr(arrived, -10 * math.log10(8.0), 5.0)
     torch.testing.assert_close(kept.noise_var, torch.tensor([10**-0.5, 8.0, 8.0], dtype=torch.float64))
     assert torch.equal(kept.features[:2], features[:2])
     torch.testing.assert_close(kept.features[2].square().mean(), torch.tensor(8.0), rtol=0.03, atol=0)
-    assert all(torch.equal(a, b) for a, b in zip(within(arrived, -math.inf, math.inf), arrived, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(clamp_snr(arrived, -math.inf, math.inf), arrived, strict=True))
 
 
 def test_no_norm_looks_at_the_whole_picture(link):

@@ -18,7 +18,7 @@ from semdiff.rng import Key
 from semdiff.training.channel_conditions import USUAL, Conditions, over_the_air
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import denoised, uniform, velocity
-from semdiff.transmission.symbols import Arrived
+from semdiff.transmission.symbols import ReceivedFeatures
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
 VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
@@ -49,7 +49,7 @@ class Front(nn.Module):
         perceptual = self.scale.normalize(self.decoder(arrived.features, *told, size).to(images))
         return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
 
-    def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, Arrived, tuple[Tensor, Tensor]]:
+    def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, ReceivedFeatures, tuple[Tensor, Tensor]]:
         """Return what the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
         *keys, draw_key = key.split(4)
         total = self.transmitter.config.symbol_channels
