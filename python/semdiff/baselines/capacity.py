@@ -12,7 +12,7 @@ from torch import Tensor
 from semdiff.baselines.arguments import check_pictures, check_unused, choose_formats, choose_uses
 from semdiff.baselines.packet import read, write
 from semdiff.phy.channel import AWGN, Channel, normalize_power, pack
-from semdiff.rng import Key, KeyLike, key_tensor, normal
+from semdiff.rng import Key, KeyLike, normal
 from semdiff.transmission.inputs import per_sample
 from semdiff.transmission.ledger import Transmission, conclude
 from semdiff.transmission.steps import Steps
@@ -51,7 +51,7 @@ class Capacity:
         uses = choose_uses(cbr, values)
         source = images.detach().float().cpu()
         # The symbols of an ideal code look like noise; they only probe the channel for its gains, which are those that `Digital` meets.
-        base = Key.from_tensor(key_tensor(key))
+        base = Key.of(key)
         symbols, _ = normalize_power(pack(normal((batch, 2 * uses), base.fold_in(1))))
         channel = AWGN() if channel is None else channel
         received = channel(symbols, wanted, base.fold_in(0))

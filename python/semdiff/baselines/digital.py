@@ -15,7 +15,7 @@ from semdiff.baselines.schemes import choose
 from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import per_sample
 from semdiff.transmission.ledger import Transmission, conclude
 from semdiff.transmission.steps import Steps
@@ -77,7 +77,7 @@ class Digital:
             coder = modem(uses, scheme)
             symbols[rows] = coder.send(torch.stack([write(source[i], coder.info_bits, self.formats) for i in rows]))
         channel = AWGN() if channel is None else channel
-        received = channel(symbols, wanted, Key.from_tensor(key_tensor(key)).fold_in(0))
+        received = channel(symbols, wanted, Key.of(key).fold_in(0))
         x, noise_var = _equalized(received, symbols)
         pictures = self.outage.expand(source.shape).clone()
         for scheme, rows in groups.items():

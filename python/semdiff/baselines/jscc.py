@@ -25,7 +25,7 @@ from semdiff.models.jscc import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.store import saved, shipped_models, verify_checksums
 from semdiff.phy.channel import AWGN, Channel
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_images, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.ledger import Transmission, conclude
@@ -127,7 +127,7 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         images = images.to(self.device, self.dtype)
         rate = torch.full((len(images),), channels / self.config.symbol_channels, dtype=self.dtype, device=self.device)
         symbols = features_to_symbols(self.encode(images, believed.to(images), rate).to(images), channels, layout.header)
-        received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
+        received = channel(symbols, believed, Key.of(key).fold_in(0))
         arrived = arrive(received, channels, layout.symbols, layout.header)
         features = arrived.features.to(self.dtype)
         out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features).clamp(0, 1)

@@ -29,7 +29,7 @@ from semdiff.models.loading import load_parts, read_index
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
 from semdiff.models.store import model_index, quiet, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import AWGN, Channel, Received
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.ledger import Transmission, conclude
@@ -213,7 +213,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         arrived, snr_db = hear_within(received, channels, self._sized(size), self._heard_db, self.device, self.dtype)
         features, noise_var, noise_map = arrived
         told = snr_db, self._rate(channels, features)
-        gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
+        gaussian = self.upsampler(features, *told, Key.of(key).fold_in(1), noise_map)
         return Heard(GaussianSample(*(v.to(features) for v in gaussian)), noise_var.cpu())
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         pixels = self._sized(size).image[1:]
         if not diffusion:
             return self._decode(estimate(*heard)[0], pixels), torch.full_like(heard.noise_var, torch.nan), 0
-        base = Key.from_tensor(key_tensor(key)).fold_in(2)
+        base = Key.of(key).fold_in(2)
         if share == 0.0:
             return self._mean(heard, match, base, pixels)
         state = starting_state(*heard, self.schedule, match, self.config.renoise, base)
@@ -276,7 +276,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         begun = time.perf_counter()
         check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
-        base = Key.from_tensor(key_tensor(key))
+        base = Key.of(key)
         symbols = self.send(images, cbr, snr_db)
         size = (images.shape[2], images.shape[3])
         wanted = per_sample(snr_db, "snr_db", images.shape[0])

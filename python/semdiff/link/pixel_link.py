@@ -19,7 +19,7 @@ from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptu
 from semdiff.models.jscc import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import Received
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
@@ -114,7 +114,7 @@ class PixelLink(SemanticLink):
         features, noise_var, noise_map = arrived
         told = snr_db, self._rate(channels, features)
         pixels = (layout.image[1], layout.image[2])
-        gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
+        gaussian = self.upsampler(features, *told, Key.of(key).fold_in(1), noise_map)
         perceptual = self.scale.normalize(self.decoder(features, *told, pixels).float())
         return PixelReception(without_padding(gaussian, pixels), perceptual, noise_var.cpu(), told[1])
 
@@ -144,7 +144,7 @@ class PixelLink(SemanticLink):
             return self._to_pixels(heard.perceptual), nowhere, 0
         if share == 0.0:
             return self._mean_picture(heard), nowhere, 0
-        base = Key.from_tensor(key_tensor(key)).fold_in(2)
+        base = Key.of(key).fold_in(2)
         state = self.begin(heard, base)
         counts = resolve_steps(steps, heard.snr_db, self.config.auto_steps)
 

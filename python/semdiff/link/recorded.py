@@ -26,7 +26,7 @@ from semdiff._util.arguments import fits
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
 from semdiff.models.store import NAME, shipped_models, verify_checksums
 from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
-from semdiff.rng import KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
 from semdiff.transmission.steps import USUAL, Steps, check_steps
@@ -150,7 +150,7 @@ def receive_samples(
     begun = time.perf_counter()
     check_share(realism, "realism")
     check_steps(steps, link.schedule.T)
-    base = key_tensor(key)
+    base = Key.of(key)
     if description.model != model:
         raise ValueError(f"semdiff:model: expected {model[:12]}..., the model at hand, got {description.model[:12]}..., another one")
     if not fits(description.image_shape, link.image_shape):
