@@ -52,8 +52,9 @@ class Altered:
         self.link.begin = self.begin  # type: ignore[method-assign]
         try:
             return self.link.transmit(
-                images, snr_db, cbr, channel, self.steps, self.realism, solver="ddim", diffusion=self.diffusion, key=key
-            )
+                images, snr_db, cbr=cbr, channel=channel, steps=self.steps, realism=self.realism, solver="ddim", key=key,
+                diffusion=self.diffusion,
+            )  # fmt: skip
         finally:
             del self.link.begin
 

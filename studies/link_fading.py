@@ -42,7 +42,7 @@ def levelled(received: Received) -> Received:
 
 
 def imagine(link: SemanticLink, heard: Reception, realism: float, mode: Any, key: Key) -> Tensor:
-    return link.imagine(heard, STEPS, realism, mode, key=key)[0]
+    return link.denoise_and_decode(heard, steps=STEPS, realism=realism, match=mode, key=key)[0]
 
 
 def by_element(link: SemanticLink, heard: Reception, realism: float, key: Key) -> Tensor:
@@ -54,9 +54,9 @@ def by_element(link: SemanticLink, heard: Reception, realism: float, key: Key) -
     denoise = lambda x, t: link.unet(x, t).sample  # noqa: E731
     size = link.image_shape[1:]
     if realism == 0:
-        return link._decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
+        return link.decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
     z = sample(denoise, state, link.schedule, STEPS, prediction=link.prediction, key=key)
-    return link._decode_sample(z.float(), heard, size)
+    return link.receiver(size).show(z.float(), heard)
 
 
 @torch.no_grad()
@@ -65,7 +65,8 @@ def matching(link: SemanticLink, images: Tensor, snr_db: float, key: Key) -> dic
     channels = max(link.config.rates)
     received = Rayleigh("fast")(symbols, snr_db, key.fold_in(0))
     biased = Received(equalize(received, "mmse").x, torch.ones_like(received.y[:, :1]), received.noise_var)
-    heard = {name: link.understand(r, channels, key) for name, r in (("paper", biased), ("mean", levelled(received)), ("map", received))}
+    arrivals = {"paper": biased, "mean": levelled(received), "map": received}
+    heard = {name: link.equalize_and_upsample(r, channels, key=key) for name, r in arrivals.items()}
     found = {}
     for path, realism in (("posterior mean", 0.0), ("sample", 1.0)):
         for name in heard:

@@ -56,10 +56,10 @@ def systems(link: SemanticLink, heard: Reception) -> dict[str, Callable[[], tupl
     def procedure(mode: str, renoise: float) -> tuple[Tensor, int]:
         state = starting_state(*heard, link.schedule, mode, renoise, Key(5))  # type: ignore[arg-type]
         z, evaluations = official(link, DiffusionState(state.x, state.t.max().expand(len(state.t))))
-        return link._decode_sample(z, heard, size), evaluations
+        return link.receiver(size).show(z, heard), evaluations
 
     def ours() -> tuple[Tensor, int]:
-        images, _, evaluations = link.imagine(heard, "auto", key=Key(5))
+        images, _, evaluations = link.denoise_and_decode(heard, steps="auto", key=Key(5))
         return images, evaluations
 
     return {
@@ -77,10 +77,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     link, images = SemanticLink.default("fashion-mnist"), load_images("fashion-mnist", options.images).images
-    received = AWGN()(link.send(images, 1 / 12, SNR_DB), SNR_DB, Key(1))
+    received = AWGN()(link.send(images, cbr=1 / 12, snr_db=SNR_DB), SNR_DB, Key(1))
     channels = max(link.config.rates)
-    whole = systems(link, link.understand(received, channels, Key(2)))
-    one = systems(link, link.understand(type(received)(*(v[:1] for v in received)), channels, Key(2)))
+    whole = systems(link, link.equalize_and_upsample(received, channels, key=Key(2)))
+    one = systems(link, link.equalize_and_upsample(type(received)(*(v[:1] for v in received)), channels, key=Key(2)))
     times = interleave({name: run for name, run in one.items()}, options.rounds, seconds=0.5)
     rows = []
     for name, run in whole.items():

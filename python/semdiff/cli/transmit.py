@@ -89,7 +89,7 @@ def transmit(
         def send(_: int, draw: tuple[float, int, int]) -> tuple[Transmission, dict[str, list[Outcome]]]:
             level, i, j = draw
             part, key = torch.stack(parts[j]).float() / 255, keys[i].fold_in(j)
-            done = link.transmit(part, level, cbr, air, steps=steps, realism=realism, key=key)
+            done = link.transmit(part, level, cbr=cbr, channel=air, steps=steps, realism=realism, key=key)
             outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others

@@ -18,7 +18,7 @@ from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.receiver import Receiver
 from semdiff.models.loading import load_parts, read_index
-from semdiff.models.store import model_index, quiet, saved, shipped_models, verify_checksums
+from semdiff.models.store import quiet, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
@@ -28,7 +28,6 @@ from semdiff.transmission.steps import Steps, check_steps
 from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, receive_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 from semdiff.transmission.warnings import average_snr_db, warn_of_snr
-
 
 DEFAULT_MODEL = "fashion-mnist"
 
@@ -128,8 +127,9 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         """
         received = self.received(symbols, noise_var, h, size)
         reception = self.equalize_and_upsample(received, key=key, size=size)
-        options = {"match": match, "solver": solver, "diffusion": diffusion}
-        return self.denoise_and_decode(reception, steps=steps, realism=realism, key=key, size=size, **options).images
+        return self.denoise_and_decode(
+            reception, steps=steps, realism=realism, match=match, solver=solver, diffusion=diffusion, key=key, size=size
+        ).images
 
     def received(
         self, symbols: Tensor, noise_var: float | Tensor, h: Tensor | None = None, size: tuple[int, int] | None = None
@@ -184,7 +184,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
 
     # Both ends and the channel between them
 
-    def transmit(
+    def transmit(  # type: ignore[override]
         self,
         images: Tensor,
         snr_db: float | Tensor,

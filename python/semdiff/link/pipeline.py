@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -163,7 +162,7 @@ class SemanticLink(ImageLink):
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> ImageLink:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> ImageLink:
         """Load a link of any kind: see `ImageLink.from_pretrained`."""
         folder = cls.folder(pretrained_model_name_or_path)
         if cls is SemanticLink and (folder / "model_index.json").is_file() and model_index(folder).get("_class_name") == "PixelLink":

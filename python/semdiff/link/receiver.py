@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a link's receiver does: equalise and up-sample what was heard, then denoise and decode.
 
-There are two kinds. A `DenoisingReceiver` shows what the denoiser made: its posterior mean, or a sample. A `DecodingReceiver` has a decoder of
-its own for the picture of least error, which takes no evaluation of the denoiser, and may have one that adds a sample's details to it.
+There are two kinds. A `DenoisingReceiver` shows what the denoiser made: its posterior mean, or a sample. A `DecodingReceiver` has a
+decoder of its own for the picture of least error, which takes no evaluation of the denoiser, and may have one that adds a sample's details.
 """
 
 from __future__ import annotations
@@ -125,6 +125,6 @@ class DecodingReceiver(LatentReceiver):
 
 
 def evaluations_of(counts: Tensor, solver: Solver) -> int:
-    """Count the denoiser's evaluations for samples of so many steps each, the most where they differ. Heun takes two a step, but the last."""
+    """Count the denoiser's evaluations for samples of so many steps, the most where they differ: heun takes two a step, but the last."""
     most = int(counts.max())
     return 2 * most - 1 if solver == "heun" else most

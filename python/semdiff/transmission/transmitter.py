@@ -48,7 +48,7 @@ class Air:
 class ImageTransmitter(ABC):
     """Send images over a noisy channel and receive them.
 
-    A class of your own has one method, `exchange`. `transmit` checks the arguments that all have, runs it, and counts what went over the air.
+    A class of your own has one method, `exchange`. `transmit` checks the arguments that all have, runs it, and counts the channel uses.
 
     Example:
         >>> import torch, semdiff as sd

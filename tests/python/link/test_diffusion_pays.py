@@ -44,8 +44,8 @@ class Guarded:
 
     def sample(self, steps: int = 4) -> Tensor:
         received = semdiff.AWGN()(self.link.send(self.images, snr_db=0.0), 0.0, Key(1))
-        heard = self.link.understand(received, max(self.link.config.rates), Key(2))
-        return self.link.imagine(heard, steps, key=Key(3))[0]
+        heard = self.link.equalize_and_upsample(received, max(self.link.config.rates), key=Key(2))
+        return self.link.denoise_and_decode(heard, steps=steps, key=Key(3))[0]
 
     def of(self, steps: int) -> Tensor:
         if steps not in self.found:
@@ -91,7 +91,8 @@ def test_a_wrong_time_costs(guarded, offset_db, monkeypatch):
 def test_a_sample_is_drawn(guarded):
     one = guarded.of(4)
     received = semdiff.AWGN()(guarded.link.send(guarded.images, snr_db=0.0), 0.0, Key(1))
-    other = guarded.link.imagine(guarded.link.understand(received, max(guarded.link.config.rates), Key(2)), 4, key=Key(4))[0]
+    reception = guarded.link.equalize_and_upsample(received, key=Key(2))
+    other = guarded.link.denoise_and_decode(reception, steps=4, key=Key(4)).images
     assert (one - other).square().mean() >= OTHER_KEYS * (one - guarded.images).square().mean()
 
 

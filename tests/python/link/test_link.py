@@ -166,7 +166,7 @@ def test_networks_depend_on_snr_and_rate_and_not_on_the_batch(module):
 def test_transmission_and_its_books(link, images):
     snr_db = torch.tensor([-5.0, 0.0, 5.0, 10.0, 15.0])
     for cbr, uses in ((None, 64), (1 / 12, 64), (1 / 24, 32)):
-        got = link.transmit(images, snr_db, cbr, steps=3, key=KEY)
+        got = link.transmit(images, snr_db, cbr=cbr, steps=3, key=KEY)
         assert got.images.shape == images.shape
         assert got.images.min() >= 0
         assert got.images.max() <= 1
@@ -195,12 +195,12 @@ def test_manual_seed_governs_a_missing_key(link, images):
 
 
 def test_send_and_receive_are_the_halves_of_transmit(link, images):
-    symbols = link.send(images, 1 / 24, 6.0)
+    symbols = link.send(images, cbr=1 / 24, snr_db=6.0)
     assert symbols.is_complex()
     torch.testing.assert_close(symbols.abs().square().mean(1), torch.ones(5))
     received = semdiff.AWGN()(symbols, 6.0, KEY.fold_in(0))
     out = link.receive(received.y, 10**-0.6, steps=2, key=KEY)
-    torch.testing.assert_close(out, link.transmit(images, 6.0, 1 / 24, steps=2, key=KEY).images, rtol=0, atol=1e-4)
+    torch.testing.assert_close(out, link.transmit(images, 6.0, cbr=1 / 24, steps=2, key=KEY).images, rtol=0, atol=1e-4)
 
 
 def test_receive_undoes_a_known_gain(link, images):
@@ -212,8 +212,8 @@ def test_receive_undoes_a_known_gain(link, images):
 
 
 def test_realism_is_the_line_between_its_ends(link, images):
-    heard = link.hear(link.send(images), 0.1, key=KEY)
-    mean, sample, half = (link.imagine(heard, realism=r, steps=2, key=KEY) for r in (0.0, 1.0, 0.5))
+    heard = link.equalize_and_upsample(link.received(link.send(images), 0.1), key=KEY)
+    mean, sample, half = (link.denoise_and_decode(heard, realism=r, steps=2, key=KEY) for r in (0.0, 1.0, 0.5))
     torch.testing.assert_close(half[0], (mean[0] + sample[0]) / 2)
     assert [mean[2], sample[2], half[2]] == [1, 2, 3]
     assert torch.equal(half[1], sample[1])

@@ -148,8 +148,8 @@ class PixelTraining:
         references = classifier_features(self.images[:REFERENCES])
         cbr = link.cbrs[max(self.recipe.rates)]
         for snr_db in VALIDATION_DB:
-            received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
-            make = partial(link.imagine, link.understand(received, max(self.recipe.rates), Key(0)), solver="ddim")
+            received: Received = AWGN()(link.send(self.held_out, cbr=cbr, snr_db=snr_db), snr_db, Key(0))
+            make = partial(link.imagine, link.equalize_and_upsample(received, max(self.recipe.rates), key=Key(0)), solver="ddim")
             pictures = {
                 "mean": make(realism=0.0)[0],
                 "perceptual": make(diffusion=False)[0],
