@@ -77,7 +77,7 @@ class _Mean:
 def receptions(
     link: SemanticLink, images: Tensor, cbr: float, snr_db: float, settings: Iterable[Row], key: Key, batch: int = 500
 ) -> list[Row]:
-    """One row for each setting (arguments of `SemanticLink.imagine`), all from the same received symbols."""
+    """One row for each setting (arguments of `SemanticLink.denoise_and_decode`), all from the same received symbols."""
     settings = list(settings)
     means = [_Mean() for _ in settings]
     t = [0.0] * len(settings)

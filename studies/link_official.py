@@ -5,7 +5,7 @@ python -m studies.link_official writes docs/results/link_official.{csv,md}, from
 
 That procedure, as its numbers are told: DDIM on a grid of 500 of the 1,000 times, from the one that is nominally of the channel's noise
 down, every evaluation on a doubled batch, for a guidance whose scale leaves one half, and fresh numbers at each step that are multiplied
-by 0. It stands here in plain PyTorch. Ours is `SemanticLink.imagine` with steps="auto". Both begin with the same received symbols; a third
+by 0. It stands here in plain PyTorch. Ours is `denoise_and_decode` with steps="auto". Both begin with the same received symbols; a third
 row gives the procedure our starting state as well.
 """
 

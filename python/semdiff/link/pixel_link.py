@@ -104,9 +104,9 @@ class PixelLink(ImageLink):
     def receiver(self, size: tuple[int, int]) -> Receiver:
         return PixelReceiver(self.unet, self.dtype, self.scale, self.schedule, self.config.auto_steps, self.begin)
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
         """The state x_t at which denoising begins, and its time t (B,)."""
-        return perceptual_state(heard, self.scale, self.schedule, self.config.renoise, key)
+        return perceptual_state(reception, self.scale, self.schedule, self.config.renoise, key)
 
     def compile(self, *_: Any, **__: Any) -> PixelLink:
         """Nothing is compiled: the networks of small images take longer to compile than to run."""

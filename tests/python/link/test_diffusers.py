@@ -186,11 +186,10 @@ def test_latents_are_clipped_where_the_scheduler_says_so(vae, unet):
     heard = link.equalize_and_upsample(link.received(link.send(pictures(32, 48)), 0.1, size=(32, 48)), key=KEY, size=(32, 48))
     seen, decoded = [], []
     unet.register_forward_hook(lambda _, inputs, out: seen.append((*inputs, out.sample)))
-    link._decode = lambda z, size: decoded.append(z)
+    link.decode = lambda z, size: decoded.append(z)
     link.denoise_and_decode(heard, realism=0.0, key=KEY, size=(32, 48))
     (x, _, noise), a = seen[0], link.schedule.alpha_bar(seen[0][1]).float()[:, None, None, None]
     torch.testing.assert_close(decoded[0], ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-0.2, 0.2))
-    link._decode_sample = lambda z, heard, size: decoded.append(z)
     link.denoise_and_decode(heard, steps=2, key=KEY, size=(32, 48))
     assert decoded[1].abs().max() <= 0.2
     assert SemanticLink.from_diffusers(vae, unet, SCHEDULER).clip is None

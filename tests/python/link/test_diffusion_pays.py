@@ -20,7 +20,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.data import fashion_mnist
 from semdiff.diffusion.matching import DiffusionState
-from semdiff.link import PixelLink, SemanticLink, pipeline
+from semdiff.link import PixelLink, SemanticLink, receiver
 from semdiff.metrics import frechet_classifier
 from semdiff.models.store import WEIGHTS
 from studies.diffusion import at_noise
@@ -82,7 +82,7 @@ def test_steps_bring_samples_nearer_to_images(guarded):
 @pytest.mark.parametrize("offset_db", [-6.0, 6.0])
 def test_a_wrong_time_costs(guarded, offset_db, monkeypatch):
     link = guarded.link
-    place, name = (link, "begin") if isinstance(link, PixelLink) else (pipeline, "starting_state")
+    place, name = (link, "begin") if isinstance(link, PixelLink) else (receiver, "starting_state")
     monkeypatch.setattr(place, name, told_wrong(link.schedule, offset_db, getattr(place, name)), raising=True)
     assert guarded.distance(guarded.sample()) > guarded.distance(guarded.of(4))
 

@@ -168,7 +168,7 @@ def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
         z, t = expected.mean, torch.tensor([3.0, 700.0])
         assert torch.equal(made["denoiser"][0](z, t), link.unet(z, t).sample)
         assert torch.equal(made["decoder"][0](z), link.decode(z, (28, 28)))
-        assert torch.equal(made["sample_decoder"][0](z), link._decode_sample(z, Reception(expected, torch.ones(2)), (28, 28)))
+        assert torch.equal(made["sample_decoder"][0](z), link.receiver((28, 28)).show(z, Reception(expected, torch.ones(2))))
     for part, inputs in made.values():
         assert all(x.shape[0] == 2 for x in inputs)
         assert not part.training
