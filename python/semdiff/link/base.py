@@ -17,8 +17,8 @@ from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.receiver import Receiver
-from semdiff.models.loading import load_parts, read_index
-from semdiff.models.store import quiet, saved, shipped_models, verify_checksums
+from semdiff.models.loading import CLASSES, load_parts, read_index
+from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
@@ -63,6 +63,10 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         """The receiver behind the up-sampler, for images of this height and width."""
 
     # What it offers
+
+    @property
+    def most_steps(self) -> int:
+        return self.schedule.T
 
     @property
     def image_shape(self) -> tuple[int, int | None, int | None]:
@@ -208,7 +212,6 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
     def exchange(
         self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key, **options: Any
     ) -> Decoded:
-        check_steps(steps, self.schedule.T)
         symbols = self.send(images, air.snr_db, cbr=cbr)
         size = (images.shape[2], images.shape[3])
         reception = self.equalize_and_upsample(air(symbols), self.layout(size).channels_of(symbols), key=key, size=size)
@@ -266,11 +269,12 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        index = read_index(folder, signature(cls).parameters, cls.saved_as)
+        fields = signature(cls).parameters
+        index = read_index(folder, fields, cls.saved_as)
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-        with quiet():
-            link: Self = super().from_pretrained(str(folder), **(options | parts))
-        return link
+        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
+        settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
+        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes the model as safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
