@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(name, training.run(name))
         elif training.checkpoint(name).exists():
             print(f"{name}: its weights have seen {training.load(name)} images")
-    save_link(training.link(), options.out / "model")
+    save_link(training.link(), options.out / "model", eight_bits=True)
     return 0
 
 
