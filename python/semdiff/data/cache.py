@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_tensors, save_tensors
 
 
 def cache_folder() -> Path:
@@ -33,7 +33,7 @@ def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]], again: bool
 def load_cached(path: Path) -> dict[str, Tensor] | None:
     """What `store_cached` wrote; None where there is none, or where it is damaged: it is then made again."""
     with suppress(OSError, ValueError):
-        tensors, meta = load_checkpoint(path)
+        tensors, meta = load_tensors(path)
         if meta.get("sha256") == _digest(tensors):
             return tensors
     return None
@@ -42,7 +42,7 @@ def load_cached(path: Path) -> dict[str, Tensor] | None:
 def store_cached(path: Path, tensors: dict[str, Tensor]) -> None:
     """Written beside its place and renamed. Where the folder cannot be written, work goes on without a cache."""
     with suppress(OSError):
-        save_checkpoint(path, tensors, {"sha256": _digest(tensors)})
+        save_tensors(path, tensors, {"sha256": _digest(tensors)})
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

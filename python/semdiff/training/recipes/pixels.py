@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semdiff._util.precision import Precision
-from semdiff._util.tensor_files import load_checkpoint
+from semdiff._util.tensor_files import load_tensors
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
 from semdiff.data import cifar10, fashion_mnist
 from semdiff.diffusion.schedule import NoiseSchedule
@@ -127,7 +127,7 @@ class PixelTraining:
 
     def load(self, name: str) -> int:
         """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
-        tensors, meta = load_checkpoint(self.checkpoint(name))
+        tensors, meta = load_tensors(self.checkpoint(name))
         stage = self.stage(name)
         stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
         return int(meta["step"]) * self.recipe.plans[name].batch_size
