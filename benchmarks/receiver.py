@@ -35,7 +35,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         if options is not None:
             links[name].compile(**options)
     image = photograph("astronaut", SIZE[1])[:, :, : SIZE[0]]
-    symbols = semdiff.AWGN()(links["eager float32"].send(image, CBR, SNR_DB), SNR_DB, semdiff.Key(1)).y
+    symbols = semdiff.AWGN()(links["eager float32"].send(image, cbr=CBR, snr_db=SNR_DB), SNR_DB, semdiff.Key(1)).y
     noise_var = 10 ** (-SNR_DB / 10)
 
     def receive(link: SemanticLink) -> torch.Tensor:

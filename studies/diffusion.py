@@ -43,8 +43,8 @@ class Altered:
         """Whose weights the results depend on."""
         return dict(self.link.components)
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        return PixelLink.begin(self.link, heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        return PixelLink.begin(self.link, reception, key)
 
     def transmit(
         self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, key: Key | None = None
@@ -52,8 +52,9 @@ class Altered:
         self.link.begin = self.begin  # type: ignore[method-assign]
         try:
             return self.link.transmit(
-                images, snr_db, cbr, channel, self.steps, self.realism, solver="ddim", diffusion=self.diffusion, key=key
-            )
+                images, snr_db, cbr=cbr, channel=channel, steps=self.steps, realism=self.realism, solver="ddim", key=key,
+                diffusion=self.diffusion,
+            )  # fmt: skip
         finally:
             del self.link.begin
 
@@ -77,42 +78,42 @@ class AtOtherNoise(Altered):
         super().__init__(link)
         self.offset_db = offset_db
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        x, t = super().begin(heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        x, t = super().begin(reception, key)
         return at_noise(self.link.schedule, x, t, self.link.schedule.noise_var(t) * 10 ** (self.offset_db / 10))
 
 
 class AtOneTime(Altered):
     """One t for every image and SNR: that of an error variance of 0.1."""
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        x, t = super().begin(heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        x, t = super().begin(reception, key)
         return at_noise(self.link.schedule, x, t, torch.full_like(t, 0.1))
 
 
 class AtTheChannelsTime(Altered):
     """The official rule: the schedule's first step at least as noisy as the channel, whatever the receiver's error is."""
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        x, t = super().begin(heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        x, t = super().begin(reception, key)
         schedule = self.link.schedule
-        return at_noise(self.link.schedule, x, t, schedule.noise_var(schedule.timestep(heard.noise_var, "ceil")))
+        return at_noise(self.link.schedule, x, t, schedule.noise_var(schedule.timestep(reception.noise_var, "ceil")))
 
 
 class WithoutNoise(Altered):
     """The perceptual estimate with no fresh noise, at the time of its own error and the noise that is not there."""
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        _, t = super().begin(heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        _, t = super().begin(reception, key)
         signal = self.link.schedule.alpha_bar(t).sqrt()
-        return DiffusionState(self.link.scale.clamp(heard.perceptual) * signal.to(heard.perceptual)[:, None, None, None], t)
+        return DiffusionState(self.link.scale.clamp(reception.perceptual) * signal.to(reception.perceptual)[:, None, None, None], t)
 
 
 class FromNoiseAlone(Altered):
     """Nothing of what was heard but its SNR and rate: the first state is noise of the variance that it should have."""
 
-    def begin(self, heard: PixelReception, key: Key) -> DiffusionState:
-        x, t = super().begin(heard, key)
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        x, t = super().begin(reception, key)
         return DiffusionState(normal(x.shape, key.fold_in(9), x.dtype), t)
 
 

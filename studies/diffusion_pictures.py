@@ -28,16 +28,16 @@ def main() -> None:
     images, labels = fashion_mnist("test")
     images = images[:COUNT]
     link = PixelLink.from_pretrained(options.model)
-    heard = link.understand(AWGN()(link.send(images, CBR, SNR_DB), SNR_DB, Key(0)), max(link.config.rates), Key(0))
+    heard = link.equalize_and_upsample(AWGN()(link.send(images, SNR_DB, cbr=CBR), SNR_DB, Key(0)), key=Key(0))
     bands = [
         Band("original", images),
-        Band("ADJSCC", ADJSCC.default().transmit(images, SNR_DB, CBR, key=Key(0)).images, first=True),
-        Band("ADJSCC, trained\non LPIPS as well", PerceptualADJSCC.default().transmit(images, SNR_DB, CBR, key=Key(0)).images),
-        Band("the link's mean,\n0 evaluations", link.imagine(heard, realism=0.0)[0], first=True),
-        Band("a sample,\n1 evaluation", link.imagine(heard, 1, solver="ddim", key=Key(0))[0]),
+        Band("ADJSCC", ADJSCC.default().transmit(images, SNR_DB, cbr=CBR, key=Key(0)).images, first=True),
+        Band("ADJSCC, trained\non LPIPS as well", PerceptualADJSCC.default().transmit(images, SNR_DB, cbr=CBR, key=Key(0)).images),
+        Band("the link's mean,\n0 evaluations", link.denoise_and_decode(heard, realism=0.0)[0], first=True),
+        Band("a sample,\n1 evaluation", link.denoise_and_decode(heard, steps=1, solver="ddim", key=Key(0))[0]),
     ]
     for i in range(SAMPLES):
-        sample = link.imagine(heard, STEPS, solver="ddim", key=Key(i))[0]
+        sample = link.denoise_and_decode(heard, steps=STEPS, solver="ddim", key=Key(i))[0]
         bands.append(Band(f"sample {i + 1},\n{STEPS} evaluations", sample, first=i == 0))
     save_png(draw(bands, [CLASSES[label] for label in labels[:COUNT]]), options.out)
 

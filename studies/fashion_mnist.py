@@ -77,20 +77,20 @@ class _Mean:
 def receptions(
     link: SemanticLink, images: Tensor, cbr: float, snr_db: float, settings: Iterable[Row], key: Key, batch: int = 500
 ) -> list[Row]:
-    """One row for each setting (arguments of `SemanticLink.imagine`), all from the same received symbols."""
+    """One row for each setting (arguments of `SemanticLink.denoise_and_decode`), all from the same received symbols."""
     settings = list(settings)
     means = [_Mean() for _ in settings]
     t = [0.0] * len(settings)
     ratio = 0.0
     for i, part in enumerate(images.split(batch)):
         here = key.fold_in(i)
-        symbols = link.send(part, cbr, snr_db)
+        symbols = link.send(part, cbr=cbr, snr_db=snr_db)
         ratio = symbols.shape[1] / part[0].numel()
         received = AWGN()(symbols, snr_db, here.fold_in(0))
-        heard = link.hear(received.y, received.noise_var, key=here)
+        heard = link.equalize_and_upsample(link.received(received.y, received.noise_var), key=here)
         for n, setting in enumerate(settings):
             begun = time.perf_counter()
-            out, start, _ = link.imagine(heard, **setting, key=here)
+            out, start, _ = link.denoise_and_decode(heard, **setting, key=here)
             means[n].add(out, part, time.perf_counter() - begun)
             t[n] += float(start.sum())
     common = {"cbr": round(ratio, 5), "snr_db": snr_db}
@@ -106,8 +106,8 @@ def states(link: SemanticLink, images: Tensor, cbr: float, snr_db: float, key: K
     z = link.encode(images)
     variance = 10 ** (-0.1 * snr_db)
     noisy = z + variance**0.5 * normal(z.shape, key)
-    received = AWGN()(link.send(images, cbr, snr_db), snr_db, key.fold_in(0))
-    heard = link.hear(received.y, received.noise_var, key=key)
+    received = AWGN()(link.send(images, cbr=cbr, snr_db=snr_db), snr_db, key.fold_in(0))
+    heard = link.equalize_and_upsample(link.received(received.y, received.noise_var), key=key)
     found = {
         "latent": match(noisy, variance, link.schedule),
         "calibrated mean": starting_state(*heard, link.schedule, "calibrated", 0.0, key),

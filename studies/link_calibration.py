@@ -30,10 +30,10 @@ def measure(link: SemanticLink, images: torch.Tensor, channel: str, cbr: float, 
     size = (images.shape[2], images.shape[3])
     for i, part in enumerate(images.split(4)):
         key = Key(0).fold_in(i)
-        symbols = link.send(part, cbr, snr_db)
+        symbols = link.send(part, cbr=cbr, snr_db=snr_db)
         wanted = torch.full((len(part),), snr_db, dtype=torch.float64)
         received = CHANNELS[channel](symbols, wanted, key.fold_in(0))
-        heard = link.understand(received, link.layout(size).channels_of(symbols), key, size)
+        heard = link.equalize_and_upsample(received, link.layout(size).channels_of(symbols), key=key, size=size)
         z, (_, mean, logvar) = link.encode(part), heard.gaussian
         a = (1 / (1 + heard.noise_var)).to(z)[:, None, None, None]
         guess, log_error = estimate_elements(*heard)

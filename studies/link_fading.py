@@ -26,7 +26,7 @@ from torch import Tensor
 from semdiff import AWGN, Blind, Channel, Key, Mistaken, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
-from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Heard
+from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Reception
 from semdiff.metrics import psnr
 from studies.tables import table, write_csv, write_lines
 
@@ -41,11 +41,11 @@ def levelled(received: Received) -> Received:
     return Received(x / average.to(x.real.dtype), torch.ones_like(x[:, :1]), (1 - average) / average)
 
 
-def imagine(link: SemanticLink, heard: Heard, realism: float, mode: Any, key: Key) -> Tensor:
-    return link.imagine(heard, STEPS, realism, mode, key=key)[0]
+def imagine(link: SemanticLink, heard: Reception, realism: float, mode: Any, key: Key) -> Tensor:
+    return link.denoise_and_decode(heard, steps=STEPS, realism=realism, match=mode, key=key)[0]
 
 
-def by_element(link: SemanticLink, heard: Heard, realism: float, key: Key) -> Tensor:
+def by_element(link: SemanticLink, heard: Reception, realism: float, key: Key) -> Tensor:
     """Each element of the latent from the time of its own error variance."""
     a = (1 / (1 + heard.noise_var))[:, None, None, None]
     variance = heard.gaussian.logvar.double().exp()
@@ -54,9 +54,9 @@ def by_element(link: SemanticLink, heard: Heard, realism: float, key: Key) -> Te
     denoise = lambda x, t: link.unet(x, t).sample  # noqa: E731
     size = link.image_shape[1:]
     if realism == 0:
-        return link._decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
+        return link.decode(posterior_mean(denoise, state, link.schedule, link.prediction).float(), size)
     z = sample(denoise, state, link.schedule, STEPS, prediction=link.prediction, key=key)
-    return link._decode_sample(z.float(), heard, size)
+    return link.receiver(size).show(z.float(), heard)
 
 
 @torch.no_grad()
@@ -65,7 +65,8 @@ def matching(link: SemanticLink, images: Tensor, snr_db: float, key: Key) -> dic
     channels = max(link.config.rates)
     received = Rayleigh("fast")(symbols, snr_db, key.fold_in(0))
     biased = Received(equalize(received, "mmse").x, torch.ones_like(received.y[:, :1]), received.noise_var)
-    heard = {name: link.understand(r, channels, key) for name, r in (("paper", biased), ("mean", levelled(received)), ("map", received))}
+    arrivals = {"paper": biased, "mean": levelled(received), "map": received}
+    heard = {name: link.equalize_and_upsample(r, channels, key=key) for name, r in arrivals.items()}
     found = {}
     for path, realism in (("posterior mean", 0.0), ("sample", 1.0)):
         for name in heard:

@@ -33,7 +33,7 @@ SNRS_DB, STEPS, CBR = (0.0, 5.0, 10.0), (1, 2, 4, 8), 1 / 24
 @torch.no_grad()
 def measure(link: SemanticLink, images: torch.Tensor, snr_db: float, steps: int) -> tuple[float, float]:
     """PSNR and LPIPS of samples, means over the images."""
-    sent = [link.transmit(part, snr_db, CBR, steps=steps, key=Key(0).fold_in(i)).images for i, part in enumerate(images.split(4))]
+    sent = [link.transmit(part, snr_db, cbr=CBR, steps=steps, key=Key(0).fold_in(i)).images for i, part in enumerate(images.split(4))]
     received = torch.cat(sent)
     return float(psnr(received, images).mean()), float(lpips(received, images).mean())
 

@@ -5,7 +5,7 @@ python -m studies.link_official writes docs/results/link_official.{csv,md}, from
 
 That procedure, as its numbers are told: DDIM on a grid of 500 of the 1,000 times, from the one that is nominally of the channel's noise
 down, every evaluation on a doubled batch, for a guidance whose scale leaves one half, and fresh numbers at each step that are multiplied
-by 0. It stands here in plain PyTorch. Ours is `SemanticLink.imagine` with steps="auto". Both begin with the same received symbols; a third
+by 0. It stands here in plain PyTorch. Ours is `denoise_and_decode` with steps="auto". Both begin with the same received symbols; a third
 row gives the procedure our starting state as well.
 """
 
@@ -23,7 +23,7 @@ from semdiff import AWGN, Key
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
-from semdiff.link.reception import Heard, starting_state
+from semdiff.link.reception import Reception, starting_state
 from semdiff.metrics import lpips, psnr
 from studies.tables import table, write_csv, write_lines
 
@@ -49,17 +49,17 @@ def official(link: SemanticLink, state: DiffusionState) -> tuple[Tensor, int]:
     return x, 2 * len(times)
 
 
-def systems(link: SemanticLink, heard: Heard) -> dict[str, Callable[[], tuple[Tensor, int]]]:
+def systems(link: SemanticLink, heard: Reception) -> dict[str, Callable[[], tuple[Tensor, int]]]:
     """Receivers of what was heard: images and evaluations."""
     size = (28, 28)
 
     def procedure(mode: str, renoise: float) -> tuple[Tensor, int]:
         state = starting_state(*heard, link.schedule, mode, renoise, Key(5))  # type: ignore[arg-type]
         z, evaluations = official(link, DiffusionState(state.x, state.t.max().expand(len(state.t))))
-        return link._decode_sample(z, heard, size), evaluations
+        return link.receiver(size).show(z, heard), evaluations
 
     def ours() -> tuple[Tensor, int]:
-        images, _, evaluations = link.imagine(heard, "auto", key=Key(5))
+        images, _, evaluations = link.denoise_and_decode(heard, steps="auto", key=Key(5))
         return images, evaluations
 
     return {
@@ -77,10 +77,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     link, images = SemanticLink.default("fashion-mnist"), load_images("fashion-mnist", options.images).images
-    received = AWGN()(link.send(images, 1 / 12, SNR_DB), SNR_DB, Key(1))
+    received = AWGN()(link.send(images, cbr=1 / 12, snr_db=SNR_DB), SNR_DB, Key(1))
     channels = max(link.config.rates)
-    whole = systems(link, link.understand(received, channels, Key(2)))
-    one = systems(link, link.understand(type(received)(*(v[:1] for v in received)), channels, Key(2)))
+    whole = systems(link, link.equalize_and_upsample(received, channels, key=Key(2)))
+    one = systems(link, link.equalize_and_upsample(type(received)(*(v[:1] for v in received)), channels, key=Key(2)))
     times = interleave({name: run for name, run in one.items()}, options.rounds, seconds=0.5)
     rows = []
     for name, run in whole.items():

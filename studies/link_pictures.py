@@ -33,12 +33,12 @@ def receptions(images: Tensor, snr_db: float, perceptual: Path | None) -> dict[s
     link = SemanticLink.default("photos")
     found = {"original": images}
     for realism, name in enumerate(output_names(link)):
-        done = link.transmit(images, snr_db, CBR, steps="auto", realism=realism, key=Key(0))
+        done = link.transmit(images, snr_db, cbr=CBR, steps="auto", realism=realism, key=Key(0))
         found[name] = done.images
-    found["ADJSCC"] = ADJSCC.default("photos").transmit(images, snr_db, CBR, key=Key(0)).images
+    found["ADJSCC"] = ADJSCC.default("photos").transmit(images, snr_db, cbr=CBR, key=Key(0)).images
     if perceptual is not None:
-        found["ADJSCC, LPIPS"] = PerceptualADJSCC.load(perceptual).transmit(images, snr_db, CBR, key=Key(0)).images
-    found["codec, LDPC, QAM"] = Digital().transmit(images, snr_db, done.ledger.cbr, key=Key(0)).images
+        found["ADJSCC, LPIPS"] = PerceptualADJSCC.load(perceptual).transmit(images, snr_db, cbr=CBR, key=Key(0)).images
+    found["codec, LDPC, QAM"] = Digital().transmit(images, snr_db, cbr=done.ledger.cbr, key=Key(0)).images
     return found
 
 

@@ -65,7 +65,7 @@ STUDIES = {
 def measure(link: SemanticLink, study: Study, images: torch.Tensor, snr_db: float, solver: Any, steps: int) -> dict[str, Any]:
     begun = time.perf_counter()
     sent = [
-        link.transmit(part, snr_db, study.cbr, steps=steps, solver=solver, key=Key(0).fold_in(i))
+        link.transmit(part, snr_db, cbr=study.cbr, steps=steps, solver=solver, key=Key(0).fold_in(i))
         for i, part in enumerate(images.split(study.batch))
     ]
     seconds = time.perf_counter() - begun

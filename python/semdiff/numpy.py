@@ -95,6 +95,8 @@ def _inward(value: Any, name: str) -> Any:
         return _tensor(np.empty(0, value), name).dtype
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.random.Generator) and name == "key":
+        return Key(int(value.integers(2**63)))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_inward(v, f"{name}.{field}") for field, v in zip(value._fields, value, strict=True)))
     if callable(value) and not isinstance(value, (torch.nn.Module, type)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -20,32 +20,86 @@ from semdiff._util.arguments import check_tensor, to_count, to_shape
 
 
 class Key:
-    """A random key: Key(seed), seed an integer in [0, 2**64).
+    """Name one draw of random numbers: the same key gives the same numbers.
 
-    Functions that take a key give the same result for the same key: use one key for one purpose, and `split` or `fold_in` for more.
+    Use one key for one purpose, and `split` or `fold_in` to make more. Keys are values: they compare, hash, print and pickle by their two
+    numbers. A `torch.Generator` is accepted wherever a key is (`Key.of` says how).
+
+    Args:
+        seed: An integer in [0, 2**64).
+        offset: An integer in [0, 2**64), 0 for a key of one's own: the keys that `split` and `fold_in` make have others.
+
+    Raises:
+        TypeError: seed or offset is not an integer.
+        ValueError: seed or offset is out of range.
+
+    Example:
+        >>> key = Key(7)
+        >>> noise_key, channel_key = key.split()
+        >>> noise_key == channel_key, key.fold_in(3) == Key(7).fold_in(3)
+        (False, True)
+        >>> key
+        Key(7)
     """
 
     __slots__ = ("tensor",)
 
     tensor: Tensor  # (seed, offset), uint64, shape (2,), on the CPU
 
-    def __init__(self, seed: int) -> None:
-        try:
-            seed = operator.index(seed)
-        except TypeError:
-            raise TypeError(f"seed: expected an integer, got {type(seed).__name__}") from None
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed: expected an integer in [0, 2**64), got {seed}")
-        self.tensor = torch.tensor([seed, 0], dtype=torch.uint64, device="cpu")
+    def __init__(self, seed: int, offset: int = 0) -> None:
+        self.tensor = torch.tensor([_word(seed, "seed"), _word(offset, "offset")], dtype=torch.uint64, device="cpu")
+
+    @classmethod
+    def of(cls, key: KeyLike) -> Key:
+        """Return the key that an argument `key` means, for functions that use it more than once.
+
+        Args:
+            key: A `Key` (returned as it is), a uint64 tensor of shape (2,), a `torch.Generator`, or None. A generator gives a key of 63
+                fresh random bits, so its state advances by one number with every call. None takes those bits from torch's global
+                generator, so `torch.manual_seed` governs them. A generator on an accelerator is read on the host, which waits for it.
+
+        Returns:
+            The key.
+
+        Raises:
+            TypeError: key is something else.
+            ValueError: key is a tensor of another dtype, shape or device.
+
+        Example:
+            >>> import torch
+            >>> generator = torch.Generator().manual_seed(1)
+            >>> Key.of(generator) == Key.of(generator), Key.of(Key(3))
+            (False, Key(3))
+        """
+        return key if isinstance(key, cls) else cls._wrap(key_tensor(key), "key")
 
     @classmethod
     def from_tensor(cls, tensor: Tensor) -> Key:
-        """The key that a uint64 tensor (seed, offset) of shape (2,) holds."""
-        check_tensor(tensor, "tensor")
+        """Wrap a tensor that holds a key, without a copy.
+
+        Args:
+            tensor: (seed, offset), uint64, shape (2,), on the CPU.
+
+        Returns:
+            The key.
+
+        Raises:
+            TypeError: tensor is not a tensor.
+            ValueError: tensor has another dtype, shape or device.
+
+        Example:
+            >>> Key.from_tensor(Key(3).tensor)
+            Key(3)
+        """
+        return cls._wrap(tensor, "tensor")
+
+    @classmethod
+    def _wrap(cls, tensor: Tensor, name: str) -> Key:
+        check_tensor(tensor, name)
         if tensor.dtype != torch.uint64 or tensor.shape != (2,):
-            raise ValueError(f"tensor: expected uint64 of shape (2,), got {tensor.dtype} of shape {tuple(tensor.shape)}")
+            raise ValueError(f"{name}: expected uint64 of shape (2,), got {tensor.dtype} of shape {tuple(tensor.shape)}")
         if tensor.device.type != "cpu":
-            raise ValueError(f"tensor: expected one on the CPU (it is read on the host), got one on {tensor.device}")
+            raise ValueError(f"{name}: expected one on the CPU (it is read on the host), got one on {tensor.device}")
         key = cls.__new__(cls)
         key.tensor = tensor
         return key
@@ -58,14 +112,14 @@ class Key:
         """The child number `index` >= 0, for loops: key.fold_in(step)."""
         return Key.from_tensor(ops.key_fold_in.default(self.tensor, to_count(index, "index", most=2**63 - 1)))
 
-    def __reduce__(self) -> tuple[Callable[[int, int], Key], tuple[int, int]]:
+    def __reduce__(self) -> tuple[type[Key], tuple[int, int]]:
         # By its numbers: torch has no typed storage for uint64, which its tensors are pickled by.
         seed, offset = self.tensor.tolist()
-        return _key_of, (seed, offset)
+        return Key, (seed, offset)
 
     def __repr__(self) -> str:
         seed, offset = self.tensor.tolist()
-        return f"Key({seed})" if offset == 0 else f"Key.from_tensor(({seed}, {offset}))"
+        return f"Key({seed})" if offset == 0 else f"Key({seed}, {offset})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and bool(torch.equal(self.tensor, other.tensor))
@@ -74,23 +128,32 @@ class Key:
         return hash(tuple(self.tensor.tolist()))
 
 
-def _key_of(seed: int, offset: int) -> Key:
-    return Key.from_tensor(torch.tensor([seed, offset], dtype=torch.uint64, device="cpu"))
-
-
-KeyLike: TypeAlias = Key | Tensor | None
+KeyLike: TypeAlias = Key | Tensor | torch.Generator | None
 
 
 def key_tensor(key: KeyLike) -> Tensor:
-    """The tensor that the operators take. None draws a fresh seed from torch's global generator, so torch.manual_seed governs it."""
+    """Return the tensor (seed, offset) that the operators take, which check it: see `Key.of`."""
     if isinstance(key, Key):
         return key.tensor
     if isinstance(key, Tensor):
         return key
-    if key is not None:
-        raise TypeError(f"key: expected a Key, a uint64 tensor of shape (2,) or None, got {type(key).__name__}")
-    seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device="cpu")  # whatever the default device is
+    if key is None:
+        seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device="cpu")  # whatever the default device is
+    elif isinstance(key, torch.Generator):
+        seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=key.device, generator=key).cpu()
+    else:
+        raise TypeError(f"key: expected a Key, a uint64 tensor of shape (2,), a torch.Generator or None, got {type(key).__name__}")
     return torch.cat([seed, torch.zeros_like(seed)]).view(torch.uint64)
+
+
+def _word(value: int, name: str) -> int:
+    try:
+        word = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+    if not 0 <= word < 2**64:
+        raise ValueError(f"{name}: expected an integer in [0, 2**64), got {word}")
+    return word
 
 
 def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:

@@ -260,3 +260,12 @@ def test_documentation_is_torchs() -> None:
     assert "calibrated" in sdn.match.__doc__
     assert inspect.signature(sdn.match) == inspect.signature(semdiff.match)
     assert sdn.awgn.__name__ == "awgn"
+
+
+def test_a_numpy_generator_gives_a_key_and_advances():
+    generator, twin = np.random.default_rng(1), np.random.default_rng(1)
+    first, second = sdn.normal((8,), generator), sdn.normal((8,), generator)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, sdn.normal((8,), Key(int(twin.integers(2**63)))))
+    with pytest.raises(TypeError, match="s: expected"):
+        sdn.normalize_power(generator)

@@ -113,6 +113,41 @@ def test_key_is_a_value() -> None:
     assert Key(2**64 - 1).tensor.tolist() == [2**64 - 1, 0]
 
 
+@pytest.mark.parametrize("key", [Key(0), Key(2**64 - 1), Key(3).fold_in(9), Key(5).split()[1]], ids=repr)
+def test_a_keys_text_evaluates_to_it(key: Key) -> None:
+    assert eval(repr(key), {"Key": Key}) == key
+
+
+def test_key_of_what_an_argument_may_be() -> None:
+    key = Key(3)
+    assert Key.of(key) is key
+    assert Key.of(key.tensor) == key
+    torch.manual_seed(1)
+    first = Key.of(None)
+    torch.manual_seed(1)
+    assert first == Key.of(None) != Key.of(None)
+    for wrong, error in ((3, TypeError), ("3", TypeError), (torch.zeros(2), ValueError), (key.tensor.to("meta"), ValueError)):
+        with pytest.raises(error, match="key: expected"):
+            Key.of(wrong)
+
+
+def test_a_generator_gives_a_key_and_advances() -> None:
+    generator, twin = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    state = torch.get_rng_state()
+    first, second = normal((64,), generator), normal((64,), generator)
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
+    assert not torch.equal(first, second)
+    assert torch.equal(first, normal((64,), Key.of(twin)))
+    assert torch.equal(second, normal((64,), twin))
+    torch.manual_seed(1)
+    assert Key.of(None) == Key.of(torch.Generator().manual_seed(1))  # None is torch's own generator
+    # Each channel of a chain draws from one key, whatever it is drawn from.
+    s = semdiff.pack(normal((2, 16), Key(1)))
+    channel = semdiff.Multipath(subcarriers=8, cyclic_prefix=7)
+    for got, want in zip(channel(s, 5.0, torch.Generator().manual_seed(2)), channel(s, 5.0, Key.of(twin.manual_seed(2))), strict=True):
+        assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize(
     ("seed", "error", "message"),
     [

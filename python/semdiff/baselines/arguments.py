@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from semdiff.baselines.codecs import FORMATS, Format
-from semdiff.transmission.inputs import check_images, check_share
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.inputs import check_images
 
 DEFAULT_CBR = 1 / 12
 
@@ -37,14 +36,6 @@ def choose_uses(cbr: float | None, values: int) -> int:
     if round(ratio * values) < 1:
         raise ValueError(f"cbr: expected at least one channel use for {values} source values, got {ratio}")
     return round(ratio * values)
-
-
-def check_unused(steps: Steps | None, realism: float | None) -> None:
-    """Arguments of a diffusion receiver: accepted so that one call drives every system, checked, and without effect here."""
-    if steps is not None:
-        check_steps(steps, 1000)
-    if realism is not None:
-        check_share(realism, "realism")
 
 
 def choose_formats(codec: str) -> Sequence[Format]:

@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor
 
-from semdiff.baselines.arguments import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.arguments import check_pictures, choose_formats, choose_uses
 from semdiff.baselines.packet import read, write
-from semdiff.phy.channel import AWGN, Channel, normalize_power, pack
-from semdiff.rng import Key, KeyLike, key_tensor, normal
-from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.ledger import Transmission, conclude
+from semdiff.phy.channel import normalize_power, pack
+from semdiff.rng import Key, normal
 from semdiff.transmission.steps import Steps
+from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 
-class Capacity:
+class Capacity(ImageTransmitter):
     """codec -> as many bits as the channel's capacity -> codec. Arguments as of `Digital`.
 
     Over fading the sum of log2(1 + |h|^2 / noise_var) over the picture's channel uses: the sender knows the gain and adapts the rate to it,
@@ -31,30 +29,14 @@ class Capacity:
         self.formats = choose_formats(codec)
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
-    @torch.no_grad()
-    def transmit(
-        self,
-        images: Tensor,
-        snr_db: float | Tensor,
-        cbr: float | None = None,
-        channel: Channel | None = None,
-        steps: Steps | None = None,
-        realism: float | None = None,
-        key: KeyLike = None,
-    ) -> Transmission:
-        """As `Digital.transmit`. Where the codec finds nothing that fits the capacity, the `outage` picture is shown."""
-        begun = time.perf_counter()
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+        """As `Digital.exchange`. Where the codec finds nothing that fits the capacity, the `outage` picture is shown."""
         shape = check_pictures(images)
-        check_unused(steps, realism)
-        batch, values = images.shape[0], shape[0] * shape[1] * shape[2]
-        wanted = per_sample(snr_db, "snr_db", batch)
-        uses = choose_uses(cbr, values)
+        batch, uses = images.shape[0], choose_uses(cbr, shape[0] * shape[1] * shape[2])
         source = images.detach().float().cpu()
         # The symbols of an ideal code look like noise; they only probe the channel for its gains, which are those that `Digital` meets.
-        base = Key.from_tensor(key_tensor(key))
-        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), base.fold_in(1))))
-        channel = AWGN() if channel is None else channel
-        received = channel(symbols, wanted, base.fold_in(0))
+        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), key.fold_in(1))))
+        received = air(symbols)
         if received.y.shape != symbols.shape:
             got = tuple(received.y.shape)
             raise ValueError(f"channel: expected one received symbol for each sent, shape {tuple(symbols.shape)}, got {got}")
@@ -65,4 +47,4 @@ class Capacity:
             picture = read(write(source[i], budget, self.formats), shape, self.formats)
             if picture is not None:
                 pictures[i] = picture
-        return conclude(pictures.to(images), symbols, received, channel, begun)
+        return Decoded(pictures.to(images))

@@ -3,25 +3,23 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import Tensor
 
-from semdiff.baselines.arguments import check_pictures, check_unused, choose_formats, choose_uses
+from semdiff.baselines.arguments import check_pictures, choose_formats, choose_uses
 from semdiff.baselines.modem import Scheme, modem
 from semdiff.baselines.packet import read, write
 from semdiff.baselines.schemes import choose
-from semdiff.phy.channel import AWGN, Channel, Received
+from semdiff.phy.channel import Received
 from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.ledger import Transmission, conclude
 from semdiff.transmission.steps import Steps
+from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 
-class Digital:
+class Digital(ImageTransmitter):
     """codec -> CRC, LDPC, QAM -> channel -> soft decoding -> codec. Where the CRC fails, the receiver shows the `outage` picture.
 
     codec: jpeg, jp2, webp, avif, or best: for each picture the one of least squared error, which costs two bits. Headers that follow
@@ -48,37 +46,18 @@ class Digital:
         """The modulation and code rate for so many channel uses at this SNR."""
         return choose(uses, snr_db if self.design_snr_db is None else self.design_snr_db, self.target_bler)
 
-    @torch.no_grad()
-    def transmit(
-        self,
-        images: Tensor,
-        snr_db: float | Tensor,
-        cbr: float | None = None,
-        channel: Channel | None = None,
-        steps: Steps | None = None,
-        realism: float | None = None,
-        key: KeyLike = None,
-    ) -> Transmission:
-        """As `SemanticLink.transmit`: images (B, 1 or 3, H, W) in [0, 1] over `channel` (AWGN() if None) at `snr_db`, a number or (B,).
-
-        cbr: complex channel uses for each source value, rounded to whole uses; None is 1/12. steps and realism have no effect.
-        """
-        begun = time.perf_counter()
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+        """Compress, code, send, decode. cbr is rounded to whole uses, None is 1/12; steps, realism and key change nothing."""
         shape = check_pictures(images)
-        check_unused(steps, realism)
-        wanted = per_sample(snr_db, "snr_db", images.shape[0])
-        values = shape[0] * shape[1] * shape[2]
-        uses = choose_uses(cbr, values)
+        uses = choose_uses(cbr, shape[0] * shape[1] * shape[2])
         source = images.detach().float().cpu()
-        schemes = [self.scheme(uses, snr) for snr in wanted.tolist()]
+        schemes = [self.scheme(uses, snr) for snr in air.snr_db.tolist()]
         groups = {scheme: [i for i, own in enumerate(schemes) if own == scheme] for scheme in dict.fromkeys(schemes)}
         symbols = torch.empty(len(schemes), uses, dtype=torch.complex64, device="cpu")
         for scheme, rows in groups.items():
             coder = modem(uses, scheme)
             symbols[rows] = coder.send(torch.stack([write(source[i], coder.info_bits, self.formats) for i in rows]))
-        channel = AWGN() if channel is None else channel
-        received = channel(symbols, wanted, Key.from_tensor(key_tensor(key)).fold_in(0))
-        x, noise_var = _equalized(received, symbols)
+        x, noise_var = _equalized(air(symbols), symbols)
         pictures = self.outage.expand(source.shape).clone()
         for scheme, rows in groups.items():
             packets, arrived = modem(uses, scheme).receive(x[rows], noise_var[rows])
@@ -86,7 +65,7 @@ class Digital:
                 picture = read(packet, shape, self.formats) if ok else None
                 if picture is not None:
                     pictures[i] = picture
-        return conclude(pictures.to(images), symbols, received, channel, begun)
+        return Decoded(pictures.to(images))
 
 
 def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
-from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -21,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.metrics.weights import Source, read
-from semdiff.phy.channel import Channel
-from semdiff.rng import KeyLike
-from semdiff.transmission.ledger import Transmission
+from semdiff.rng import Key
 from semdiff.transmission.steps import Steps
+from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
@@ -78,7 +75,7 @@ def noise_deviation(images: Tensor) -> Tensor:
     return deviation
 
 
-class FFDNetReceiver:
+class FFDNetReceiver(ImageTransmitter):
     """A semantic link whose receiver decodes the up-sampler's mean and runs FFDNet on the picture instead of diffusion in the latent.
 
     The deviation is estimated from each picture, see `noise_deviation`: a decoder's errors have no known one. link: None is the package's;
@@ -93,22 +90,10 @@ class FFDNetReceiver:
     def image_shape(self) -> tuple[int, int | None, int | None]:
         return self.link.image_shape
 
-    @torch.no_grad()
-    def transmit(
-        self,
-        images: Tensor,
-        snr_db: float | Tensor,
-        cbr: float | None = None,
-        channel: Channel | None = None,
-        steps: Steps = 1,
-        realism: float = 0.0,
-        key: KeyLike = None,
-    ) -> Transmission:
-        """As `SemanticLink.transmit`; steps and realism are there for the signature and change nothing."""
-        begun = time.perf_counter()
-        sent = self.link.transmit(images, snr_db, cbr, channel, steps, realism, diffusion=False, key=key)
-        pictures = self.denoise(sent.images)
-        return replace(sent, images=pictures, seconds=time.perf_counter() - begun)
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+        """The link's exchange without its denoiser, and FFDNet on the picture; steps and realism change nothing."""
+        decoded = self.link.exchange(images, air, cbr=cbr, steps=1, realism=0.0, key=key, diffusion=False)
+        return decoded._replace(images=self.denoise(decoded.images))
 
     def denoise(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 1 or 3, H, W) in [0, 1] without the white noise that is seen in each."""

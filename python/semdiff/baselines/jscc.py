@@ -10,7 +10,6 @@ compared with.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,19 +23,18 @@ from semdiff.models.codec import from_blocks, to_blocks
 from semdiff.models.jscc import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.store import saved, shipped_models, verify_checksums
-from semdiff.phy.channel import AWGN, Channel
-from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.transmission.inputs import check_images, choose_rate, per_sample
+from semdiff.rng import Key
+from semdiff.transmission.inputs import check_images, choose_rate
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.ledger import Transmission, conclude
 from semdiff.transmission.steps import Steps
-from semdiff.transmission.symbols import arrive, features_to_symbols
+from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
+from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 Self = TypeVar("Self", bound="DeepJSCC")
 
 
-class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `SemanticLink`.
+class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
+    """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `ImageTransmitter`.
 
     image_shape: (C, H, W); H and W are None for any size. symbol_channels: real features at the full rate; rates: how many of them each
     offered rate sends. strides: halvings of the resolution, 2 or 3. header: see `semdiff.transmission.header`; for any size.
@@ -106,32 +104,19 @@ class DeepJSCC(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. As `SemanticLink.cbrs`."""
         return self.layout().cbrs
 
-    @torch.no_grad()
-    def transmit(
-        self,
-        images: Tensor,
-        snr_db: float | Tensor,
-        cbr: float | None = None,
-        channel: Channel | None = None,
-        steps: Steps = 1,
-        realism: float = 0.0,
-        key: KeyLike = None,
-    ) -> Transmission:
-        """Sends images and receives them, as `SemanticLink.transmit`; steps and realism are there for the signature and change nothing."""
-        begun = time.perf_counter()
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+        """Encode, send, decode. It is told the SNR at both ends; steps, realism and key change nothing."""
         check_images(images, self.image_shape)
         size = (images.shape[2], images.shape[3])
         channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
-        believed = per_sample(snr_db, "snr_db", images.shape[0])
-        channel = AWGN() if channel is None else channel
         images = images.to(self.device, self.dtype)
         rate = torch.full((len(images),), channels / self.config.symbol_channels, dtype=self.dtype, device=self.device)
-        symbols = features_to_symbols(self.encode(images, believed.to(images), rate).to(images), channels, layout.header)
-        received = channel(symbols, believed, Key.from_tensor(key_tensor(key)).fold_in(0))
-        arrived = arrive(received, channels, layout.symbols, layout.header)
+        features = self.encode(images, air.snr_db.to(images), rate).to(images)
+        received = air(features_to_symbols(features, channels, layout.header))
+        arrived = symbols_to_features(received, channels, layout.symbols, layout.header)
         features = arrived.features.to(self.dtype)
-        out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features).clamp(0, 1)
-        return conclude(out, symbols, received, channel, begun)
+        out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features)
+        return Decoded(out.clamp(0, 1))
 
     # Files
 

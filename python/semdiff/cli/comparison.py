@@ -65,7 +65,7 @@ class Comparison:
             # A learned system calls its rates by what they cost on whole cells, the digital one takes any number of uses.
             ratio = layout.cbr(channels) if hasattr(system, "layout") else uses / images[0].numel()
             try:
-                done = system.transmit(images, snr_db, ratio, channel, key=key)
+                done = system.transmit(images, snr_db, cbr=ratio, channel=channel, key=key)
             except ValueError as error:
                 self._leave_out(name, error)
                 continue

@@ -19,7 +19,7 @@ def workers(most: int, things: int) -> int:
     return max(1, min(most, things, torch.get_num_threads()))
 
 
-def abreast(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Generator[Out]:
+def parallel_map(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Generator[Out]:
     """work(i, things[i]) for every i, in order, `at_once` of them at a time: each in a thread of its own with its share of torch's
     threads, which leave Python's lock while they compute. The first error is raised in its turn, and what is not begun by then never is."""
     threads = torch.get_num_threads()
@@ -27,7 +27,7 @@ def abreast(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) 
         yield from (work(i, thing) for i, thing in enumerate(things))
         return
     share = max(1, threads // at_once)
-    pool = ThreadPoolExecutor(at_once, "abreast", torch.set_num_threads, (share,))  # each thread has a number of its own
+    pool = ThreadPoolExecutor(at_once, "parallel_map", torch.set_num_threads, (share,))  # each thread has a number of its own
     running: deque[Future[Out]] = deque()
     try:
         for i, thing in enumerate(things):

@@ -14,7 +14,7 @@ from semdiff.cli.options import Json, Model, Realism, Steps, load_link
 from semdiff.cli.output import channel_uses, print_json, screen, uses_line
 
 if TYPE_CHECKING:
-    from semdiff.link.recorded import Reception
+    from semdiff.link.recorded import ReceivedImage
 
 
 def receive(
@@ -76,7 +76,7 @@ def receive(
         _print(done, out)
 
 
-def _print(done: Reception, out: Path) -> None:
+def _print(done: ReceivedImage, out: Path) -> None:
     from rich.table import Table
 
     found = done.synchronization

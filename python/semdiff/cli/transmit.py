@@ -63,7 +63,7 @@ def transmit(
 
     from semdiff.cli.batches import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
     from semdiff.cli.comparison import Comparison, judge
-    from semdiff.cli.parallel_map import abreast, workers
+    from semdiff.cli.parallel_map import parallel_map, workers
     from semdiff.cli.pictures import load_animation
     from semdiff.link.outputs import output_name
     from semdiff.rng import Key
@@ -89,7 +89,7 @@ def transmit(
         def send(_: int, draw: tuple[float, int, int]) -> tuple[Transmission, dict[str, list[Outcome]]]:
             level, i, j = draw
             part, key = torch.stack(parts[j]).float() / 255, keys[i].fold_in(j)
-            done = link.transmit(part, level, cbr, air, steps=steps, realism=realism, key=key)
+            done = link.transmit(part, level, cbr=cbr, channel=air, steps=steps, realism=realism, key=key)
             outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others
@@ -98,7 +98,7 @@ def transmit(
 
         def results() -> Generator[tuple[Transmission, dict[str, list[Outcome]]]]:
             nonlocal seconds
-            with closing(abreast(send, draws, at_once)) as running:
+            with closing(parallel_map(send, draws, at_once)) as running:
                 for done, outcomes in running:
                     sent = len(outcomes["link"])
                     bar.update(sent + (planned - len(outcomes)) * sent)  # the link, and those that were left out

@@ -20,7 +20,7 @@ from torch import Tensor
 from semdiff._util.arguments import to_tensor
 from semdiff.diffusion.sampler import Denoiser, Prediction
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.rng import Key, KeyLike, key_tensor, normal
+from semdiff.rng import Key, KeyLike, normal
 
 
 class MMSE(NamedTuple):
@@ -95,7 +95,7 @@ class GaussianMixture:
         """n draws, shape (n, D). The first of them are those of a smaller n."""
         if n < 0:
             raise ValueError(f"n: expected a number >= 0, got {n}")
-        which, noise = Key.from_tensor(key_tensor(key)).split(2)
+        which, noise = Key.of(key).split(2)
         k = _choose(self.weights.log().expand(n, -1), which)
         return (self.means[k] + self.variances[k].sqrt() * normal(self.means[k].shape, noise, torch.float64)).to(dtype)
 
@@ -121,7 +121,7 @@ class GaussianMixture:
     def posterior_sample(self, y: Tensor, noise_var: float | Tensor, key: KeyLike = None) -> Tensor:
         """One draw from p(z | y) for each y, in the shape of y: perfect realism, at exactly twice the MMSE. noise_var as above."""
         g = self._received(y, noise_var)
-        which, noise = Key.from_tensor(key_tensor(key)).split(2)
+        which, noise = Key.of(key).split(2)
         rows = torch.arange(g.mean.shape[0], device="cpu")
         k = _choose(g.log_weights, which)
         draw = g.mean[rows, k] + g.variance[rows, k].sqrt() * normal(g.mean[:, 0].shape, noise, torch.float64)
@@ -134,12 +134,12 @@ class GaussianMixture:
         for it. Else (or if the widest component is 10^3 times the narrowest) the mean of the exact Var[z | y] over `draws` received y,
         with its standard error; key None is Key(0) here, so that the number is the same every time.
         """
-        levels = _noise(noise_var)
-        pairs = [self._mmse(level, draws, Key(0) if key is None else key) for level in levels.flatten()]
+        levels, base = _noise(noise_var), Key(0) if key is None else Key.of(key)
+        pairs = [self._mmse(level, draws, base) for level in levels.flatten()]
         value, error = torch.tensor(pairs, dtype=torch.float64, device="cpu").reshape(-1, 2).unbind(-1)
         return MMSE(value.reshape(levels.shape), error.reshape(levels.shape))
 
-    def _mmse(self, w: Tensor, draws: int, key: KeyLike) -> tuple[float, float]:
+    def _mmse(self, w: Tensor, draws: int, key: Key) -> tuple[float, float]:
         k, d = self.means.shape
         if float(w) == 0:
             return 0.0, 0.0
@@ -155,7 +155,7 @@ class GaussianMixture:
             return float(torch.trapezoid(density * self.posterior_variance(y, w).squeeze(-1), y.squeeze(-1))), 0.0
         if draws < 2:
             raise ValueError(f"draws: expected a number >= 2, got {draws}")
-        from_prior, from_channel = Key.from_tensor(key_tensor(key)).split(2)
+        from_prior, from_channel = key.split(2)
         z = self.sample(draws, from_prior, torch.float64)
         y = z + w.sqrt() * normal(z.shape, from_channel, torch.float64)
         # In pieces, because K * D numbers are needed for each draw.

@@ -180,7 +180,7 @@ def sample(
         raise ValueError(f"eta: expected 0, because {solver} draws no noise (ddim does), got {eta}")
     elements = None
     if t.dim() > 1:
-        elements = Elements(x, t, schedule, Key.from_tensor(key_tensor(key)), eta)
+        elements = Elements(x, t, schedule, Key.of(key), eta)
         x, t = elements.start()
     if grid is None:
         grid = time_grid(t, steps, schedule)
@@ -192,7 +192,7 @@ def sample(
         check_beside(grid, "grid", x, "state.x")
     if elements is not None:
         return _sample_elements(denoiser, elements, x, grid, schedule, solver, prediction, clip, callback)
-    base = Key.from_tensor(key_tensor(key)) if eta > 0 and solver in ("ddim", "ddpm") else None
+    base = Key.of(key) if eta > 0 and solver in ("ddim", "ddpm") else None
     previous_x0 = t_previous = None
     grid = grid.detach()
     times, told, table = grid.unbind(), _for_network(grid[:-1], x).unbind(), schedule.alphas_cumprod

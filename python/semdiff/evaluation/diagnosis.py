@@ -22,7 +22,7 @@ from semdiff.diffusion.sampler import Denoiser, Prediction, posterior_mean, samp
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.evaluation.linear_estimate import elementwise_mmse, ledoit_wolf, linear_mmse
 from semdiff.phy.channel import AWGN, pack, unpack
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
@@ -104,7 +104,7 @@ def _diagnose(
         raise ValueError("snr_db: expected at least one number, got none")
     n = latents.shape[0]
     z = latents.detach().cpu().double().reshape(n, -1)
-    base = Key.from_tensor(key_tensor(key))
+    base = Key.of(key)
     halves = [(slice(0, n // 2), slice(n // 2, n)), (slice(n // 2, n), slice(0, n // 2))]
     known = [ledoit_wolf(z[learn]) for learn, _ in halves]
     levels = []

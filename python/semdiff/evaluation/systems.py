@@ -92,7 +92,7 @@ class System:
     @property
     def outputs(self) -> list[str]:
         """What its pictures at realism 0 and 1 are called, for a link; nothing for others."""
-        if "realism" not in self.axes or not hasattr(self.transmitter, "imagine"):
+        if "realism" not in self.axes or not hasattr(self.transmitter, "denoise_and_decode"):
             return []
         from semdiff.link.outputs import output_names  # needs the extra [models], as a link does
 

@@ -16,7 +16,7 @@ from semdiff._util.precision import Precision, check_precision, computes_bf16
 Methods = list[tuple[nn.Module, str]]
 
 
-def hasten(quick: Methods, exact: Methods, device: torch.device, precision: Precision, compiled: bool, any_size: bool) -> None:
+def compile_networks(quick: Methods, exact: Methods, device: torch.device, precision: Precision, compiled: bool, any_size: bool) -> None:
     """Changes these methods of these networks in place, the exact ones in float32. Their weights stay as they are, and so does what they
     save. any_size: compiles once for all sizes."""
     check_precision(precision)

@@ -5,42 +5,35 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Sequence
-from inspect import signature
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel, UNet2DModel
+from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from torch import Tensor
 
 from semdiff._util.precision import Precision
-from semdiff.diffusion.matching import DiffusionState, MatchMode
-from semdiff.diffusion.sampler import Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
-from semdiff.link.compilation import hasten
-from semdiff.link.reception import Heard, estimate, estimate_elements, starting_state
+from semdiff.link.base import DEFAULT_MODEL as DEFAULT_MODEL
+from semdiff.link.base import ImageLink
+from semdiff.link.compilation import compile_networks
+from semdiff.link.receiver import DecodingReceiver, Denoise, DenoisingReceiver, Receiver
+from semdiff.link.reception import Reception
 from semdiff.models.codec import Border, from_blocks, to_blocks
 from semdiff.models.latents import LatentScale
-from semdiff.models.loading import load_parts, read_index
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
-from semdiff.models.store import model_index, quiet, saved, shipped_models, verify_checksums
-from semdiff.phy.channel import AWGN, Channel, Received
-from semdiff.rng import Key, KeyLike, key_tensor
-from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
+from semdiff.models.store import model_index
+from semdiff.rng import Key
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.ledger import Transmission, conclude
-from semdiff.transmission.steps import USUAL, Steps, check_steps, check_table, resolve_steps, sample_in_groups
-from semdiff.transmission.symbols import features_to_symbols, hear_within
-from semdiff.transmission.warnings import average_snr_db, check_range, warn_of_snr
-
-DEFAULT_MODEL = "fashion-mnist"
+from semdiff.transmission.steps import check_table
+from semdiff.transmission.symbols import ReceivedFeatures
+from semdiff.transmission.warnings import check_range
 
 
-class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
+class SemanticLink(ImageLink):
     """encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
 
     `SemanticLink.default()` loads a model that comes with the package, the Fashion-MNIST one if none is named;
@@ -55,7 +48,7 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     picture. prompt: what a text-conditioned denoiser is told.
     auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
     training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see
-    `semdiff.transmission.symbols.within`.
+    `semdiff.transmission.symbols.clamp_snr`.
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
@@ -106,11 +99,6 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
     # What it offers
 
     @property
-    def image_shape(self) -> tuple[int, int | None, int | None]:
-        c, h, w = self.config.image_shape
-        return c, h, w
-
-    @property
     def cell(self) -> int:
         """Pixels on the side of the square that one set of symbols stands for: two latents."""
         return cell_of(self.vae, self.config.block)
@@ -128,30 +116,11 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         channels = self.downsampler.config.symbol_channels
         return Layout((c, h, w), self._multiple, cell, channels, tuple(self.config.rates), self.config.header, height is None)
 
-    @property
-    def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. For a model of any size what they
-        are without padding and header; `Ledger.cbr` counts both."""
-        return self.layout().cbrs
-
-    # The transmitter
-
-    @torch.no_grad()
-    def send(self, images: Tensor, cbr: float | None = None, snr_db: float | Tensor = 10.0) -> Tensor:
-        """Symbols for the air: complex (B, uses), unit average power in each sample.
-
-        images: float (B, C, H, W) in [0, 1]. cbr: one of `cbrs`, within 5 %, or with a UserWarning what lies between them; None is the
-        largest. snr_db: what the transmitter believes about the channel, a number or (B,); it was trained with 2 dB of error there and may
-        be wrong by more at a price.
-        """
-        check_images(images, self.image_shape)
-        channels = choose_rate(cbr, self.layout())
-        believed = per_sample(snr_db, "snr_db", images.shape[0])
-        warn_of_snr(believed, self.config.snr_db_range)
-        z = self.encode(images.to(self.device, self.dtype))
-        rate = self._rate(channels, z)
-        features = self.downsampler(z, (believed.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1]), rate).to(z)
-        return features_to_symbols(features, channels, self.config.header)
+    def features(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+        """Make the transmitter's features, (B, C, h, w), of images on its device; snr_db and rate (share of the symbol channels): (B,)."""
+        z = self.encode(images)
+        told = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1])
+        return self.downsampler(z, told, rate).to(z)  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, C, h, w) of about unit variance for images (B, C, H, W) in [0, 1]: of a variational encoder the scaled mode."""
@@ -159,134 +128,19 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
         return self._latents.normalize(latents.to(images))
 
-    # The receiver
+    def upsample(self, arrived: ReceivedFeatures, snr_db: Tensor, rate: Tensor, key: Key, size: tuple[int, int]) -> Reception:
+        gaussian = self.upsampler(arrived.features, snr_db, rate, key, arrived.noise_map)
+        return Reception(GaussianSample(*(v.to(arrived.features) for v in gaussian)), arrived.noise_var.cpu())
 
-    @torch.no_grad()
-    def receive(
-        self,
-        symbols: Tensor,
-        noise_var: float | Tensor,
-        h: Tensor | None = None,
-        steps: Steps = USUAL,
-        realism: float = 1.0,
-        match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
-        diffusion: bool = True,
-        key: KeyLike = None,
-        size: tuple[int, int] | None = None,
-    ) -> Tensor:
-        """Images (B, C, H, W) in [0, 1] from received symbols, complex (B, uses).
-
-        noise_var: E|n|^2, a number, (B,) or broadcastable to the symbols. h: the channel's complex gain, (B,) or broadcastable to the
-        symbols; None is 1. steps: a number, or "auto": what `auto_steps` says to the SNR at which a sample was heard. realism r: in pixels
-        (1 - r) * mean + r * sample; the mean is the denoiser's posterior mean, or the mean_decoder's picture, in 0 evaluations. match: see
-        `starting_state`. diffusion=False: the up-sampler's mean by a decoder untrained for it. size: height, width, for a model of any.
-        """
-        heard = self.hear(symbols, noise_var, h, key, size)
-        return self.imagine(heard, steps, realism, match, solver, diffusion, key, size)[0]
-
-    @torch.no_grad()
-    def hear(
-        self,
-        symbols: Tensor,
-        noise_var: float | Tensor,
-        h: Tensor | None = None,
-        key: KeyLike = None,
-        size: tuple[int, int] | None = None,
-    ) -> Heard:
-        """The first half of `receive`: equalises and up-samples."""
-        batch = symbols.shape[0]
-        channels = self._sized(size).channels_of(symbols)
-        if isinstance(noise_var, Tensor) and noise_var.dim() > 1:
-            per_symbol = noise_var.detach().double()
-            if not bool((per_symbol > 0).all() & per_symbol.isfinite().all()):
-                raise ValueError("noise_var: expected finite numbers above zero")
-        else:
-            per_symbol = per_sample(noise_var, "noise_var", batch, positive=True)[:, None]
-        gain = check_gains(torch.ones(batch, device=symbols.device) if h is None else h, symbols)
-        warn_of_snr(average_snr_db(gain, per_symbol, fading=h is not None), self.config.snr_db_range)
-        return self.understand(Received(symbols, gain, per_symbol.to(symbols.device)), channels, key, size)
-
-    @torch.no_grad()
-    def understand(self, received: Received, channels: int, key: KeyLike = None, size: tuple[int, int] | None = None) -> Heard:
-        """`hear` for what a channel object returned, at the rate of `channels` symbol channels."""
-        arrived, snr_db = hear_within(received, channels, self._sized(size), self._heard_db, self.device, self.dtype)
-        features, noise_var, noise_map = arrived
-        told = snr_db, self._rate(channels, features)
-        gaussian = self.upsampler(features, *told, Key.from_tensor(key_tensor(key)).fold_in(1), noise_map)
-        return Heard(GaussianSample(*(v.to(features) for v in gaussian)), noise_var.cpu())
-
-    @torch.no_grad()
-    def imagine(
-        self,
-        heard: Heard,
-        steps: Steps = USUAL,
-        realism: float = 1.0,
-        match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
-        diffusion: bool = True,
-        key: KeyLike = None,
-        size: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor, int]:
-        """The second half of `receive`: (images, the time t at which denoising began (B,), evaluations for each image, the most if they
-        differ)."""
-        share = check_share(realism, "realism")
-        check_steps(steps, self.schedule.T)
-        pixels = self._sized(size).image[1:]
-        if not diffusion:
-            return self._decode(estimate(*heard)[0], pixels), torch.full_like(heard.noise_var, torch.nan), 0
-        base = Key.from_tensor(key_tensor(key)).fold_in(2)
-        if share == 0.0:
-            return self._mean(heard, match, base, pixels)
-        state = starting_state(*heard, self.schedule, match, self.config.renoise, base)
-        counts = resolve_steps(steps, -10 * torch.log10(heard.noise_var), self.config.auto_steps)
-
-        def draw(count: int, rows: Tensor) -> Tensor:
-            part = DiffusionState(state.x[rows], state.t[rows])
-            denoiser, key = self.denoiser(*estimate_elements(*heard.of(rows))), base.fold_in(1)
-            return sample(denoiser, part, self.schedule, count, solver, prediction=self.prediction, clip=self.clip, key=key)
-
-        z = sample_in_groups(draw, counts, together=solver == "ddpm")
-        evaluations = 2 * int(counts.max()) - 1 if solver == "heun" else int(counts.max())
-        if share == 1.0:
-            return self._decode_sample(z, heard, pixels), state.t, evaluations
-        mean, _, more = self._mean(heard, match, base.fold_in(2), pixels)  # the sample's start has base
-        return (1 - share) * mean + share * self._decode_sample(z, heard, pixels), state.t, evaluations + more
-
-    # Both ends and the channel between them
-
-    @torch.no_grad()
-    def transmit(
-        self,
-        images: Tensor,
-        snr_db: float | Tensor,
-        cbr: float | None = None,
-        channel: Channel | None = None,
-        steps: Steps = USUAL,
-        realism: float = 1.0,
-        match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
-        diffusion: bool = True,
-        key: KeyLike = None,
-    ) -> Transmission:
-        """Sends images over `channel` (AWGN() if None) at `snr_db`, a number or (B,), which both ends know, and receives them.
-
-        Arguments as in `send` and `receive`. ValueError or TypeError, naming the argument, for anything out of its range.
-        """
-        begun = time.perf_counter()
-        check_share(realism, "realism")
-        check_steps(steps, self.schedule.T)
-        base = Key.from_tensor(key_tensor(key))
-        symbols = self.send(images, cbr, snr_db)
-        size = (images.shape[2], images.shape[3])
-        wanted = per_sample(snr_db, "snr_db", images.shape[0])
-        channel = AWGN() if channel is None else channel
-        received = channel(symbols, wanted, base.fold_in(0))
-        heard = self.understand(received, self.layout(size).channels_of(symbols), base, size)
-        pictures, t, evaluations = self.imagine(heard, steps, realism, match, solver, diffusion, base, size)
-        return conclude(pictures, symbols, received, channel, begun, t, evaluations)
-
-    __call__ = transmit
+    def receiver(self, size: tuple[int, int]) -> Receiver:
+        """The receiver behind the up-sampler, for images of this height and width."""
+        decode = partial(self.decode, size=size)
+        told = (self.denoiser, decode, self.schedule, self.prediction, self.clip, self.config.renoise, self.config.auto_steps)
+        to_images = partial(self._to_images, size=size)
+        decode_sample = decode if self.sample_decoder is None else lambda z: to_images(self.sample_decoder(z))
+        if self.mean_decoder is None:
+            return DenoisingReceiver(*told, decode_sample)
+        return DecodingReceiver(*told, decode_sample, to_images, self.mean_decoder, self.detail_decoder)
 
     @classmethod
     def from_diffusers(
@@ -307,6 +161,16 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         """
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> ImageLink:
+        """Load a link of any kind: see `ImageLink.from_pretrained`."""
+        folder = cls.folder(pretrained_model_name_or_path)
+        if cls is SemanticLink and (folder / "model_index.json").is_file() and model_index(folder).get("_class_name") == "PixelLink":
+            from semdiff.link.pixel_link import PixelLink  # which stands on this package's doors, as this class does
+
+            return PixelLink.from_pretrained(folder, **kwargs)
+        return super().from_pretrained(folder, **kwargs)
+
     def compile(self, precision: Precision = "auto", compiled: bool = True) -> Self:
         """Makes the networks quicker, in place, and returns the link: channels last, and through torch.compile, which takes a minute at
         the first picture and, as compiled decoders see a picture whole, more memory for large ones. precision: "bf16" computes
@@ -315,56 +179,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
         found = [self.vae.decoder, *(getattr(self, name) for name in ("unet", *self._optional_components) if name != "prompt")]
         quick = [(part, "forward") for part in found if part is not None] + [(self.upsampler, "coarse")]
         exact = [(part, "forward") for part in (self.vae.encoder, self.downsampler)]  # bfloat16 there cost up to 0.25 dB
-        hasten(quick, exact, self.device, precision, compiled, any_size=self.image_shape[1] is None)
+        compile_networks(quick, exact, self.device, precision, compiled, any_size=self.image_shape[1] is None)
         return self
 
-    # Files
-
-    @classmethod
-    def default(cls, model: str = DEFAULT_MODEL) -> Self:
-        """One in the package: fashion-mnist (28x28 grey, CBR 1/12, 1/24) or photos (colour, any size, also 1/48). ValueError for others."""
-        models = shipped_models()
-        if model not in models:
-            raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
-        return cls.from_pretrained(models[model])
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """A link from a local folder that `save_pretrained` wrote, in float32 unless dtype says otherwise.
-
-        FileNotFoundError where there is none; ValueError where a file is missing, truncated or altered. Nothing is downloaded.
-        """
-        folder = Path(pretrained_model_name_or_path)
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
-        verify_checksums(folder)
-        if cls is SemanticLink and model_index(folder).get("_class_name") == "PixelLink":
-            from semdiff.link.pixel_link import PixelLink  # which is one of these
-
-            return PixelLink.from_pretrained(folder, **kwargs)
-        options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        index = read_index(folder, signature(cls).parameters, cls.saved_as)
-        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-        with quiet():
-            link: Self = super().from_pretrained(str(folder), **(options | parts))
-        return link
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes the model as safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
-        with saved(save_directory) as folder:
-            super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
-
-    # Parts
-
-    def _mean(self, heard: Heard, mode: MatchMode, key: Key, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
-        """The picture of least error, the time of its one evaluation (NaN without one), and how many there were."""
-        if self.mean_decoder is not None:
-            return self._to_images(self.mean_decoder(*estimate_elements(*heard)), size), torch.full_like(heard.noise_var, torch.nan), 0
-        state = starting_state(*heard, self.schedule, mode, 0.0, key)
-        denoiser = self.denoiser(*estimate_elements(*heard))
-        return self._decode(posterior_mean(denoiser, state, self.schedule, self.prediction, self.clip), size), state.t, 1
-
-    def denoiser(self, guess: Tensor, log_error: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, guess: Tensor, log_error: Tensor) -> Denoise:
         """The denoiser (x, t) -> output; if it was trained so, told the estimate of z and ln of its error variance, (B, C, h, w) both."""
         more: tuple[Tensor, ...] = ()
         if self.hinted:
@@ -373,27 +191,10 @@ class SemanticLink(DiffusionPipeline):  # type: ignore[misc]
             more = (self.prompt(len(guess)),)
         return lambda x, t: self.unet(x, t, *more).sample.to(x)
 
-    def _decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+    def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """Make images (B, C, *size) in [0, 1] of latents."""
         return self._to_images(self.vae.decode(self._latents.restore(z)).sample, size)
-
-    def _decode_sample(self, z: Tensor, heard: Heard, size: tuple[int, int]) -> Tensor:
-        if self.detail_decoder is not None and self.mean_decoder is not None:
-            told = estimate_elements(*heard)
-            return self._to_images(self.detail_decoder(z, *told, self.mean_decoder(*told)), size)
-        return self._decode(z, size) if self.sample_decoder is None else self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
         return from_blocks(blocks.to(self.dtype), *size, self.config.block, self._multiple).clamp(0, 1)
 
-    def _rate(self, channels: int, like: Tensor) -> Tensor:
-        share = channels / self.layout().channels
-        return torch.full((like.shape[0],), share, dtype=like.dtype, device=like.device)
-
-    def _sized(self, size: tuple[int, int] | None) -> Layout:
-        """ValueError where the model takes any size and none is given, or takes one and another is given."""
-        _, height, width = self.image_shape
-        if size is None and height is None:
-            raise ValueError("size: expected the height and width of the images, since this model takes any, got None")
-        if size is not None and height is not None and tuple(size) != (height, width):
-            raise ValueError(f"size: expected {height, width}, which this model was trained for, got {tuple(size)}")
-        return self.layout(size)

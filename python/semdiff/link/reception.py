@@ -21,15 +21,15 @@ from semdiff.rng import Key, normal
 SMALLEST_ERROR, LARGEST_ERROR = 0.002, 0.95
 
 
-class Heard(NamedTuple):
+class Reception(NamedTuple):
     """What the receiver knows before it denoises: the up-sampler's Gaussian of x_t and the channel's noise variance, float64 (B,)."""
 
     gaussian: GaussianSample
     noise_var: Tensor
 
-    def of(self, rows: Tensor) -> Heard:
+    def of(self, rows: Tensor) -> Reception:
         """The samples of these indices."""
-        return Heard(GaussianSample(*(v[rows] for v in self.gaussian)), self.noise_var[rows])
+        return Reception(GaussianSample(*(v[rows] for v in self.gaussian)), self.noise_var[rows])
 
 
 def estimate(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tensor]:

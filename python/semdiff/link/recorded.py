@@ -26,10 +26,10 @@ from semdiff._util.arguments import fits
 from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
 from semdiff.models.store import NAME, shipped_models, verify_checksums
 from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
-from semdiff.rng import KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
-from semdiff.transmission.steps import USUAL, Steps, check_steps
+from semdiff.transmission.steps import Steps, check_steps
 
 BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
 HIGHEST = 256  # times a frame's rate: the most
@@ -90,7 +90,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Reception:
+class ReceivedImage:
     """What `receive_samples` returns."""
 
     image: Tensor  # (C, H, W), float, in [0, 1]
@@ -126,7 +126,7 @@ def send_samples(
     link: SemanticLink, image: Tensor, model: str, cbr: float | None = None, snr_db: float = 10.0
 ) -> tuple[NDArray[Any], Description]:
     """One image (C, H, W) as a frame's samples, complex64 with a peak of 0.7, and its description. Arguments as in `SemanticLink.send`."""
-    symbols = link.send(image[None], cbr, snr_db)
+    symbols = link.send(image[None], cbr=cbr, snr_db=snr_db)
     spec = FrameSpec(payload=symbols.shape[1])
     samples = modulate(symbols, spec)
     description = Description(spec, (image.shape[0], image.shape[1], image.shape[2]), model)
@@ -139,10 +139,10 @@ def receive_samples(
     samples: NDArray[Any],
     description: Description,
     model: str,
-    steps: Steps = USUAL,
+    steps: Steps = "auto",
     realism: float = 1.0,
     key: KeyLike = None,
-) -> Reception:
+) -> ReceivedImage:
     """The image of the strongest frame in samples, complex (n,). Arguments as in `SemanticLink.receive`; gain and SNR are estimated.
 
     ValueError where the description is of another model, or no whole frame is found.
@@ -150,7 +150,7 @@ def receive_samples(
     begun = time.perf_counter()
     check_share(realism, "realism")
     check_steps(steps, link.schedule.T)
-    base = key_tensor(key)
+    base = Key.of(key)
     if description.model != model:
         raise ValueError(f"semdiff:model: expected {model[:12]}..., the model at hand, got {description.model[:12]}..., another one")
     if not fits(description.image_shape, link.image_shape):
@@ -161,7 +161,8 @@ def receive_samples(
     if spec.payload not in offers:
         raise ValueError(f"semdiff:frame: payload: expected one of {offers}, what the model sends, got {spec.payload}")
     received, found = synchronize(samples, spec)
-    heard = link.hear(received.y, received.noise_var, received.h, base, size)
-    images, t, evaluations = link.imagine(heard, steps, realism, key=base, size=size)
+    heard = link.equalize_and_upsample(link.received(received.y, received.noise_var, received.h, size=size), key=base, size=size)
+    images, t, evaluations = link.denoise_and_decode(heard, steps=steps, realism=realism, key=base, size=size)
+    began = math.nan if t is None else float(t[0])
     ledger, declared = description.ledger(len(offers)), description.declared(len(offers))
-    return Reception(images[0], ledger, declared, found, float(t[0]), evaluations, time.perf_counter() - begun)
+    return ReceivedImage(images[0], ledger, declared, found, began, evaluations, time.perf_counter() - begun)

@@ -176,8 +176,8 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
     ) -> GaussianSample:
-        """features as above, snr_db and rate (B,), float; noise_map like features, see `semdiff.transmission.symbols.Arrived`, None for
-        equal noise everywhere; key draws the sample."""
+        """features as above, snr_db and rate (B,), float; noise_map like features, see `ReceivedFeatures`, None for equal noise; key
+        draws the sample."""
         return gaussian_upsample(self.coarse(features, snr_db, rate, noise_map), UPSCALE, key)
 
     def coarse(self, features: Tensor, snr_db: Tensor, rate: Tensor, noise_map: Tensor | None = None) -> Tensor:

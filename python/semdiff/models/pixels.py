@@ -99,7 +99,7 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
     ) -> GaussianSample:
-        """snr_db, rate (B,); noise_map like features, see `semdiff.transmission.symbols.Arrived`; key: of the draw."""
+        """snr_db, rate (B,); noise_map like features, see `semdiff.transmission.symbols.ReceivedFeatures`; key: of the draw."""
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.deep:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semdiff.phy.channel import AWGN, Channel, Received, Uses, check_symbols, noise_variance
 from semdiff.phy.sionna_phy import keyed, sionna_phy
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.rng import Key, KeyLike
 
 PILOT_PERIOD = 7  # one OFDM symbol in seven is pilots: two in a slot of fourteen
 PILOTS = Key(38901)
@@ -105,7 +105,7 @@ class SionnaOFDM(Channel):
         n0 = noise_variance(snr_db, s).cpu()
         if bool((n0 < LEAST_NOISE).any()):
             raise ValueError(f"snr_db: expected at most 100, beyond which the equaliser's noise variance is rounding errors, got {snr_db}")
-        fading, noise = Key.from_tensor(key_tensor(key)).split(2)
+        fading, noise = Key.of(key).split(2)
         grid = self._grids(s.shape[1])
         h = self._frequency_response([fading.fold_in(i) for i in range(s.shape[0])], grid)
         padded = torch.nn.functional.pad(s.to("cpu", torch.complex128), (0, grid.resources.num_data_symbols - s.shape[1]))

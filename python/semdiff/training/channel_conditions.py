@@ -19,7 +19,7 @@ from semdiff.phy.channel import AWGN, Received, pack
 from semdiff.rng import Key, complex_normal, normal
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import uniform
-from semdiff.transmission.symbols import Arrived, arrive, features_to_symbols
+from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, symbols_to_features
 
 SNR_DB = (-7.0, 18.0)  # a little wider than what is measured, so that its ends are not the ends of what was learned
 TRANSMITTER_ERROR_DB = 2.0  # standard deviation of what the transmitter believes about the SNR
@@ -71,7 +71,7 @@ def _shared(level_db: Tensor, rate: Tensor) -> Tensor:
 
 def over_the_air(
     encode: Callable[[Tensor, Tensor], Tensor], like: Tensor, total: int, rates: Sequence[int], keys: Sequence[Key], conditions: Conditions
-) -> tuple[Arrived, Tensor]:
+) -> tuple[ReceivedFeatures, Tensor]:
     """What arrives of encode(believed SNR, rate) -> features, and the rates (B,): each sample at an SNR of its own, the batch cut into
     equal parts, one for each number of symbol channels in `rates`. like: a batch for size, dtype and device; keys: three."""
     snr_key, error_key, channel_key = keys
@@ -88,11 +88,11 @@ def over_the_air(
         symbols = features_to_symbols(sent, channels) if scale is None else pack(sent[:, :channels] / scale)
         told = symbols, snr_db[part].double(), channel_key.fold_in(i)
         received = sometimes_fade(*told, conditions.fading_every) if conditions.fading else AWGN()(*told)
-        heard = arrive(received, channels, (channels_in_all, h, w))
+        heard = symbols_to_features(received, channels, (channels_in_all, h, w))
         if scale is not None:
             heard = heard._replace(features=heard.features * scale, noise_var=heard.noise_var * scale.detach().double().square())
         arrived.append(heard)
-    return Arrived(*(torch.cat(values) for values in zip(*arrived, strict=True))), rate
+    return ReceivedFeatures(*(torch.cat(values) for values in zip(*arrived, strict=True))), rate
 
 
 def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key, every: int = 2) -> Received:

@@ -56,7 +56,7 @@ def over_the_link(link: SemanticLink | DeepJSCC, images: Tensor, sample: bool) -
     for cbr in (max(link.cbrs.values()), min(link.cbrs.values())):
         for snr_db in SNRS_DB:
             for picture, realism in (("mean", 0.0), ("sample", 1.0))[: 2 if sample else 1]:
-                sent = link.transmit(images, snr_db, cbr, steps=STEPS, realism=realism, key=Key(0))
+                sent = link.transmit(images, snr_db, cbr=cbr, steps=STEPS, realism=realism, key=Key(0))
                 shown.append(Shown(picture, sent.images.cpu(), snr_db, cbr))
     return shown
 

@@ -45,7 +45,7 @@ class Transmission:
     seconds: float  # wall-clock time of the whole batch
 
 
-def conclude(
+def make_transmission(
     pictures: Tensor, symbols: Tensor, received: Received, channel: Channel, begun: float, t: Tensor | None = None, evaluations: int = 0
 ) -> Transmission:
     """Pictures (B, C, H, W), sent as symbols (B, uses) that came back as `received`. begun: what time.perf_counter() said at the start."""

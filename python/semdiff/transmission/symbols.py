@@ -25,7 +25,7 @@ def features_to_symbols(features: Tensor, channels: int, header: bool = False) -
     return torch.cat([scale_to_symbols(scale).to(symbols), symbols], 1) if header else symbols
 
 
-class Arrived(NamedTuple):
+class ReceivedFeatures(NamedTuple):
     """What the up-sampler is given."""
 
     features: Tensor  # (B, C, h, w), real; dropped channels are zero
@@ -38,7 +38,7 @@ LARGEST_LOG_RATIO = 6.0
 SMALLEST = 1e-30  # in place of a noise variance or a gain of zero
 
 
-def arrive(received: Received, channels: int, shape: tuple[int, int, int], header: bool = False) -> Arrived:
+def symbols_to_features(received: Received, channels: int, shape: tuple[int, int, int], header: bool = False) -> ReceivedFeatures:
     """Received symbols to features of `shape` (C, h, w), all but the first `channels` of them zero, with the channel's gain undone.
 
     With one gain for a whole sample this is exact. With a gain for each symbol the MMSE equaliser's average gain 1 - m is undone and the
@@ -62,21 +62,21 @@ def arrive(received: Received, channels: int, shape: tuple[int, int, int], heade
         features, together = features * scale.to(features)[:, None, None, None], together * scale.square()
     noise_map = unpack_per_symbol(torch.broadcast_to(ratio, x.shape).to(features.dtype), kept)
     rest = (0, 0, 0, 0, 0, shape[0] - channels)
-    return Arrived(F.pad(features, rest), together, F.pad(noise_map, rest))
+    return ReceivedFeatures(F.pad(features, rest), together, F.pad(noise_map, rest))
 
 
-def hear_within(
+def receive_features(
     received: Received, channels: int, layout: Layout, heard_db: tuple[float, float], device: torch.device, dtype: torch.dtype
-) -> tuple[Arrived, Tensor]:
-    """Take what a channel returned to what a link's networks are given: on their device and of their dtype, with what was heard `within`
-    `heard_db`, which they know. Besides, the SNR in dB at which the features are heard, (B,)."""
+) -> tuple[ReceivedFeatures, Tensor]:
+    """Take what a channel returned to what a link's networks are given: on their device and of their dtype, with what was heard
+    clamped to `heard_db`, which they know (`clamp_snr`). Besides, the SNR in dB at which the features are heard, (B,)."""
     received = Received(*(v.to(device) for v in received))
-    arrived = arrive(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
-    features, noise_var, noise_map = within(arrived, *heard_db)
-    return Arrived(features.to(dtype), noise_var, noise_map.to(dtype)), (-10 * noise_var.log10()).to(features.device, dtype)
+    arrived = symbols_to_features(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
+    features, noise_var, noise_map = clamp_snr(arrived, *heard_db)
+    return ReceivedFeatures(features.to(dtype), noise_var, noise_map.to(dtype)), (-10 * noise_var.log10()).to(features.device, dtype)
 
 
-def within(arrived: Arrived, faintest_db: float, clearest_db: float) -> Arrived:
+def clamp_snr(arrived: ReceivedFeatures, faintest_db: float, clearest_db: float) -> ReceivedFeatures:
     """What a network can take that learned from features heard at these SNRs in dB, between -inf and inf. Those heard better are taken for
     ones heard so. Those heard worse, as in a deep fade, are made fainter until their noise is the most that it knows: it then guesses
     what is usual, as it should of a picture that it hardly hears, where it bursts beyond its training."""

@@ -60,8 +60,8 @@ def test_the_receiver_removes_white_noise_from_pictures(network):
 
 def test_it_transmits_like_the_link_it_has(network):
     receiver, images = FFDNetReceiver(), sample_images()
-    sent = receiver.transmit(images, 5.0, 1 / 24, key=KEY)
-    plain = receiver.link.transmit(images, 5.0, 1 / 24, diffusion=False, key=KEY)
+    sent = receiver.transmit(images, 5.0, cbr=1 / 24, key=KEY)
+    plain = receiver.link.transmit(images, 5.0, cbr=1 / 24, diffusion=False, key=KEY)
     assert sent.ledger == plain.ledger
     assert torch.equal(sent.snr_db, plain.snr_db)
     torch.testing.assert_close(sent.images, receiver.denoise(plain.images))

@@ -63,32 +63,32 @@ def test_deepjscc_is_not_told_the_snr_and_adjscc_is():
 def test_transmit_keeps_its_promises(kind, cbr, uses):
     net = model(kind)
     snr_db = torch.linspace(-5, 15, 10)
-    sent = net.transmit(IMAGES, snr_db, cbr, key=KEY)
+    sent = net.transmit(IMAGES, snr_db, cbr=cbr, key=KEY)
     assert sent.images.shape == IMAGES.shape
     assert ((sent.images >= 0) & (sent.images <= 1)).all()
     assert (sent.ledger.total, sent.ledger.cbr, sent.evaluations) == (uses, uses / 784, 0)
     assert sent.t.isnan().all()
     assert (sent.snr_db - snr_db).abs().max() < 3  # 64 or 32 symbols: 0.8 to 1.1 dB of standard deviation
-    again = net.transmit(IMAGES, snr_db, cbr, key=KEY)
+    again = net.transmit(IMAGES, snr_db, cbr=cbr, key=KEY)
     assert torch.equal(sent.images, again.images)
-    assert not torch.equal(sent.images, net.transmit(IMAGES, snr_db, cbr, key=semdiff.Key(6)).images)
+    assert not torch.equal(sent.images, net.transmit(IMAGES, snr_db, cbr=cbr, key=semdiff.Key(6)).images)
 
 
 def test_symbols_have_unit_power_whatever_the_rate():
-    class Heard(semdiff.AWGN):
+    class Reception(semdiff.AWGN):
         def forward(self, s, snr_db, key=None):
             self.power = s.abs().square().mean(1)
             return super().forward(s, snr_db, key)
 
     for cbr in (1 / 12, 1 / 24):
-        channel = Heard()
-        model().transmit(IMAGES, 5.0, cbr, channel, key=KEY)
+        channel = Reception()
+        model().transmit(IMAGES, 5.0, cbr=cbr, channel=channel, key=KEY)
         torch.testing.assert_close(channel.power, torch.ones(10))
 
 
 def test_a_clean_channel_is_the_autoencoder():
     net, rate = model(), torch.ones(10)
-    sent = net.transmit(IMAGES, 90.0, 1 / 12, key=KEY)
+    sent = net.transmit(IMAGES, 90.0, cbr=1 / 12, key=KEY)
     features = net.encode(IMAGES, torch.full((10,), 90.0), rate)
     features = features / features.square().mean((1, 2, 3), keepdim=True).sqrt()
     want = net.decode(features, torch.full((10,), 90.0), rate, (28, 28)).clamp(0, 1)
@@ -100,7 +100,7 @@ def test_any_size_comes_back_in_its_size(shape):
     net = model(image_shape=shape, rates=(2,))
     images = torch.rand(2, *shape)
     cbr = next(iter(net.cbrs.values()))
-    assert net.transmit(images, 5.0, cbr, key=KEY).images.shape == images.shape
+    assert net.transmit(images, 5.0, cbr=cbr, key=KEY).images.shape == images.shape
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
     cells = -(-size[0] // 16) * -(-size[1] // 16)
     assert net.cbrs == pytest.approx({32: 1 / 12, 16: 1 / 24, 8: 1 / 48})
     for cbr, channels in ((1 / 12, 128), (1 / 24, 64), (1 / 48, 32)):
-        sent = net.transmit(images, 5.0, cbr, key=KEY)
+        sent = net.transmit(images, 5.0, cbr=cbr, key=KEY)
         assert sent.images.shape == images.shape
         assert sent.ledger.total == cells * channels // 2 + USES
-    together = net.transmit(images, 5.0, 1 / 24, key=KEY).images
-    torch.testing.assert_close(net.transmit(images[:1], 5.0, 1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
+    together = net.transmit(images, 5.0, cbr=1 / 24, key=KEY).images
+    torch.testing.assert_close(net.transmit(images[:1], 5.0, cbr=1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
 
 
 def test_stages_draw_from_keys_of_their_own_and_names_stand_for_models(tmp_path, monkeypatch, lpips_weights):
@@ -258,7 +258,7 @@ def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatc
     options = {"pictures": pictures, "progress": False} | PHOTO
     folder = jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)
     net = ADJSCC.load(folder)
-    assert net.transmit(photographs(64), 5.0, 1 / 48).images.isfinite().all()
+    assert net.transmit(photographs(64), 5.0, cbr=1 / 48).images.isfinite().all()
     seen = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
     jscc.train_photos("adjscc", tmp_path / "a", 60.0, **options)
     assert (folder / "diffusion_pytorch_model.safetensors").read_bytes() == seen

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from semdiff.cli.parallel_map import abreast, workers
+from semdiff.cli.parallel_map import parallel_map, workers
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_results_come_in_order_and_so_many_run_at_a_time(at_once: int) -> None:
         meet.wait(timeout=30)
         return f"{i}{thing}", torch.get_num_threads(), threading.get_ident()
 
-    done = list(abreast(work, list("abcdefgh"), at_once))
+    done = list(parallel_map(work, list("abcdefgh"), at_once))
     assert [name for name, _, _ in done] == ["0a", "1b", "2c", "3d", "4e", "5f", "6g", "7h"]
     assert {threads for _, threads, _ in done} == {4 // at_once}
     assert len({place for _, _, place in done}) <= at_once
@@ -49,7 +49,7 @@ def test_an_error_is_raised_in_its_turn_and_little_is_begun_after_it(at_once: in
             raise ValueError("thing: the fourth")
         return thing
 
-    results = abreast(work, range(100), at_once)
+    results = parallel_map(work, range(100), at_once)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the fourth"):
         next(results)

@@ -78,7 +78,7 @@ def test_the_numbers_are_those_of_each_system_alone(model: Path, shirt: Path, na
     assert said["left_out"] == {}
     air = parse_channel(name)
     for label, system, cbr in (("ADJSCC", ADJSCC.default(), 1 / 12), ("digital", Digital(), 64 / 784)):
-        alone = system.transmit(SHIRT, 9.0, cbr, air, key=KEY)
+        alone = system.transmit(SHIRT, 9.0, cbr=cbr, channel=air, key=KEY)
         assert alone.ledger.total == row["channel_uses"]
         assert row["systems"][label]["psnr_db"] == pytest.approx(float(psnr(alone.images, SHIRT)))
         assert row["systems"][label]["measured_snr_db"] == pytest.approx(float(alone.snr_db))
@@ -197,7 +197,7 @@ def test_every_frame_is_sent_and_shown_for_its_time(any_size: Path, tmp_path: Pa
     received = read_animation("received/clip.png")
     assert received.durations == [40.0, 100.0, 250.0]
     batch = torch.cat([sent, frames[:1]]).float() / 255
-    expected = SemanticLink.from_pretrained(any_size).transmit(batch, 10.0, 1 / 24, steps=1, key=KEY).images
+    expected = SemanticLink.from_pretrained(any_size).transmit(batch, 10.0, cbr=1 / 24, steps=1, key=KEY).images
     assert torch.equal(received.frames, (expected[:3] * 255).round().to(torch.uint8))
     assert torch.equal(read_picture("received/still.png"), (expected[3] * 255).round().to(torch.uint8))
     assert said["images"][0]["psnr_db"] == pytest.approx(float(psnr(expected, batch)[:3].mean()))
@@ -262,7 +262,7 @@ def test_a_folder_side_by_side_is_what_each_picture_is_alone(
     link = SemanticLink.from_pretrained(any_size)
     for i, (file, row) in enumerate(zip(files, said["images"], strict=True)):
         original = read_picture(file)[None].float() / 255
-        alone = link.transmit(original, 3.0, 1 / 24, key=semdiff.Key(5).fold_in(i))
+        alone = link.transmit(original, 3.0, cbr=1 / 24, key=semdiff.Key(5).fold_in(i))
         assert row["input"] == str(file)
         assert row["psnr_db"] == pytest.approx(float(psnr(alone.images, original)), abs=1e-4)
         received = read_picture(f"received/{i}.png").float()
@@ -329,7 +329,7 @@ def test_costs_of_pictures_of_several_sizes_are_told_for_each(any_size: Path, tm
     said = report(tmp_path / "a.png", tmp_path / "b.png", *options)
     assert (said["cbr"], said["channel_uses"]) == (None, None)
     for row, size in zip(said["images"], ((32, 32), (64, 48)), strict=True):
-        expected = link.transmit(torch.zeros(1, 3, *size), 10.0, 1 / 24, steps=1, realism=0.0, key=KEY).ledger
+        expected = link.transmit(torch.zeros(1, 3, *size), 10.0, cbr=1 / 24, steps=1, realism=0.0, key=KEY).ledger
         assert (row["cbr"], row["channel_uses"]) == (expected.cbr, expected.total)
         assert row["channel_uses_by_kind"] == {**row["channel_uses_by_kind"], "payload": expected.payload, "total": expected.total}
     same = report(tmp_path / "a.png", tmp_path / "c.png", *options)

@@ -58,14 +58,14 @@ def measured(sent: Transmission, images: Tensor) -> tuple[float, float, float]:
 def over_link(setting: tuple[int, float, str, float]) -> tuple[float, float, float]:
     inverse_cbr, snr_db, channel, realism = setting
     images, link = sample_images(), SemanticLink.default()
-    sent = link.transmit(images, snr_db, 1 / inverse_cbr, CHANNELS[channel], steps=8, realism=realism, key=Key(7))
+    sent = link.transmit(images, snr_db, cbr=1 / inverse_cbr, channel=CHANNELS[channel], steps=8, realism=realism, key=Key(7))
     return measured(sent, images)
 
 
 def over_codec(name: str, snr_db: float) -> float:
     system = {"digital": Digital, "capacity": Capacity}[name]("jpeg")
     images = sample_images()
-    return measured(system.transmit(images, snr_db, 1 / 2, key=Key(7)), images)[0]
+    return measured(system.transmit(images, snr_db, cbr=1 / 2, key=Key(7)), images)[0]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)

@@ -40,7 +40,7 @@ class Learned(Capacity):
         layout = self.layout(tuple(images.shape[2:]))
         counts = {1: 1 / 384, 2: 2 / 384}
         channels = 2 if cbr is None else min(counts, key=lambda c: abs(counts[c] - cbr))
-        return super().transmit(images, snr_db, layout.uses(channels) / images[0].numel(), channel or AWGN(), key=key)
+        return super().transmit(images, snr_db, cbr=layout.uses(channels) / images[0].numel(), channel=channel or AWGN(), key=key)
 
 
 @pytest.mark.parametrize(("cbr", "uses"), [(None, 64 + 4 * 6), (2 / 384, 64 + 4 * 6), (1 / 384, 64 + 2 * 6)])

@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 from semdiff.link import SemanticLink
 from semdiff.models.codec import from_blocks, to_blocks
 from semdiff.transmission.header import USES
-from semdiff.transmission.symbols import Arrived, within
+from semdiff.transmission.symbols import ReceivedFeatures, clamp_snr
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
 
@@ -45,7 +45,7 @@ def test_sizes_and_books(link, size):
     cells = -(-size[0] // 16) * -(-size[1] // 16)
     for cbr, channels in ((1 / 12, 128), (1 / 24, 64), (1 / 48, 32)):
         for realism, evaluations in ((0.0, 0), (1.0, 2), (0.5, 2)):
-            done = link.transmit(x, 5.0, cbr, steps=2, realism=realism, key=KEY)
+            done = link.transmit(x, 5.0, cbr=cbr, steps=2, realism=realism, key=KEY)
             assert done.images.shape == x.shape
             assert 0 <= done.images.min() <= done.images.max() <= 1
             assert done.ledger.total == cells * channels // 2 + USES
@@ -56,10 +56,10 @@ def test_sizes_and_books(link, size):
 
 def test_the_two_halves_are_the_whole(link):
     x = pictures(50, 33)
-    symbols = link.send(x, 1 / 24, 5.0)
+    symbols = link.send(x, cbr=1 / 24, snr_db=5.0)
     base = semdiff.Key(9)
     received = semdiff.AWGN()(symbols, 5.0, base.fold_in(0))
-    whole = link.transmit(x, 5.0, 1 / 24, steps=2, key=base)
+    whole = link.transmit(x, 5.0, cbr=1 / 24, steps=2, key=base)
     parts = link.receive(received.y, received.noise_var.flatten(), steps=2, key=base, size=(50, 33))
     torch.testing.assert_close(parts, whole.images)
 
@@ -76,17 +76,22 @@ def test_better_than_clear_is_clear(link):
     """Both ends are told no SNR beyond those that training met."""
     x, told = pictures(32, 48), []
     hook = link.downsampler.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
-    heard = [link.hear(link.send(x, 1 / 24, 20.0), 10 ** (-snr_db / 10), key=KEY, size=(32, 48)).noise_var for snr_db in (-6.0, 4.0)]
-    link.send(x, 1 / 24, 90.0)
+
+    def noise(snr_db_sent: float, noise_var: float):
+        received = link.received(link.send(x, snr_db_sent, cbr=1 / 24), noise_var, size=(32, 48))
+        return link.equalize_and_upsample(received, key=KEY, size=(32, 48)).noise_var
+
+    heard = [noise(20.0, 10 ** (-snr_db / 10)) for snr_db in (-6.0, 4.0)]
+    link.send(x, cbr=1 / 24, snr_db=90.0)
     best = 10 ** (-link.config.clearest_db / 10)
-    beyond = link.hear(link.send(x, 1 / 24, 90.0), 1e-9, key=KEY, size=(32, 48)).noise_var
+    beyond = noise(90.0, 1e-9)
     hook.remove()
     assert all(bool((t <= link.config.clearest_db).all()) for t in told)
     assert torch.equal(told[-1], torch.full_like(told[-1], link.config.clearest_db))
     torch.testing.assert_close(beyond, torch.full_like(beyond, best))
     assert bool((heard[0] > best).all())
     assert bool((heard[0] > heard[1]).all())
-    hardly = link.hear(link.send(x, 1 / 24, 20.0), 1e3, key=KEY, size=(32, 48)).noise_var
+    hardly = noise(20.0, 1e3)
     torch.testing.assert_close(hardly, torch.full_like(hardly, 10 ** (-link.config.faintest_db / 10)))
 
 
@@ -94,12 +99,12 @@ def test_fainter_than_known_is_made_as_noisy_as_known():
     """Then a network that is told the most noise that it knows meets that much, and a fainter picture; else nothing changes."""
     noise_var = torch.tensor([0.1, 8.0, 800.0], dtype=torch.float64)
     features = noise_var.sqrt().float()[:, None, None, None] * semdiff.normal((3, 2, 64, 64), KEY)
-    arrived = Arrived(features, noise_var, torch.zeros_like(features))
-    kept = within(arrived, -10 * math.log10(8.0), 5.0)
+    arrived = ReceivedFeatures(features, noise_var, torch.zeros_like(features))
+    kept = clamp_snr(arrived, -10 * math.log10(8.0), 5.0)
     torch.testing.assert_close(kept.noise_var, torch.tensor([10**-0.5, 8.0, 8.0], dtype=torch.float64))
     assert torch.equal(kept.features[:2], features[:2])
     torch.testing.assert_close(kept.features[2].square().mean(), torch.tensor(8.0), rtol=0.03, atol=0)
-    assert all(torch.equal(a, b) for a, b in zip(within(arrived, -math.inf, math.inf), arrived, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(clamp_snr(arrived, -math.inf, math.inf), arrived, strict=True))
 
 
 def test_no_norm_looks_at_the_whole_picture(link):
@@ -129,8 +134,8 @@ def test_bad_input(link):
     with pytest.raises(ValueError, match=r"images: expected a float tensor of shape \(B, 3, H, W\) in \[0, 1\]"):
         link.transmit(x[:, :1], 5.0)
     with pytest.raises(ValueError, match=r"cbr: expected a ratio within 5 % of one that this model offers \(0.0833 \(1/12.0\), 0.0417"):
-        link.transmit(x, 5.0, 1 / 60)
-    symbols = link.send(x, 1 / 24)
+        link.transmit(x, 5.0, cbr=1 / 60)
+    symbols = link.send(x, cbr=1 / 24)
     with pytest.raises(ValueError, match="size: expected the height and width of the images, since this model takes any, got None"):
         link.receive(symbols, 0.1)
     with pytest.raises(ValueError, match=r"symbols: expected shape \(B, uses\) with uses one of"):
@@ -159,5 +164,5 @@ def test_the_command_sends_pictures_of_several_sizes(link, tmp_path):
     for path in paths:
         assert read_picture(tmp_path / "out" / path.name).shape == read_picture(path).shape
     batch = torch.stack([read_picture(p).float() / 255 for p in paths[:2]])
-    sent = link.transmit(batch, 10.0, 1 / 24, steps=1, key=semdiff.Key(0).fold_in(0)).images
+    sent = link.transmit(batch, 10.0, cbr=1 / 24, steps=1, key=semdiff.Key(0).fold_in(0)).images
     assert torch.equal(read_picture(tmp_path / "out" / "1.png"), (sent[1] * 255).round().to(torch.uint8))

@@ -138,14 +138,14 @@ def test_the_mean_and_the_sample_of_a_mixture_have_keys_of_their_own(make, monke
     """And the ends of the dial are what they are alone."""
     link, x = make()
     size = None if link.image_shape[1] else tuple(x.shape[2:])
-    heard = link.hear(link.send(x), 0.1, key=KEY, size=size)
+    heard = link.equalize_and_upsample(link.received(link.send(x), 0.1, size=size), key=KEY, size=size)
     keys = []
-    from semdiff.link import pipeline
+    from semdiff.link import receiver
 
-    begin = pipeline.starting_state
-    monkeypatch.setattr(pipeline, "starting_state", lambda *arguments: keys.append(arguments[-1]) or begin(*arguments))
+    begin = receiver.starting_state
+    monkeypatch.setattr(receiver, "starting_state", lambda *arguments: keys.append(arguments[-1]) or begin(*arguments))
     for realism in (0.0, 1.0, 0.5):
-        link.imagine(heard, 2, realism, key=KEY, size=size)
+        link.denoise_and_decode(heard, steps=2, realism=realism, key=KEY, size=size)
     assert all(key == KEY.fold_in(2) for key in keys[: 1 if link.mean_decoder else 2])
     assert len(set(keys[-1 if link.mean_decoder else -2 :])) == (1 if link.mean_decoder else 2)
     assert KEY.fold_in(2) in keys[-2:]

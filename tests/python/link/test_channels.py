@@ -16,7 +16,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.link import Ledger, SemanticLink
 from semdiff.training.recipes.fashion_mnist import build
-from semdiff.transmission.symbols import arrive
+from semdiff.transmission.symbols import symbols_to_features
 
 KEY = semdiff.Key(5)
 SNR_DB = torch.tensor([4.0, 12.0] * 5, dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_what_arrives_does_not_depend_on_the_batch(link: SemanticLink, name: str
     def heard(batch: int) -> list[torch.Tensor]:
         received = channel(symbols[:batch], SNR_DB[:batch], KEY)
         snr_db = measured_snr_db(without_noise(symbols[:batch], received.h), received.y)
-        return [*map(torch.atleast_1d, received), *arrive(received, RATE, SHAPE), snr_db]
+        return [*map(torch.atleast_1d, received), *symbols_to_features(received, RATE, SHAPE), snr_db]
 
     whole = heard(10)
     for batch in (1, 3):
@@ -131,7 +131,7 @@ def test_a_symbol_of_no_gain_is_the_least_reliable() -> None:
     """The map says so, and its features are zero; the rest is as it would be with half the gain on average."""
     h = torch.ones(1, 64, dtype=torch.complex64)
     h[:, ::2] = 0  # a stream to which water-filling gives no power
-    arrived = arrive(Received(h.clone(), h, torch.full((1, 1), 0.1, dtype=torch.float64)), 8, SHAPE)
+    arrived = symbols_to_features(Received(h.clone(), h, torch.full((1, 1), 0.1, dtype=torch.float64)), 8, SHAPE)
     features, noise_map = (v.reshape(64, 2) for v in (arrived.features, arrived.noise_map))
     assert bool((features[::2] == 0).all())
     assert bool((noise_map[::2] == 6).all())
@@ -144,7 +144,7 @@ def test_a_symbol_of_no_gain_is_the_least_reliable() -> None:
 def test_noise_far_below_the_symbols_keeps_its_digits() -> None:
     """At 100 dB 1 - gain is below float32's rounding; for a gain of one on every symbol it is still N0."""
     h = torch.polar(torch.ones(1, 64), torch.arange(64.0)[None])
-    arrived = arrive(Received(h, h, torch.full((1, 1), 1e-10, dtype=torch.float64)), 8, SHAPE)
+    arrived = symbols_to_features(Received(h, h, torch.full((1, 1), 1e-10, dtype=torch.float64)), 8, SHAPE)
     assert arrived.noise_var.item() == pytest.approx(1e-10, rel=1e-6)
 
 

@@ -14,7 +14,7 @@ KEY = semdiff.Key(3)
 
 
 def pictures(link, x, **options):
-    return [link.transmit(x, 5.0, 1 / 24, steps=2, realism=r, key=KEY, **options).images for r in (0.0, 1.0)]
+    return [link.transmit(x, 5.0, cbr=1 / 24, steps=2, realism=r, key=KEY, **options).images for r in (0.0, 1.0)]
 
 
 def test_channels_last_changes_rounding_alone():

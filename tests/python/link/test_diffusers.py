@@ -59,7 +59,7 @@ def test_any_size_over_a_variational_autoencoder(vae, unet, size):
     cells = -(-size[0] // 8) * -(-size[1] // 8)
     assert link.cbrs == pytest.approx({32: 1 / 12, 16: 1 / 24, 8: 1 / 48})
     for realism in (0.0, 1.0):
-        sent = link.transmit(x, 5.0, 1 / 24, steps=2, realism=realism, key=KEY)
+        sent = link.transmit(x, 5.0, cbr=1 / 24, steps=2, realism=realism, key=KEY)
         assert sent.images.shape == x.shape
         assert sent.ledger.total == cells * 8 + USES
 
@@ -71,7 +71,7 @@ def test_latents_are_scaled_as_the_autoencoder_says(vae, unet):
         z = link.encode(x)
         torch.testing.assert_close(z, (vae.encode(2 * x - 1).latent_dist.mode() - 0.25) * 0.5)
         expected = (vae.decode(z / 0.5 + 0.25).sample + 1) / 2
-    torch.testing.assert_close(link._decode(z, (32, 48)), expected.clamp(0, 1))
+    torch.testing.assert_close(link.decode(z, (32, 48)), expected.clamp(0, 1))
 
 
 def test_a_tiny_autoencoder_too(unet):
@@ -84,7 +84,8 @@ def test_a_tiny_autoencoder_too(unet):
     )
     link = SemanticLink.from_diffusers(tiny, unet, SCHEDULER)
     x = pictures(16, 24)
-    assert link.transmit(x, 5.0, 1 / 48, steps=1, key=KEY).ledger.payload == 4 * 6 * 1 + USES  # cells of 4 pixels, two real symbols each
+    ledger = link.transmit(x, 5.0, cbr=1 / 48, steps=1, key=KEY).ledger
+    assert ledger.payload == 4 * 6 * 1 + USES  # cells of 4 pixels, two real symbols each
     with torch.no_grad():
         torch.testing.assert_close(link.encode(x), tiny.encode(2 * x - 1).latents)
 
@@ -110,14 +111,14 @@ def test_pictures_are_padded_to_what_the_denoiser_halves(vae, levels, size):
     unet = seeded(diffusers.UNet2DModel, in_channels=4, out_channels=4, **deep, **(BLOCKS | {"block_out_channels": (8,) * levels}))
     link = SemanticLink.from_diffusers(vae, unet, SCHEDULER)
     x = pictures(*size)
-    sent = link.transmit(x, 5.0, 1 / 24, steps=1, realism=0.5, key=KEY)
+    sent = link.transmit(x, 5.0, cbr=1 / 24, steps=1, realism=0.5, key=KEY)
     assert sent.images.shape == x.shape
     multiple = 8 * 2 ** max(levels - 2, 0)  # pixels; a latent stands for 4, and a cell has two
     cells = [-(-n // multiple) * multiple // 8 for n in size]
     assert sent.ledger.total == cells[0] * cells[1] * 8 + USES
     assert link.encode(x).shape[2:] == (2 * cells[0], 2 * cells[1])
     with torch.no_grad():
-        torch.testing.assert_close(link._decode(link.encode(x), size).shape, x.shape)
+        torch.testing.assert_close(link.decode(link.encode(x), size).shape, x.shape)
 
 
 def test_a_conditional_denoiser_of_any_depth(vae):
@@ -182,15 +183,14 @@ def test_latents_are_clipped_where_the_scheduler_says_so(vae, unet):
     """x_0 = (x - sqrt(1 - alpha_bar) noise) / sqrt(alpha_bar), within the bound."""
     clipped = diffusers.DDIMScheduler.from_config(SCHEDULER.config, clip_sample=True, clip_sample_range=0.2)
     link = SemanticLink.from_diffusers(vae, unet, clipped)
-    heard = link.hear(link.send(pictures(32, 48)), 0.1, key=KEY, size=(32, 48))
+    heard = link.equalize_and_upsample(link.received(link.send(pictures(32, 48)), 0.1, size=(32, 48)), key=KEY, size=(32, 48))
     seen, decoded = [], []
     unet.register_forward_hook(lambda _, inputs, out: seen.append((*inputs, out.sample)))
-    link._decode = lambda z, size: decoded.append(z)
-    link.imagine(heard, realism=0.0, key=KEY, size=(32, 48))
+    link.decode = lambda z, size: decoded.append(z)
+    link.denoise_and_decode(heard, realism=0.0, key=KEY, size=(32, 48))
     (x, _, noise), a = seen[0], link.schedule.alpha_bar(seen[0][1]).float()[:, None, None, None]
     torch.testing.assert_close(decoded[0], ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-0.2, 0.2))
-    link._decode_sample = lambda z, heard, size: decoded.append(z)
-    link.imagine(heard, steps=2, key=KEY, size=(32, 48))
+    link.denoise_and_decode(heard, steps=2, key=KEY, size=(32, 48))
     assert decoded[1].abs().max() <= 0.2
     assert SemanticLink.from_diffusers(vae, unet, SCHEDULER).clip is None
 
@@ -210,7 +210,7 @@ def test_each_channel_has_a_mean_and_a_deviation_where_the_autoencoder_says_so(u
     with torch.no_grad():
         z = link.encode(x)
         torch.testing.assert_close(z, (vae.encode(2 * x - 1).latent_dist.mode() - m) * 0.5 / d)
-        torch.testing.assert_close(link._decode(z, (32, 48)), ((vae.decode(z * d / 0.5 + m).sample + 1) / 2).clamp(0, 1))
+        torch.testing.assert_close(link.decode(z, (32, 48)), ((vae.decode(z * d / 0.5 + m).sample + 1) / 2).clamp(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_tiny_autoencoders_latents_are_scaled_both_ways(unet):
     with torch.no_grad():
         z = link.encode(x)
         torch.testing.assert_close(z, (tiny.encode(2 * x - 1).latents - 0.25) * 0.5)
-        torch.testing.assert_close(link._decode(z, (16, 24)), ((tiny.decode(z / 0.5 + 0.25).sample + 1) / 2).clamp(0, 1))
+        torch.testing.assert_close(link.decode(z, (16, 24)), ((tiny.decode(z / 0.5 + 0.25).sample + 1) / 2).clamp(0, 1))
 
 
 def test_a_tiny_autoencoder_whose_sides_differ_is_refused(unet):

@@ -20,7 +20,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.data import fashion_mnist
 from semdiff.diffusion.matching import DiffusionState
-from semdiff.link import PixelLink, SemanticLink, pipeline
+from semdiff.link import PixelLink, SemanticLink, receiver
 from semdiff.metrics import frechet_classifier
 from semdiff.models.store import WEIGHTS
 from studies.diffusion import at_noise
@@ -44,8 +44,8 @@ class Guarded:
 
     def sample(self, steps: int = 4) -> Tensor:
         received = semdiff.AWGN()(self.link.send(self.images, snr_db=0.0), 0.0, Key(1))
-        heard = self.link.understand(received, max(self.link.config.rates), Key(2))
-        return self.link.imagine(heard, steps, key=Key(3))[0]
+        heard = self.link.equalize_and_upsample(received, max(self.link.config.rates), key=Key(2))
+        return self.link.denoise_and_decode(heard, steps=steps, key=Key(3))[0]
 
     def of(self, steps: int) -> Tensor:
         if steps not in self.found:
@@ -82,7 +82,7 @@ def test_steps_bring_samples_nearer_to_images(guarded):
 @pytest.mark.parametrize("offset_db", [-6.0, 6.0])
 def test_a_wrong_time_costs(guarded, offset_db, monkeypatch):
     link = guarded.link
-    place, name = (link, "begin") if isinstance(link, PixelLink) else (pipeline, "starting_state")
+    place, name = (link, "begin") if isinstance(link, PixelLink) else (receiver, "starting_state")
     monkeypatch.setattr(place, name, told_wrong(link.schedule, offset_db, getattr(place, name)), raising=True)
     assert guarded.distance(guarded.sample()) > guarded.distance(guarded.of(4))
 
@@ -91,7 +91,8 @@ def test_a_wrong_time_costs(guarded, offset_db, monkeypatch):
 def test_a_sample_is_drawn(guarded):
     one = guarded.of(4)
     received = semdiff.AWGN()(guarded.link.send(guarded.images, snr_db=0.0), 0.0, Key(1))
-    other = guarded.link.imagine(guarded.link.understand(received, max(guarded.link.config.rates), Key(2)), 4, key=Key(4))[0]
+    reception = guarded.link.equalize_and_upsample(received, key=Key(2))
+    other = guarded.link.denoise_and_decode(reception, steps=4, key=Key(4)).images
     assert (one - other).square().mean() >= OTHER_KEYS * (one - guarded.images).square().mean()
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from semdiff.link import SemanticLink
 from semdiff.link.export import export_link, parts
-from semdiff.link.reception import Heard
+from semdiff.link.reception import Reception
 
 TOLERANCE = 1e-4  # compiled and eager convolutions add in another order
 
@@ -51,7 +51,7 @@ def program() -> Path:
 
 
 def received(link: SemanticLink, channel: semdiff.Channel, snr_db: float, cbr: float | None = None) -> semdiff.Received:
-    return channel(link.send(sample_images()[:3], cbr, snr_db), snr_db, semdiff.Key(3))
+    return channel(link.send(sample_images()[:3], cbr=cbr, snr_db=snr_db), snr_db, semdiff.Key(3))
 
 
 def run(program: Path, folder: Path, place: Path, heard: semdiff.Received, *options: str | float) -> tuple[Tensor, Any]:
@@ -89,7 +89,7 @@ def test_the_program_equals_python(
 @pytest.mark.parametrize("coherence", ["block", "fast"])
 def test_gains_steps_and_realism(link: SemanticLink, folder: Path, program: Path, tmp_path: Path, coherence: Any) -> None:
     heard = received(link, semdiff.Rayleigh(coherence), 5.0)
-    expected = link.receive(heard.y, heard.noise_var, heard.h, 3, 0.3, key=semdiff.Key(7))
+    expected = link.receive(heard.y, heard.noise_var, heard.h, steps=3, realism=0.3, key=semdiff.Key(7))
     images, _ = run(program, folder, tmp_path, heard, "--steps", 3, "--realism", 0.3)
     torch.testing.assert_close(images, expected, rtol=0, atol=TOLERANCE)
 
@@ -167,8 +167,8 @@ def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
             assert torch.equal(got, wanted)
         z, t = expected.mean, torch.tensor([3.0, 700.0])
         assert torch.equal(made["denoiser"][0](z, t), link.unet(z, t).sample)
-        assert torch.equal(made["decoder"][0](z), link._decode(z, (28, 28)))
-        assert torch.equal(made["sample_decoder"][0](z), link._decode_sample(z, Heard(expected, torch.ones(2)), (28, 28)))
+        assert torch.equal(made["decoder"][0](z), link.decode(z, (28, 28)))
+        assert torch.equal(made["sample_decoder"][0](z), link.receiver((28, 28)).show(z, Reception(expected, torch.ones(2))))
     for part, inputs in made.values():
         assert all(x.shape[0] == 2 for x in inputs)
         assert not part.training

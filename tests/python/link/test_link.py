@@ -19,7 +19,7 @@ from semdiff.metrics import psnr
 from semdiff.models.codec import from_blocks, to_blocks
 from semdiff.models.store import shipped_models
 from semdiff.training.recipes.fashion_mnist import build
-from semdiff.transmission.symbols import arrive, features_to_symbols
+from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 
 KEY = semdiff.Key(5)
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
@@ -60,7 +60,7 @@ def test_symbols_have_unit_power_and_give_the_features_back(channels):
     assert symbols.shape == (3, 8 * channels)
     torch.testing.assert_close(symbols.abs().square().mean(1), torch.ones(3))
     one, quiet = torch.ones(3, 1, dtype=symbols.dtype), torch.full((3, 1), 1e-9, dtype=torch.float64)
-    back = arrive(semdiff.Received(symbols, one, quiet), channels, (8, 4, 4)).features
+    back = symbols_to_features(semdiff.Received(symbols, one, quiet), channels, (8, 4, 4)).features
     assert torch.equal(back[:, channels:], torch.zeros(3, 8 - channels, 4, 4))
     kept = features[:, :channels]
     torch.testing.assert_close(back[:, :channels], kept / kept.square().mean((1, 2, 3), keepdim=True).sqrt())
@@ -70,7 +70,7 @@ def test_block_fading_is_awgn_at_the_faded_snr():
     s = features_to_symbols(torch.randn(4, 8, 4, 4), 8)
     h = torch.randn(4, 1, dtype=torch.complex64)
     plain = semdiff.Received(s, torch.ones(4, 1, dtype=torch.complex64), torch.full((4, 1), 0.1, dtype=torch.float64))
-    there, sent = (arrive(r, 8, (8, 4, 4)) for r in (plain._replace(y=h * s, h=h), plain))
+    there, sent = (symbols_to_features(r, 8, (8, 4, 4)) for r in (plain._replace(y=h * s, h=h), plain))
     torch.testing.assert_close(there.features, sent.features)
     torch.testing.assert_close(there.noise_var, 0.1 / h[:, 0].abs().square().double())
     torch.testing.assert_close(there.noise_map, torch.zeros(4, 8, 4, 4))
@@ -80,7 +80,7 @@ def test_fast_fading_has_the_variance_of_the_second_order_match():
     """snr_eff = (1 - m) / m with m = c e^c E1(c): at 10 dB 5.98 dB (c = 0.1, E1(0.1) = 1.8229)."""
     h = torch.randn(1, 200_000, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     y = torch.ones_like(h)
-    arrived = arrive(semdiff.Received(y, h, torch.full((1, 1), 0.1, dtype=torch.float64)), 8, (8, 500, 100))
+    arrived = symbols_to_features(semdiff.Received(y, h, torch.full((1, 1), 0.1, dtype=torch.float64)), 8, (8, 500, 100))
     m = 0.1 * math.exp(0.1) * 1.82292396
     assert arrived.noise_var.item() == pytest.approx(m / (1 - m), rel=0.02)
     own = arrived.noise_map.double().exp() * arrived.noise_var  # each element's own variance is N0 / |h|^2; a symbol has two
@@ -166,7 +166,7 @@ def test_networks_depend_on_snr_and_rate_and_not_on_the_batch(module):
 def test_transmission_and_its_books(link, images):
     snr_db = torch.tensor([-5.0, 0.0, 5.0, 10.0, 15.0])
     for cbr, uses in ((None, 64), (1 / 12, 64), (1 / 24, 32)):
-        got = link.transmit(images, snr_db, cbr, steps=3, key=KEY)
+        got = link.transmit(images, snr_db, cbr=cbr, steps=3, key=KEY)
         assert got.images.shape == images.shape
         assert got.images.min() >= 0
         assert got.images.max() <= 1
@@ -195,12 +195,12 @@ def test_manual_seed_governs_a_missing_key(link, images):
 
 
 def test_send_and_receive_are_the_halves_of_transmit(link, images):
-    symbols = link.send(images, 1 / 24, 6.0)
+    symbols = link.send(images, cbr=1 / 24, snr_db=6.0)
     assert symbols.is_complex()
     torch.testing.assert_close(symbols.abs().square().mean(1), torch.ones(5))
     received = semdiff.AWGN()(symbols, 6.0, KEY.fold_in(0))
     out = link.receive(received.y, 10**-0.6, steps=2, key=KEY)
-    torch.testing.assert_close(out, link.transmit(images, 6.0, 1 / 24, steps=2, key=KEY).images, rtol=0, atol=1e-4)
+    torch.testing.assert_close(out, link.transmit(images, 6.0, cbr=1 / 24, steps=2, key=KEY).images, rtol=0, atol=1e-4)
 
 
 def test_receive_undoes_a_known_gain(link, images):
@@ -212,8 +212,8 @@ def test_receive_undoes_a_known_gain(link, images):
 
 
 def test_realism_is_the_line_between_its_ends(link, images):
-    heard = link.hear(link.send(images), 0.1, key=KEY)
-    mean, sample, half = (link.imagine(heard, realism=r, steps=2, key=KEY) for r in (0.0, 1.0, 0.5))
+    heard = link.equalize_and_upsample(link.received(link.send(images), 0.1), key=KEY)
+    mean, sample, half = (link.denoise_and_decode(heard, realism=r, steps=2, key=KEY) for r in (0.0, 1.0, 0.5))
     torch.testing.assert_close(half[0], (mean[0] + sample[0]) / 2)
     assert [mean[2], sample[2], half[2]] == [1, 2, 3]
     assert torch.equal(half[1], sample[1])

@@ -25,8 +25,8 @@ def without_denoiser(model: str) -> SemanticLink:
 def test_the_photograph_links_denoiser_changes_nothing_that_can_be_measured() -> None:
     images, link = sample_photos()[:2, :, :128, :160], SemanticLink.default("photos")
     assert output_names(link) == ("mean decoder", "detail decoder")
-    assert link.transmit(images, 5.0, 1 / 24, realism=0.0, key=Key(0)).evaluations == 0
-    found = [x.transmit(images, 5.0, 1 / 24, steps=1, key=Key(0)).images for x in (link, without_denoiser("photos"))]
+    assert link.transmit(images, 5.0, cbr=1 / 24, realism=0.0, key=Key(0)).evaluations == 0
+    found = [x.transmit(images, 5.0, cbr=1 / 24, steps=1, key=Key(0)).images for x in (link, without_denoiser("photos"))]
     errors = [(x - images).square().mean() for x in found]
     assert abs(float(10 * torch.log10(errors[0] / errors[1]))) < 0.01
     assert (found[0] - found[1]).abs().mean() < 0.1 / 255

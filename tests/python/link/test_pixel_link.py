@@ -128,7 +128,7 @@ def test_an_untrained_denoiser_shrinks_and_no_more():
 def test_transmission(link):
     images = sample_images()
     for cbr, uses in ((64 / 784, 64), (32 / 784, 32)):
-        sent = link.transmit(images, 5.0, cbr, steps=3, key=Key(1))
+        sent = link.transmit(images, 5.0, cbr=cbr, steps=3, key=Key(1))
         assert sent.ledger.total == uses
         assert sent.images.shape == images.shape
         assert sent.images.min() >= 0

@@ -85,14 +85,14 @@ def test_bad_ranges_are_named(link, bad):
 
 def test_a_rate_between_those_of_the_training(link, images):
     words = ["cbr: this model was trained for 1/12.3, 1/24.5 and not for 1/16.3"]
-    said, sent = told(lambda: link.transmit(images, 5.0, 1 / 16, steps=1, key=KEY))
+    said, sent = told(lambda: link.transmit(images, 5.0, cbr=1 / 16, steps=1, key=KEY))
     assert said == words
     assert sent.ledger.total == 6 * 16 // 2
-    symbols = told(lambda: link.send(images, 1 / 16, 5.0))[1]
+    symbols = told(lambda: link.send(images, cbr=1 / 16, snr_db=5.0))[1]
     received = semdiff.AWGN()(symbols, 5.0, KEY.fold_in(0))
     torch.testing.assert_close(link.receive(received.y, 10**-0.5, steps=1, key=KEY), sent.images, rtol=0, atol=1e-4)
     for trained, uses in ((1 / 12, 64), (1 / 24, 32), (1 / 12.6, 64)):  # within 5 % of a trained rate it is that one
-        said, sent = told(lambda cbr=trained: link.transmit(images, 5.0, cbr, steps=1, key=KEY))
+        said, sent = told(lambda cbr=trained: link.transmit(images, 5.0, cbr=cbr, steps=1, key=KEY))
         assert (said, sent.ledger.total) == ([], uses)
 
 
@@ -100,7 +100,7 @@ def test_more_than_the_shipped_rate_gives_more():
     """The first channels matter most: at 1/16 the shipped model's error lies between those at 1/24 and at 1/12."""
     shipped, images = SemanticLink.default(), sample_images()
     errors = [
-        float((told(lambda r=cbr: shipped.transmit(images, 10.0, r, realism=0.0, key=KEY))[1].images - images).square().mean())
+        float((told(lambda r=cbr: shipped.transmit(images, 10.0, cbr=r, realism=0.0, key=KEY))[1].images - images).square().mean())
         for cbr in (1 / 12, 1 / 16, 1 / 24)
     ]
     assert errors == sorted(errors)
@@ -109,12 +109,12 @@ def test_more_than_the_shipped_rate_gives_more():
 @pytest.mark.parametrize("cbr", [1 / 8, 1 / 30])
 def test_rates_beyond_those_of_the_training_are_refused(link, images, cbr):
     with pytest.raises(ValueError, match="cbr: expected a ratio within 5 % of one that this model offers"):
-        link.transmit(images, 5.0, cbr)
+        link.transmit(images, 5.0, cbr=cbr)
 
 
 def test_two_coarse_rates_have_nothing_between():
     with pytest.raises(ValueError, match="cbr: expected a ratio within 5 %"):
-        ADJSCC.default().transmit(sample_images(), 5.0, 1 / 16)
+        ADJSCC.default().transmit(sample_images(), 5.0, cbr=1 / 16)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 48), (48, 80)])

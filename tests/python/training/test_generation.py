@@ -78,7 +78,7 @@ def test_recipes_name_the_form(tmp_path, monkeypatch):
     model = train(tmp_path / "run", config=recipe, **options)
     link = SemanticLink.from_pretrained(model)
     assert link.unet.config.hints == 0
-    assert link.transmit(photographs(64), 5.0, 1 / 24, steps=2).images.isfinite().all()
+    assert link.transmit(photographs(64), 5.0, cbr=1 / 24, steps=2).images.isfinite().all()
     other = train(tmp_path / "other", config=change(write_recipe(tmp_path / "tiny.toml"), hints=0), **options)
     same = {p: (model / p).rglob("*.safetensors") for p in PARTS}
     differ = {p for p, files in same.items() if any(f.read_bytes() != (other / f.relative_to(model)).read_bytes() for f in files)}
@@ -142,7 +142,7 @@ def test_a_sample_is_the_mean_and_its_details():
     images = 0.4 + 0.2 * photographs(64)
 
     def sent(realism):
-        return link.transmit(images, 5.0, 1 / 24, steps=2, realism=realism, key=semdiff.Key(1)).images
+        return link.transmit(images, 5.0, cbr=1 / 24, steps=2, realism=realism, key=semdiff.Key(1)).images
 
     mean = sent(0.0)
     assert torch.equal(sent(1.0), mean)  # before it is trained

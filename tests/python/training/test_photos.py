@@ -50,7 +50,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_ste
     link = SemanticLink.from_pretrained(whole)
     assert link.mean_decoder.ceiling.max() < 100  # found, not what it begins with
     x = photographs(64)
-    sent = link.transmit(x, 5.0, 1 / 24, steps=1, key=semdiff.Key(0))
+    sent = link.transmit(x, 5.0, cbr=1 / 24, steps=1, key=semdiff.Key(0))
     assert sent.images.shape == x.shape
     for stage in STAGES:
 

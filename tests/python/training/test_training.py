@@ -285,10 +285,10 @@ def test_fidelity_stage_trains_what_the_link_receives_at_realism_0():
     pixels = (terms["loss"] - terms["fused"]).item() / 10
     assert terms["psnr"].item() == pytest.approx(-10 * math.log10(pixels / 4), abs=1e-3)
     link = networks.link()
-    heard = link.hear(link.send(images), 0.1, key=KEY)
+    heard = link.equalize_and_upsample(link.received(link.send(images), 0.1), key=KEY)
     with torch.no_grad():
         decoded = from_blocks(stage.decode(*heard, KEY), 28, 28).clamp(0, 1)
-    torch.testing.assert_close(link.imagine(heard, realism=0.0, key=KEY)[0], decoded)
+    torch.testing.assert_close(link.denoise_and_decode(heard, realism=0.0, key=KEY)[0], decoded)
 
 
 def test_detail_stage_trains_the_sample_decoder_alone(lpips_weights):

@@ -110,7 +110,7 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
     for snr_db in (10.0, 0.0):
         for cbr in (1 / 12, 1 / 48):
             for picture, realism in (("mean", 0.0), ("sample", 1.0)):
-                sent = link.transmit(held_out, snr_db, cbr, steps=4, realism=realism, key=semdiff.Key(0)).images
+                sent = link.transmit(held_out, snr_db, cbr=cbr, steps=4, realism=realism, key=semdiff.Key(0)).images
                 for name, metric in (("psnr", semdiff_psnr), ("lpips", semdiff_lpips)):
                     at = picture, name, f"{snr_db:g}", f"{cbr:.6f}"
                     assert found.pop(at) == pytest.approx(float(metric(sent, held_out).mean()), rel=0.01)

@@ -8,7 +8,7 @@ import torch
 
 import semdiff
 from semdiff.transmission.header import LOWEST_DB, SPREAD_DB, STEP_DB, USES, USUAL_DB, _codewords, scale_to_symbols, symbols_to_scale
-from semdiff.transmission.symbols import arrive, features_to_symbols
+from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 
 LEVELS = 10 ** ((LOWEST_DB + STEP_DB * torch.arange(128, dtype=torch.float64)) / 20)
 
@@ -77,7 +77,7 @@ def test_features_arrive_with_their_power(channel, channels):
     symbols = features_to_symbols(features, channels, header=True)
     assert symbols.shape == (5, USES + channels * 30)
     received = channel(symbols, 60.0, semdiff.Key(2))
-    arrived = arrive(received, channels, (8, 6, 10), header=True)
+    arrived = symbols_to_features(received, channels, (8, 6, 10), header=True)
     scale = features[:, :channels].square().mean((1, 2, 3)).sqrt()
     told = (arrived.features[:, :channels].square().mean((1, 2, 3)).sqrt() / scale).log10() * 20
     assert told.abs().max() <= STEP_DB / 2 + 0.02
@@ -85,7 +85,7 @@ def test_features_arrive_with_their_power(channel, channels):
     if received.h.dim() > 2:
         return  # antennas: nothing to cut
     payload = (v[:, USES:] if v.shape[1] > 1 else v for v in received)
-    plain = arrive(semdiff.Received(*payload), channels, (8, 6, 10))
+    plain = symbols_to_features(semdiff.Received(*payload), channels, (8, 6, 10))
     ratio = (arrived.noise_var / plain.noise_var).sqrt()
     torch.testing.assert_close(arrived.features, plain.features * ratio.float().view(5, 1, 1, 1), rtol=1e-4, atol=1e-5)
     assert (20 * (ratio / scale).log10()).abs().max() <= STEP_DB / 2 + 1e-3

@@ -148,13 +148,13 @@ class PixelTraining:
         references = classifier_features(self.images[:REFERENCES])
         cbr = link.cbrs[max(self.recipe.rates)]
         for snr_db in VALIDATION_DB:
-            received: Received = AWGN()(link.send(self.held_out, cbr, snr_db), snr_db, Key(0))
-            make = partial(link.imagine, link.understand(received, max(self.recipe.rates), Key(0)), solver="ddim")
+            received: Received = AWGN()(link.send(self.held_out, cbr=cbr, snr_db=snr_db), snr_db, Key(0))
+            make = partial(link.denoise_and_decode, link.equalize_and_upsample(received, key=Key(0)), solver="ddim")
             pictures = {
                 "mean": make(realism=0.0)[0],
                 "perceptual": make(diffusion=False)[0],
-                "sample, 1 step": make(1, key=Key(1))[0],
-                "sample, 8 steps": make(8, key=Key(1))[0],
+                "sample, 1 step": make(steps=1, key=Key(1))[0],
+                "sample, 8 steps": make(steps=8, key=Key(1))[0],
             }
             for name, images in pictures.items():
                 scores = {
@@ -163,7 +163,7 @@ class PixelTraining:
                     "frechet_classifier": frechet_distance(classifier_features(images), references),
                 }
                 found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
-            one, other = pictures["sample, 8 steps"], make(8, key=Key(2))[0]
+            one, other = pictures["sample, 8 steps"], make(steps=8, key=Key(2))[0]
             apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
             found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
         return found

@@ -139,7 +139,7 @@ class PhotoDetailStage(ReceivingStage):
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, start_key, sample_key, steps_key, judge_key = key.split(5)
         steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
-        z, crossing, told, hints = self.hear(crossing_key, images)
+        z, crossing, told, hints = self.receive(crossing_key, images)
         with torch.no_grad():
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
             denoise = lambda x, t: self.unet(x, t, *hints).sample.to(x)  # noqa: E731

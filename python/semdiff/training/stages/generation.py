@@ -52,7 +52,7 @@ class ReceivingStage(Stage):
         self.block, self.border = block, border
 
     @torch.no_grad()
-    def hear(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
         """The latents that were sent, what arrives, the estimate of them with the logarithm of its error, and the denoiser's hints."""
         z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, key, self.conditions)
@@ -74,7 +74,7 @@ class GenerationStage(ReceivingStage):
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         crossing_key, path_key = key.split(2)
-        z, crossing, _, hints = self.hear(crossing_key, images)
+        z, crossing, _, hints = self.receive(crossing_key, images)
         x, t = path_point(*crossing, z, self.schedule, self.renoise, path_key)
         if self.path == "noise":
             x = add_noise(z, t, self.schedule, path_key.fold_in(0))

@@ -18,7 +18,7 @@ from semdiff.rng import Key
 from semdiff.training.channel_conditions import USUAL, Conditions, over_the_air
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import denoised, uniform, velocity
-from semdiff.transmission.symbols import Arrived
+from semdiff.transmission.symbols import ReceivedFeatures
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
 VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
@@ -44,12 +44,12 @@ class Front(nn.Module):
         self.scale, self.rates, self.conditions = scale, rates, conditions
 
     def forward(self, images: Tensor, key: Key) -> PixelReception:
-        gaussian, arrived, told = self.hear(images, key)
+        gaussian, arrived, told = self.receive(images, key)
         size = (images.shape[2], images.shape[3])
         perceptual = self.scale.normalize(self.decoder(arrived.features, *told, size).to(images))
         return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
 
-    def hear(self, images: Tensor, key: Key) -> tuple[GaussianSample, Arrived, tuple[Tensor, Tensor]]:
+    def receive(self, images: Tensor, key: Key) -> tuple[GaussianSample, ReceivedFeatures, tuple[Tensor, Tensor]]:
         """Return what the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
         *keys, draw_key = key.split(4)
         total = self.transmitter.config.symbol_channels
@@ -97,7 +97,7 @@ class UpsamplerStage(Stage):
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         channel_key, loss_key = key.split(2)
-        gaussian = self.front.hear(images, channel_key)[0]
+        gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
         return gaussian_terms(gaussian, x, self.schedule, loss_key)
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a link's receiver does: equalise and up-sample what was heard, then denoise and decode.
+
+There are two kinds. A `DenoisingReceiver` shows what the denoiser made: its posterior mean, or a sample. A `DecodingReceiver` has a
+decoder of its own for the picture of least error, which takes no evaluation of the denoiser, and may have one that adds a sample's details.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from semdiff.diffusion.matching import DiffusionState, MatchMode
+from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
+from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
+from semdiff.rng import Key
+from semdiff.transmission.steps import Steps, resolve_steps, sample_in_groups
+from semdiff.transmission.transmitter import Decoded
+
+Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says
+
+
+class Receiver(Protocol):
+    """What every kind does with what was heard."""
+
+    def denoise_and_decode(
+        self, reception: Any, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+    ) -> Decoded: ...
+
+
+@dataclass(frozen=True)
+class LatentReceiver(ABC):
+    """A receiver whose denoiser works on latents.
+
+    Attributes:
+        denoiser: (estimate, ln of its error variance) -> the denoiser that is told them, or nothing of them.
+        decode: latents to images in [0, 1].
+        schedule, prediction, clip: of the denoiser's training.
+        renoise: fresh noise at a sample's start, see `starting_state`.
+        auto_steps: what steps="auto" means, see `resolve_steps`.
+    """
+
+    denoiser: Callable[[Tensor, Tensor], Denoise]
+    decode: Callable[[Tensor], Tensor]
+    schedule: NoiseSchedule
+    prediction: Prediction
+    clip: float | None
+    renoise: float
+    auto_steps: Sequence[Sequence[float]] | None
+
+    @abstractmethod
+    def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
+        """Make the picture of least error."""
+
+    @abstractmethod
+    def show(self, z: Tensor, reception: Reception) -> Tensor:
+        """Make images of sampled latents."""
+
+    def denoise_and_decode(
+        self, reception: Reception, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+    ) -> Decoded:
+        """Make (1 - realism) * mean + realism * sample, in pixels; without diffusion the up-sampler's estimate, decoded.
+
+        Key numbers below `key`: itself for the start of the mean or the sample, 1 for the sampler, 2 for the mean of a mixture.
+        """
+        if not diffusion:
+            return Decoded(self.decode(estimate(*reception)[0]), torch.full_like(reception.noise_var, torch.nan))
+        if realism == 0.0:
+            return self.mean(reception, match, key)
+        state = starting_state(*reception, self.schedule, match, self.renoise, key)
+        counts = resolve_steps(steps, -10 * torch.log10(reception.noise_var), self.auto_steps)
+
+        def draw(count: int, rows: Tensor) -> Tensor:
+            part = DiffusionState(state.x[rows], state.t[rows])
+            denoise = self.denoiser(*estimate_elements(*reception.of(rows)))
+            return sample(denoise, part, self.schedule, count, solver, prediction=self.prediction, clip=self.clip, key=key.fold_in(1))
+
+        z = sample_in_groups(draw, counts, together=solver == "ddpm")
+        images, evaluations = self.show(z, reception), evaluations_of(counts, solver)
+        if realism == 1.0:
+            return Decoded(images, state.t, evaluations)
+        mean = self.mean(reception, match, key.fold_in(2))
+        return Decoded((1 - realism) * mean.images + realism * images, state.t, evaluations + mean.evaluations)
+
+
+@dataclass(frozen=True)
+class DenoisingReceiver(LatentReceiver):
+    """Show the denoiser's posterior mean, and its samples by `decode_sample`."""
+
+    decode_sample: Callable[[Tensor], Tensor]
+
+    def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
+        state = starting_state(*reception, self.schedule, match, 0.0, key)
+        denoise = self.denoiser(*estimate_elements(*reception))
+        return Decoded(self.decode(posterior_mean(denoise, state, self.schedule, self.prediction, self.clip)), state.t, 1)
+
+    def show(self, z: Tensor, reception: Reception) -> Tensor:
+        return self.decode_sample(z)
+
+
+@dataclass(frozen=True)
+class DecodingReceiver(LatentReceiver):
+    """Show what a mean decoder makes of the up-sampler's Gaussian; to samples a detail decoder adds to that what they show."""
+
+    decode_sample: Callable[[Tensor], Tensor]
+    to_images: Callable[[Tensor], Tensor]
+    mean_decoder: nn.Module
+    detail_decoder: nn.Module | None
+
+    def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
+        nowhere = torch.full_like(reception.noise_var, torch.nan)
+        return Decoded(self.to_images(self.mean_decoder(*estimate_elements(*reception))), nowhere)
+
+    def show(self, z: Tensor, reception: Reception) -> Tensor:
+        if self.detail_decoder is None:
+            return self.decode_sample(z)
+        told = estimate_elements(*reception)
+        return self.to_images(self.detail_decoder(z, *told, self.mean_decoder(*told)))
+
+
+def evaluations_of(counts: Tensor, solver: Solver) -> int:
+    """Count the denoiser's evaluations for samples of so many steps, the most where they differ: heun takes two a step, but the last."""
+    most = int(counts.max())
+    return 2 * most - 1 if solver == "heun" else most

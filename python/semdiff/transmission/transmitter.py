@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One interface for everything that sends images over a channel: links, learned codes, codecs behind channel codes, and a user's own."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from semdiff.phy.channel import AWGN, Channel, Received
+from semdiff.rng import Key, KeyLike
+from semdiff.transmission.inputs import check_share, per_sample
+from semdiff.transmission.ledger import Transmission, make_transmission
+from semdiff.transmission.steps import Steps, check_steps
+
+
+class Decoded(NamedTuple):
+    """What a receiver makes of one batch."""
+
+    images: Tensor  # (B, C, H, W) in [0, 1]
+    t: Tensor | None = None  # (B,), float64: the time at which denoising began; None or NaN without diffusion
+    evaluations: int = 0  # denoiser evaluations for each image, the most where they differ
+
+
+@dataclass
+class Air:
+    """One batch's way over a channel. Call it once with the symbols; it keeps them and what came back, of which the books are made."""
+
+    channel: Channel
+    snr_db: Tensor  # (B,), float64, finite
+    key: Key
+    symbols: Tensor | None = None
+    received: Received | None = None
+
+    def __call__(self, symbols: Tensor) -> Received:
+        """Send symbols, complex (B, uses), of unit average power in each sample."""
+        self.symbols = symbols
+        self.received = self.channel(symbols, self.snr_db, self.key)
+        return self.received
+
+
+class ImageTransmitter(ABC):
+    """Send images over a noisy channel and receive them.
+
+    A class of your own has one method, `exchange`. `transmit` checks the arguments that all have, runs it, and counts the channel uses.
+
+    Example:
+        >>> import torch, semdiff as sd
+        >>> class Pixels(ImageTransmitter):
+        ...     '''Two pixels in each symbol, uncoded.'''
+        ...     def exchange(self, images, air, *, cbr, steps, realism, key):
+        ...         symbols, scale = sd.normalize_power(sd.pack(images - 0.5))
+        ...         x = air(symbols).y * scale[:, None]
+        ...         return Decoded((sd.unpack(x, images.shape) + 0.5).clamp(0, 1))
+        >>> sent = Pixels().transmit(torch.rand(2, 1, 8, 8), snr_db=20.0, key=sd.Key(0))
+        >>> sent.images.shape, sent.ledger.cbr
+        (torch.Size([2, 1, 8, 8]), 0.5)
+    """
+
+    @property
+    def most_steps(self) -> int:
+        """The most evaluations that a sampler can be asked for."""
+        return 1000
+
+    @torch.no_grad()
+    def transmit(
+        self,
+        images: Tensor,
+        snr_db: float | Tensor,
+        *,
+        cbr: float | None = None,
+        channel: Channel | None = None,
+        steps: Steps = "auto",
+        realism: float = 1.0,
+        key: KeyLike = None,
+        **receiver: Any,
+    ) -> Transmission:
+        """Send images over `channel` at `snr_db`, which both ends know, and receive them.
+
+        Args:
+            images: float (B, C, H, W) in [0, 1].
+            snr_db: signal-to-noise ratio of a symbol in dB, a number or float (B,).
+            cbr: complex channel uses for each source value (C*H*W of an image); None is the most that is offered, or 1/12.
+            channel: where the symbols go; None is AWGN().
+            steps: evaluations of a sampler, or "auto"; without effect where there is none.
+            realism: 0 for the picture of least error, 1 for the one of most detail, or between; without effect where there is one picture.
+            key: of the channel's and the receiver's random numbers; None draws one from torch's generator.
+            receiver: more arguments of this system's `exchange`.
+
+        Returns:
+            The received images, what they cost on the air, and what was measured: see `Transmission`.
+
+        Raises:
+            TypeError, ValueError: naming the argument, for anything out of its range.
+        """
+        begun = time.perf_counter()
+        check_share(realism, "realism")
+        check_steps(steps, self.most_steps)
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}")
+        base = Key.of(key)
+        air = Air(AWGN() if channel is None else channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(0))
+        decoded = self.exchange(images, air, cbr=cbr, steps=steps, realism=float(realism), key=base, **receiver)
+        if air.symbols is None or air.received is None:
+            raise RuntimeError(f"{type(self).__name__}.exchange: expected one call of air(symbols), got none")
+        return make_transmission(decoded.images, air.symbols, air.received, air.channel, begun, decoded.t, decoded.evaluations)
+
+    @abstractmethod
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+        """Make symbols of the images, call `air` with them once, and make images of what it returns.
+
+        key: the batch's; its child 0 is the channel's, others are free. The rest as in `transmit`.
+        """
