@@ -59,7 +59,8 @@ def test_commands_and_options_exist(page: Path) -> None:
     from semdiff.cli.app import app
 
     commands = typer.main.get_command(app).commands
-    for line in re.findall(r"^(?: {4})?semdiff (.*)$", page.read_text(encoding="utf-8"), flags=re.M):
+    text = "".join(blocks(page, "sh")) + "\n".join(re.findall("^ {4}(semdiff .*)$", page.read_text(encoding="utf-8"), flags=re.M))
+    for line in re.findall("^semdiff (.*)$", text, flags=re.M):
         command, *words = line.split("#")[0].split()
         assert command in commands, line
         known = {option for parameter in commands[command].params for option in (*parameter.opts, *parameter.secondary_opts)}
