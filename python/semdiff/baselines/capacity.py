@@ -12,7 +12,7 @@ from semdiff.baselines.arguments import check_pictures, choose_formats, choose_u
 from semdiff.baselines.packet import read, write
 from semdiff.phy.channel import normalize_power, pack
 from semdiff.rng import Key, normal
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 
@@ -29,7 +29,7 @@ class Capacity(ImageTransmitter):
         self.formats = choose_formats(codec)
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
         """As `Digital.exchange`. Where the codec finds nothing that fits the capacity, the `outage` picture is shown."""
         shape = check_pictures(images)
         batch, uses = images.shape[0], choose_uses(cbr, shape[0] * shape[1] * shape[2])

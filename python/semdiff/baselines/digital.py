@@ -15,7 +15,7 @@ from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 
@@ -46,7 +46,7 @@ class Digital(ImageTransmitter):
         """The modulation and code rate for so many channel uses at this SNR."""
         return choose(uses, snr_db if self.design_snr_db is None else self.design_snr_db, self.target_bler)
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
         """Compress, code, send, decode. cbr is rounded to whole uses, None is 1/12; steps, realism and key change nothing."""
         shape = check_pictures(images)
         uses = choose_uses(cbr, shape[0] * shape[1] * shape[2])

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from semdiff.metrics.weights import Source, read
 from semdiff.rng import Key
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class FFDNetReceiver(ImageTransmitter):
     def image_shape(self) -> tuple[int, int | None, int | None]:
         return self.link.image_shape
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
         """The link's exchange without its denoiser, and FFDNet on the picture; steps and realism change nothing."""
         decoded = self.link.exchange(images, air, cbr=cbr, steps=1, realism=0.0, key=key, diffusion=False)
         return decoded._replace(images=self.denoise(decoded.images))

@@ -26,7 +26,7 @@ from semdiff.models.store import saved, shipped_models, verify_checksums
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
@@ -104,7 +104,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. As `SemanticLink.cbrs`."""
         return self.layout().cbrs
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
         """Encode, send, decode. It is told the SNR at both ends; steps, realism and key change nothing."""
         check_images(images, self.image_shape)
         size = (images.shape[2], images.shape[3])

@@ -24,7 +24,7 @@ from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.ledger import Transmission
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.steps import StepCount, check_steps
 from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, receive_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 from semdiff.transmission.warnings import average_snr_db, warn_of_snr
@@ -104,7 +104,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         noise_var: float | Tensor,
         h: Tensor | None = None,
         *,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -166,7 +166,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         self,
         reception: Any,
         *,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -178,9 +178,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
         _, height, width = self._sized(size).image
-        return self.receiver((height, width)).denoise_and_decode(
-            reception, steps, share, match, solver, diffusion, Key.of(key).fold_in(2)
-        )
+        return self.receiver((height, width)).denoise_and_decode(reception, steps, share, match, solver, diffusion, Key.of(key).fold_in(2))
 
     # Both ends and the channel between them
 
@@ -191,7 +189,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         *,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         key: KeyLike = None,
         match: MatchMode = "calibrated",
@@ -206,7 +204,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         return super().transmit(images, snr_db, cbr=cbr, channel=channel, steps=steps, realism=realism, key=key, **options)
 
     def exchange(
-        self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key, **options: Any
+        self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key, **options: Any
     ) -> Decoded:
         check_steps(steps, self.schedule.T)
         symbols = self.send(images, air.snr_db, cbr=cbr)

@@ -16,7 +16,7 @@ from semdiff.link.pixel_reception import PixelReception, mean_estimate, straight
 from semdiff.link.receiver import evaluations_of
 from semdiff.models.pixels import PixelDenoiser, PixelScale
 from semdiff.rng import Key
-from semdiff.transmission.steps import Steps, resolve_steps, sample_in_groups
+from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 
@@ -32,7 +32,7 @@ class PixelReceiver:
     begin: Callable[[PixelReception, Key], DiffusionState]
 
     def denoise_and_decode(
-        self, reception: PixelReception, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+        self, reception: PixelReception, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
     ) -> Decoded:
         """Make (1 - realism) * mean + realism * sample; without diffusion the perceptual estimate, from which a sample would begin."""
         if match != "calibrated":

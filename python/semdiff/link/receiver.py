@@ -20,7 +20,7 @@ from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
 from semdiff.rng import Key
-from semdiff.transmission.steps import Steps, resolve_steps, sample_in_groups
+from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says
@@ -30,7 +30,7 @@ class Receiver(Protocol):
     """What every kind does with what was heard."""
 
     def denoise_and_decode(
-        self, reception: Any, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+        self, reception: Any, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
     ) -> Decoded: ...
 
 
@@ -63,7 +63,7 @@ class LatentReceiver(ABC):
         """Make images of sampled latents."""
 
     def denoise_and_decode(
-        self, reception: Reception, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+        self, reception: Reception, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
     ) -> Decoded:
         """Make (1 - realism) * mean + realism * sample, in pixels; without diffusion the up-sampler's estimate, decoded.
 

@@ -29,7 +29,7 @@ from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, syn
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.steps import StepCount, check_steps
 
 BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
 HIGHEST = 256  # times a frame's rate: the most
@@ -139,7 +139,7 @@ def receive_samples(
     samples: NDArray[Any],
     description: Description,
     model: str,
-    steps: Steps = "auto",
+    steps: StepCount = "auto",
     realism: float = 1.0,
     key: KeyLike = None,
 ) -> ReceivedImage:
