@@ -17,8 +17,8 @@ from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.receiver import Receiver
-from semdiff.models.loading import load_parts, read_index
-from semdiff.models.store import quiet, saved, shipped_models, verify_checksums
+from semdiff.models.loading import CLASSES, load_parts, read_index
+from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
@@ -92,6 +92,11 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         """Return the receiver behind the up-sampler, for images of height and width `size`."""
 
     # What it offers
+
+    @property
+    def most_steps(self) -> int:
+        """Return the number of steps of the schedule, the most that a sampler can take."""
+        return self.schedule.T
 
     @property
     def image_shape(self) -> tuple[int, int | None, int | None]:
@@ -320,7 +325,6 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
             key: of the batch.
             options: match, solver and diffusion, as in `receive`.
         """
-        check_steps(steps, self.schedule.T)
         symbols = self.send(images, air.snr_db, cbr=cbr)
         size = (images.shape[2], images.shape[3])
         reception = self.equalize_and_upsample(air(symbols), self.layout(size).channels_of(symbols), key=key, size=size)
@@ -367,8 +371,8 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         Example:
             >>> from semdiff.link import SemanticLink
             >>> link = SemanticLink.default("fashion-mnist")
-            >>> link.image_shape, [round(1 / cbr) for cbr in link.cbrs.values()]
-            ((1, 28, 28), [12, 24])
+            >>> link.image_shape, {channels: round(cbr, 4) for channels, cbr in link.cbrs.items()}
+            ((1, 28, 28), {8: 0.0816, 4: 0.0408})
         """
         models = shipped_models()
         if model not in models:
@@ -401,11 +405,12 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        index = read_index(folder, signature(cls).parameters, cls.saved_as)
+        fields = signature(cls).parameters
+        index = read_index(folder, fields, cls.saved_as)
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-        with quiet():
-            link: Self = super().from_pretrained(str(folder), **(options | parts))
-        return link
+        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
+        settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
+        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save the link as safetensors and JSON, with a checksum of each file.

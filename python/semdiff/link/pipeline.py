@@ -61,7 +61,7 @@ class SemanticLink(ImageLink):
         >>> from semdiff.link import SemanticLink
         >>> link = SemanticLink.default()
         >>> link.vae.config.latent_channels, link.config.rates
-        (4, [8, 4])
+        (8, [8, 4])
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json

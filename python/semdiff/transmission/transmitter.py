@@ -17,8 +17,6 @@ from semdiff.transmission.inputs import check_share, per_sample
 from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.steps import StepCount, check_steps
 
-MOST_STEPS = 10**6  # of any sampler; a link's schedule may have fewer
-
 
 class Decoded(NamedTuple):
     """Hold a receiver's output for one batch.
@@ -73,6 +71,7 @@ class ImageTransmitter(ABC):
 
     Example:
         >>> import torch, semdiff as sd
+        >>> from semdiff.transmission.transmitter import Decoded, ImageTransmitter
         >>> class Pixels(ImageTransmitter):
         ...     '''Two pixels in each symbol, uncoded.'''
         ...     def exchange(self, images, air, *, cbr, steps, realism, key):
@@ -83,6 +82,11 @@ class ImageTransmitter(ABC):
         >>> sent.images.shape, sent.ledger.cbr
         (torch.Size([2, 1, 8, 8]), 0.5)
     """
+
+    @property
+    def most_steps(self) -> int:
+        """Return the most evaluations that a sampler can be asked for."""
+        return 1000
 
     @torch.no_grad()
     def transmit(
@@ -117,7 +121,7 @@ class ImageTransmitter(ABC):
         """
         begun = time.perf_counter()
         check_share(realism, "realism")
-        check_steps(steps, MOST_STEPS)
+        check_steps(steps, self.most_steps)
         if not isinstance(images, Tensor):
             raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}")
         base = Key.of(key)

@@ -131,7 +131,7 @@ def test_tensors_are_compared_by_name_shape_and_finiteness():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"unet": ["torch.nn", "Linear"]}, r"unet: expected semdiff\.link\.networks\.Denoiser, .*, got torch\.nn\.Linear"),
+        ({"unet": ["torch.nn", "Linear"]}, r"unet: expected semdiff\.models\.networks\.Denoiser, .*, got torch\.nn\.Linear"),
         ({"unet": ["diffusers", "AutoencoderKL"]}, "unet: expected .*, got diffusers.AutoencoderKL"),
         ({"scheduler": ["os", "system"]}, "scheduler: expected .*diffusers.DDIMScheduler.*, got os.system"),
         ({"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "scheduler: expected .*, got diffusers.FlowMatch"),
