@@ -20,7 +20,7 @@ from semdiff._ops import ops
 from semdiff._util.arguments import REAL, check_tensor, to_count, to_finite
 from semdiff._util.complex import times
 from semdiff.phy.channel import Channel, Received, Uses, normalize_power
-from semdiff.phy.hardware import Impaired, Wrapper, bussgang, check_frame, innermost
+from semdiff.phy.hardware import HardwareImpairments, Wrapper, bussgang, check_frame, innermost
 from semdiff.phy.multipath import Multipath
 from semdiff.rng import Key, KeyLike, complex_normal, key_tensor, normal
 
@@ -37,7 +37,7 @@ class Pilots(Wrapper):
     all channels. With "lmmse" and Gaussian gains it is that for the h_hat at hand too; with "ls" error and h_hat are not independent.
 
     ValueError for count < 1, for a channel that fades with every symbol or within a group of count + every, one of several antennas, or one
-    that clips single-carrier symbols: Impaired goes around Pilots for that.
+    that clips single-carrier symbols: HardwareImpairments goes around Pilots for that.
     """
 
     def __init__(self, channel: Channel, count: int = 1, method: Literal["ls", "lmmse"] = "ls", every: int | None = None) -> None:
@@ -50,7 +50,7 @@ class Pilots(Wrapper):
         inner = innermost(channel)
         if hasattr(inner, "nt"):
             raise ValueError("channel: expected scalar gains, got a channel of several antennas")
-        if any(isinstance(m, Impaired) and m.papr_db is not None for m in channel.modules()):
+        if any(isinstance(m, HardwareImpairments) and m.papr_db is not None for m in channel.modules()):
             raise ValueError("channel: expected one that does not clip (pilots of one magnitude are not cut as a payload is): clip outside")
         coherence = getattr(inner, "coherence", "block")
         if coherence == "fast":
@@ -113,7 +113,7 @@ class Pilots(Wrapper):
         return h, (shrink * v).sum(-1, keepdim=True)
 
 
-class Mistaken(Wrapper):
+class ImperfectCSI(Wrapper):
     """A channel of which the receiver is told wrong things, and does not know that they are.
 
     Received.h is off by CN(0, error_var), drawn for each gain that h holds; noise_var is that of an SNR which is snr_offset_db too high.
@@ -162,7 +162,7 @@ def _power(x: Tensor) -> Tensor:
     return normalize_power(x.detach().to(torch.complex128))[1].square()
 
 
-class Blind(Wrapper):
+class BlindNoise(Wrapper):
     """A channel whose noise the receiver estimates from what it received: noise_var is `estimate_noise_var(y, h)`, one number a sample."""
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:

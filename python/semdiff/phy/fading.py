@@ -85,7 +85,7 @@ class Rician(_Fading):
         return f"k_db={self.k_db}, {super().extra_repr()}"
 
 
-class Given(Channel):
+class FixedChannel(Channel):
     """y = h s + n with a gain of the caller's: measured, traced or made elsewhere. E|h|^2 = 1 is the caller's part.
 
     h: a complex number, or a tensor that broadcasts to the symbols: (n,), (B, 1) or (B, n). noise_var: E|n|^2, a number, (B,), (B, 1, ...)

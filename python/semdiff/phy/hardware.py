@@ -82,7 +82,7 @@ class Wrapper(Channel):
         return received
 
 
-class Impaired(Wrapper):
+class HardwareImpairments(Wrapper):
     """A single-carrier channel with hardware that the receiver does not track: y = e^(j phi_k) (h clip(s) + n).
 
     phase_noise: the deviation of the Wiener phase's step from use to use, radians. frequency_offset: cycles per use. Both phases are 0 at
