@@ -204,10 +204,12 @@ def test_no_gradient_of_an_snr_in_the_fused_path() -> None:
 @pytest.mark.parametrize("coherence", ["block", "fast"])
 def test_any_batch_and_frame(batch: int, uses: int, coherence: Any) -> None:
     s = torch.ones(batch, uses, dtype=torch.complex64)
-    received, equalized = Rayleigh(coherence)(s, 3.0, Key(1)), Rayleigh(coherence).equalized(s, 3.0, key=Key(1))
+    received, equalized = Rayleigh(coherence)(s, 3.0, Key(1)), Rayleigh(coherence).equalized(s, 3.0, "mmse", key=Key(1))
     assert received.y.shape == equalized.x.shape == s.shape
     assert torch.broadcast_shapes(received.h.shape, s.shape) == s.shape
     assert all(torch.equal(a, b) for a, b in zip(equalized, equalize(received, "mmse"), strict=True))
+    plain = Rayleigh(coherence).equalized(s, 3.0, key=Key(1))  # the two ways have one default
+    assert all(torch.equal(a, b) for a, b in zip(plain, equalize(received), strict=True))
 
 
 def test_compiles_whole() -> None:
