@@ -115,6 +115,7 @@ ROWS = [
     _row("NoiseSchedule.timestep", SCHEDULE.timestep, noise_var=N0, rounding="ceil"),
     _row("match", semdiff.match, x=X, noise_var=0.3, schedule=SCHEDULE, mode="exact", key=KEY, rounding="none", gain=0.5, spread="element"),
     _row("match tensors", semdiff.match, x=X, noise_var=X.abs(), schedule=SCHEDULE, key=KEY, gain=X.abs()),
+    _row("match received", semdiff.match, x=Received(S, H, N0), schedule=SCHEDULE, shape=[2, 4, 4], scale=torch.ones(2)),
     _row("add_noise", semdiff.add_noise, x0=X, t=T, schedule=SCHEDULE, key=KEY),
     _row("ddim_step", semdiff.ddim_step, **STEP, eta=0.5, prediction="eps", clip=1.5, key=KEY),
     _row("ddpm_step", semdiff.ddpm_step, **STEP, prediction="eps", clip=1.5, key=KEY),

@@ -23,7 +23,7 @@ def with_field_docs(cls: type[T]) -> type[T]:
 
 def shown_by_shape(cls: type[T]) -> type[T]:
     """Let a named tuple's text say the dtype, shape and device of its tensors in place of their values; with `with_field_docs`."""
-    cls.__repr__ = _repr  # type: ignore[method-assign, assignment]
+    cls.__repr__ = _repr  # type: ignore[method-assign]
     return with_field_docs(cls)
 
 

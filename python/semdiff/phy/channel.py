@@ -33,7 +33,8 @@ class Received(NamedTuple):
 
     Attributes:
         y: The received symbols: complex, the shape of the sent s; with several receive antennas (B, uses, nr).
-        h: The complex gain that the receiver knows, broadcastable to y; with several antennas a matrix for each use, (B, uses or 1, nr, nt).
+        h: The complex gain that the receiver knows, broadcastable to y; with several antennas a matrix for each use, (B, uses or 1, nr,
+            nt).
         noise_var: N0 = E|n|^2 for each complex symbol, float64, (B, 1, ...) or broadcastable to y.
 
     Example:
@@ -272,9 +273,9 @@ def check_symbols(s: Tensor, name: str = "s") -> None:
 class Channel(nn.Module):
     """Send symbols: the base class of channels, of semdiff's and of your own.
 
-    A channel is called as channel(s, snr_db, key) and returns a `Received`. A class of your own defines `forward` like that, and `uses` where
-    it takes more channel uses than symbols. A channel is a module: its tensors are buffers, which follow `.to(device)`. They keep their
-    dtype in a channel without parameters, which computes in the precision of the symbols.
+    A channel is called as channel(s, snr_db, key) and returns a `Received`. A class of your own defines `forward` like that, and `uses`
+    where it takes more channel uses than symbols. A channel is a module: its tensors are buffers, which follow `.to(device)`. They keep
+    their dtype in a channel without parameters, which computes in the precision of the symbols.
 
     Example:
         >>> import semdiff
@@ -315,7 +316,8 @@ class Channel(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         learned = next(self.parameters(), None) is not None
-        return super()._apply(fn if learned else lambda tensor: _moved(tensor, fn), recurse)
+        super()._apply(fn if learned else lambda tensor: _moved(tensor, fn), recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def _moved(tensor: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:

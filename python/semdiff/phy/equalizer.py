@@ -40,7 +40,8 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
 
     Raises:
         TypeError: y or h is not complex.
-        ValueError: An unknown method, a shape of h or noise_var that does not broadcast to y's, or (zf, mrc) a sample whose every h is zero.
+        ValueError: An unknown method, a shape of h or noise_var that does not broadcast to y's, or (zf, mrc) a sample whose every h is
+            zero.
 
     Example:
         >>> import torch, semdiff

@@ -38,8 +38,8 @@ class _Fading(Channel):
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
         """Send symbols; arguments, result and errors are `Channel.forward`'s.
 
-        s may be (B, ...). Received.h is (B, 1, ...) where one gain serves a sample, else of the shape of s. ValueError too where a number for
-        coherence is above the symbols of a sample.
+        s may be (B, ...). Received.h is (B, 1, ...) where one gain serves a sample, else of the shape of s. ValueError too where a number
+        for coherence is above the symbols of a sample.
         """
         run, n0 = self._run(s), noise_variance(snr_db, s)
         y, h = ops.fading.default(s, self.los, self.scatter, noise_std(n0), run, key_tensor(key))
