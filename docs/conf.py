@@ -19,8 +19,6 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
-autodoc_default_options = {"exclude-members": "__init__, __new__"}
 default_role = "code"  # docstrings are plain text with names in single backticks
 
 # Bars, stars and trailing underscores in formulas, such as E|s|^2, are markup to reStructuredText. Names in backticks stay as they are.
