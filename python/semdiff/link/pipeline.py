@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -209,22 +209,13 @@ class SemanticLink(ImageLink):
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> ImageLink:
-        """Load a link of any kind, see `ImageLink.from_pretrained`.
-
-        Args:
-            pretrained_model_name_or_path: a name of the package's models, or a folder.
-            kwargs: networks in place of the folder's, and dtype.
-
-        Returns:
-            A SemanticLink, or the PixelLink that the folder holds.
-        """
-        folder = cls.folder(pretrained_model_name_or_path)
-        if cls is SemanticLink and (folder / "model_index.json").is_file() and model_index(folder).get("_class_name") == "PixelLink":
+    def _load(cls, folder: Path, **kwargs: Any) -> Any:
+        """Load the link in a folder, which may hold another kind."""
+        if cls is SemanticLink and model_index(folder).get("_class_name") == "PixelLink":
             from semdiff.link.pixel_link import PixelLink  # imported here, since it imports this package's base
 
-            return PixelLink.from_pretrained(folder, **kwargs)
-        return super().from_pretrained(folder, **kwargs)
+            return PixelLink._load(folder, **kwargs)
+        return super()._load(folder, **kwargs)
 
     def compile(self, precision: Precision = "auto", compiled: bool = True) -> Self:
         """Make the networks faster, in place: channels last in memory, and torch.compile.

@@ -70,7 +70,7 @@ def test_scales_that_are_left_out_would_not_have_been_chosen(bits: int) -> None:
     """The same packets as when every scale of every format is tried."""
     for image in (*sample_images()[:3], PHOTO):
         room = bits if image.shape[0] == 1 else 10 * bits
-        assert torch.equal(packet.write(image, room, FORMATS), _all_scales(image, room))
+        assert torch.equal(packet.write_packet(image, room, FORMATS), _all_scales(image, room))
 
 
 def _all_scales(image: torch.Tensor, bits: int) -> torch.Tensor:
@@ -82,7 +82,7 @@ def _all_scales(image: torch.Tensor, bits: int) -> torch.Tensor:
             content = compress(packet._picture(small), kind, budget)
             if content is None:
                 continue
-            shown = packet._larger(packet._pixels(codecs.decode(content, kind, *packet._kind_of(small))), image)
+            shown = packet._larger(packet._pixels(codecs.decompress(content, kind, *packet._kind_of(small))), image)
             error = float((shown - image).square().mean())
             if error < least:
                 least, best = error, packet._assemble([FORMATS.index(kind), step], content, bits)

@@ -20,7 +20,7 @@ from semdiff.baselines import ADJSCC
 from semdiff.data import sample_images
 from semdiff.diffusion.sampler import sample
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.evaluation.systems import given_system
+from semdiff.evaluation.systems import wrap_system
 from semdiff.link import PixelLink, SemanticLink
 from semdiff.link.outputs import output_names
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid
@@ -135,7 +135,7 @@ def test_an_image_does_not_depend_on_its_batch(link):
 
 def test_its_pictures_are_named_by_what_makes_them(link):
     assert output_names(link) == ("up-sampler's mean", "sample")
-    assert given_system("ours", link).outputs == ["up-sampler's mean", "sample"]
+    assert wrap_system("ours", link).outputs == ["up-sampler's mean", "sample"]
 
 
 def test_files(link, tmp_path):
