@@ -4,8 +4,9 @@
 from semdiff._build import __version__, build_info
 from semdiff.diffusion.loss import UpsamplerLoss, upsampler_loss
 from semdiff.diffusion.matching import DiffusionState, match
-from semdiff.diffusion.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_step, posterior_mean, sample, time_grid
+from semdiff.diffusion.sampler import posterior_mean, sample, time_grid
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.steps import add_noise, ddim_step, ddpm_step, dpmpp_2m_step
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample, reparameterize
 from semdiff.phy.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.phy.csi import BlindNoise, ImperfectCSI, Pilots, estimate_noise_var
