@@ -259,7 +259,7 @@ def _references(results: Results) -> str:
     against = results.header.get("references")
     if not against:
         return ""
-    floor = ", ".join(f"{plots.title(name)} {_number(value)}" for name, value in against["originals"].items())
+    floor = ", ".join(f"{plots.metric_name(name)} {_number(value)}" for name, value in against["originals"].items())
     sets = f"{counted(against['images'], 'image')} of {against['name']}, which were not sent"
     return f" Unpaired metrics compare with {sets}; the originals themselves have {floor}."
 
