@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a semantic link is measured against, at the same channel uses: digital transmission, learned codes, and what no code exceeds.
+"""Send images by other means at the same channel uses: digital transmission, learned codes, and the limits of any code.
 
-Pictures need the extra semdiff-torch[models], the channel code semdiff-torch[eval]. The learned ones are loaded when they are first used:
-they need diffusers, the others do not.
+Images need the extra semdiff-torch[models], the channel code semdiff-torch[eval]. The learned systems are loaded at first use: they need
+diffusers, the others do not.
 """
 
 from __future__ import annotations

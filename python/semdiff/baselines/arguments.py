@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments that every baseline's `transmit` shares with SemanticLink's, checked in the same words."""
+"""Check the arguments that every digital baseline's `transmit` shares with SemanticLink's, in the same words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ DEFAULT_CBR = 1 / 12
 
 
 def check_pictures(images: Tensor) -> tuple[int, int, int]:
-    """(C, H, W) of float images (B, C, H, W) in [0, 1], with C 1 or 3. TypeError or ValueError otherwise."""
+    """Check images and return their shape.
+
+    Args:
+        images: expected float (B, C, H, W) in [0, 1], with C 1 or 3.
+
+    Returns:
+        (C, H, W).
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
     shape = tuple(images.shape[1:]) if isinstance(images, Tensor) and images.dim() == 4 else (1, 1, 1)
     if shape[0] not in (1, 3) or 0 in shape:
         raise ValueError(f"images: expected a float tensor of shape (B, 1 or 3, H, W) in [0, 1], got shape {tuple(images.shape)}")
@@ -26,7 +36,15 @@ def check_pictures(images: Tensor) -> tuple[int, int, int]:
 
 
 def choose_uses(cbr: float | None, values: int) -> int:
-    """The channel uses nearest to `cbr` for each of `values` source values; None is 1/12."""
+    """Compute the channel uses of one image, rounded to the nearest integer.
+
+    Args:
+        cbr: complex channel uses for each source value; None is 1/12.
+        values: source values, C*H*W.
+
+    Raises:
+        TypeError, ValueError: for a cbr that is no number above zero, or gives no channel use.
+    """
     try:
         ratio = DEFAULT_CBR if cbr is None else float(cbr)
     except (TypeError, ValueError):
@@ -39,6 +57,14 @@ def choose_uses(cbr: float | None, values: int) -> int:
 
 
 def choose_formats(codec: str) -> Sequence[Format]:
+    """List the image formats to try.
+
+    Args:
+        codec: the name of a format, or best for all.
+
+    Raises:
+        ValueError: for another name.
+    """
     if codec == "best":
         return FORMATS
     found = [kind for kind in FORMATS if kind == codec]

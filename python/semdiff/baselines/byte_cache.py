@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded memory of byte strings that take long to make."""
+"""Keep byte strings that take long to make, within a bound on memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from threading import Lock
 ENTRY = 256  # bytes that an entry takes besides its content, about
 
 
-class Remembered:
-    """What was made for each key. Beyond `most` bytes those that were asked for longest ago are forgotten."""
+class ByteCache:
+    """Keep the content made for each key, and drop the least recently used beyond a bound.
+
+    Args:
+        most: bytes to keep.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -20,7 +24,12 @@ class Remembered:
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], bytes | None]) -> bytes | None:
-        """The content of the key, made if it is not remembered. Two threads may both make it."""
+        """Return the content of a key, made at the first call. Two threads may both make it.
+
+        Args:
+            key: what the content depends on.
+            make: makes the content.
+        """
         with self._lock:
             if key in self._found:
                 self._found.move_to_end(key)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG, JPEG 2000, WebP and AVIF without the bytes that both ends know, from Pillow.
+"""Compress images as JPEG, JPEG 2000, WebP and AVIF by Pillow, without the bytes that both ends know.
 
-At 28x28 a file's headers cost more than the picture. Size, colour model and the coder's settings are known to both ends, and so is every
-byte that follows from them; `strip` takes them away and `rebuild` puts them back. What each format sends:
+At 28x28 a file's headers take more bytes than the image. Both ends know the size, the colour model, the coder's settings, and every byte
+that follows from them; `compress` takes these bytes away and `rebuild` puts them back. Each format sends:
 
 jpeg    one byte of quality (the tables follow from it: Annex K's, scaled; standard Huffman tables) and the entropy-coded scan
 jp2     the tile's packets; main header, tile header and end marker are shared (irreversible wavelet, one tile, one layer)
@@ -24,25 +24,34 @@ try:
 except ImportError as error:
     raise ImportError("semdiff.baselines needs pillow: pip install 'semdiff-torch[models]'") from error
 
-from semdiff.baselines.byte_cache import Remembered
+from semdiff.baselines.byte_cache import ByteCache
 
 Format = Literal["jpeg", "jp2", "webp", "avif"]
 FORMATS: tuple[Format, ...] = ("jpeg", "jp2", "webp", "avif")
-SLACK = 4  # bytes by which a file of the lowest quality may exceed one of a higher
-REMEMBERED = Remembered(2**26)  # an evaluation searches the same pictures again for every SNR and rate
+SLACK = 4  # bytes by which a file of the lowest quality may exceed one of a higher. Chosen by hand
+CACHE = ByteCache(2**26)  # an evaluation searches the same pictures again for every SNR and rate
 
 
-def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
-    """The stripped bytes of highest quality within `budget` bytes; None where not even the lowest quality fits."""
+def compress(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
+    """Compress an image at the highest quality that fits.
+
+    Args:
+        picture: in mode L or RGB.
+        kind: the format.
+        budget: the most bytes.
+
+    Returns:
+        The stripped bytes, or None where not even the lowest quality fits.
+    """
     same = kind, picture.mode, picture.size, hashlib.sha256(picture.tobytes()).digest()
     if kind == "jp2":
         header = len(_jp2_header(picture.mode, picture.size, 0))
         most = min(budget, _raw(picture))
-        return REMEMBERED.get((*same, budget), lambda: _largest_below(lambda size: _jp2(picture, header + size), most, budget))
+        return CACHE.get((*same, budget), lambda: _largest_below(lambda size: _jp2(picture, header + size), most, budget))
     code, low, high = {"jpeg": (_jpeg, 1, 100), "webp": (_webp, 0, 100), "avif": (_avif, 0, 99)}[kind]  # 100 is lossless AVIF
 
     def coded(quality: int) -> bytes | None:
-        return REMEMBERED.get((*same, quality), lambda: code(picture, quality))
+        return CACHE.get((*same, quality), lambda: code(picture, quality))
 
     least = coded(low)
     if least is not None and len(least) > budget + SLACK:  # common on a poor channel; the search would take seven times as long
@@ -50,8 +59,18 @@ def encode(picture: Image.Image, kind: Format, budget: int) -> bytes | None:
     return _largest(coded, low, high, budget)
 
 
-def decode(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> Image.Image:
-    """The picture, in `mode` (L or RGB) and of `size` (width, height), that `encode` made these bytes of. ValueError if damaged."""
+def decompress(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> Image.Image:
+    """Decompress an image that `compress` compressed.
+
+    Args:
+        content: the stripped bytes.
+        kind: the format.
+        mode: L or RGB.
+        size: (width, height).
+
+    Raises:
+        ValueError: for damaged bytes.
+    """
     # Pillow's plug-ins raise all of these for a stream that is not theirs.
     try:
         with Image.open(io.BytesIO(rebuild(content, kind, mode, size))) as picture:
@@ -63,7 +82,12 @@ def decode(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> Im
 
 
 def rebuild(content: bytes, kind: Format, mode: str, size: tuple[int, int]) -> bytes:
-    """The whole file again, byte for byte as Pillow wrote it."""
+    """Restore the whole file, byte for byte as Pillow wrote it.
+
+    Args:
+        content: the stripped bytes.
+        kind, mode, size: as in `decompress`.
+    """
     if kind == "jpeg":
         return _jpeg_header(mode, size, content[0]) + content[1:] + b"\xff\xd9"
     if kind == "jp2":

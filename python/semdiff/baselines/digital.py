@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Separate source and channel coding: an image codec, a 5G code and QAM, over the same channel and at a link's channel uses."""
+"""Send images by separate source and channel coding: an image codec, a 5G code and QAM."""
 
 from __future__ import annotations
 
@@ -7,26 +7,42 @@ import torch
 from torch import Tensor
 
 from semdiff.baselines.arguments import check_pictures, choose_formats, choose_uses
-from semdiff.baselines.modem import Scheme, modem
-from semdiff.baselines.packet import read, write
-from semdiff.baselines.schemes import choose
+from semdiff.baselines.modem import Scheme, shared_modem
+from semdiff.baselines.packet import read_packet, write_packet
+from semdiff.baselines.schemes import choose_scheme
 from semdiff.phy.channel import Received
 from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 
 class Digital(ImageTransmitter):
-    """codec -> CRC, LDPC, QAM -> channel -> soft decoding -> codec. Where the CRC fails, the receiver shows the `outage` picture.
+    """Send images by a codec and a channel code: codec -> CRC, LDPC, QAM -> channel -> soft decoding -> codec.
 
-    codec: jpeg, jp2, webp, avif, or best: for each picture the one of least squared error, which costs two bits. Headers that follow
-    from the picture's size are known to both ends (see `semdiff.baselines.codecs`).
-    target_bler: modulation and code rate are the fastest that lose at most this share of blocks over AWGN at the SNR; both ends know it, so
-    the choice is not sent. design_snr_db: an SNR to choose them for, whatever it really is: then the cliff shows.
-    outage: a number or (C, H, W), what both ends show when nothing arrives: the mean of a training set, say.
+    Where the CRC fails, the receiver shows the `outage` image.
+
+    Args:
+        codec: jpeg, jp2, webp, avif, or best: for each image the one of least squared error, which costs two bits. Headers that follow from
+            the image's size are known to both ends, see `semdiff.baselines.codecs`.
+        target_bler: modulation and code rate are the fastest that lose at most this share of blocks over AWGN at the SNR. Both ends know
+            the SNR, so the choice is not sent.
+        design_snr_db: an SNR in dB to choose them for, whatever the channel's is; None is the channel's.
+        outage: a number or (C, H, W), shown where nothing arrives: the mean of a training set, say.
+
+    Raises:
+        ValueError: naming the argument.
+        ImportError: where sionna is not installed.
+
+    Example:
+        >>> import semdiff as sd
+        >>> from semdiff.baselines import Digital
+        >>> from semdiff.data import sample_photos
+        >>> sent = Digital("webp").transmit(sample_photos()[:1, :, :64, :64], snr_db=10.0, cbr=1 / 12, key=sd.Key(0))
+        >>> sent.images.shape, sent.ledger.total
+        (torch.Size([1, 3, 64, 64]), 1024)
     """
 
     any_uses = True  # an evaluation asks it for exactly the uses of the learned systems
@@ -43,11 +59,23 @@ class Digital(ImageTransmitter):
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
     def scheme(self, uses: int, snr_db: float) -> Scheme:
-        """The modulation and code rate for so many channel uses at this SNR."""
-        return choose(uses, snr_db if self.design_snr_db is None else self.design_snr_db, self.target_bler)
+        """Choose the modulation and the code rate.
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
-        """Compress, code, send, decode. cbr is rounded to whole uses, None is 1/12; steps, realism and key change nothing."""
+        Args:
+            uses: channel uses of one image.
+            snr_db: of the channel.
+        """
+        return choose_scheme(uses, snr_db if self.design_snr_db is None else self.design_snr_db, self.target_bler)
+
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
+        """Compress, code, send and decode.
+
+        Args:
+            images: float (B, 1 or 3, H, W) in [0, 1].
+            air: the channel.
+            cbr: rounded to whole channel uses; None is 1/12.
+            steps, realism, key: without effect.
+        """
         shape = check_pictures(images)
         uses = choose_uses(cbr, shape[0] * shape[1] * shape[2])
         source = images.detach().float().cpu()
@@ -55,14 +83,14 @@ class Digital(ImageTransmitter):
         groups = {scheme: [i for i, own in enumerate(schemes) if own == scheme] for scheme in dict.fromkeys(schemes)}
         symbols = torch.empty(len(schemes), uses, dtype=torch.complex64, device="cpu")
         for scheme, rows in groups.items():
-            coder = modem(uses, scheme)
-            symbols[rows] = coder.send(torch.stack([write(source[i], coder.info_bits, self.formats) for i in rows]))
+            coder = shared_modem(uses, scheme)
+            symbols[rows] = coder.send(torch.stack([write_packet(source[i], coder.info_bits, self.formats) for i in rows]))
         x, noise_var = _equalized(air(symbols), symbols)
         pictures = self.outage.expand(source.shape).clone()
         for scheme, rows in groups.items():
-            packets, arrived = modem(uses, scheme).receive(x[rows], noise_var[rows])
+            packets, arrived = shared_modem(uses, scheme).receive(x[rows], noise_var[rows])
             for i, packet, ok in zip(rows, packets, arrived.tolist(), strict=True):
-                picture = read(packet, shape, self.formats) if ok else None
+                picture = read_packet(packet, shape, self.formats) if ok else None
                 if picture is not None:
                     pictures[i] = picture
         return Decoded(pictures.to(images))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deep joint source-channel coding, the baselines that a diffusion receiver is measured against: images straight to symbols and back.
+"""Send images by deep joint source-channel coding: one network maps images to symbols, another one maps received symbols to images.
 
 DeepJSCC (Bourtsoulatze, Kurka, Gündüz, IEEE TCCN 2019): convolutions with generalised divisive normalisation (Ballé, Laparra,
 Simoncelli, 2016), one network for every SNR, which it is not told. ADJSCC (Xu, Ai, Chen, Yang, Sun, Rodrigues, IEEE TCSVT 2021): the
@@ -26,7 +26,7 @@ from semdiff.models.store import saved, shipped_models, verify_checksums
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.steps import Steps
+from semdiff.transmission.steps import StepCount
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
@@ -34,10 +34,23 @@ Self = TypeVar("Self", bound="DeepJSCC")
 
 
 class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
-    """Images (B, C, H, W) in [0, 1] to complex symbols and back, at 1/4 of the resolution. transmit() is that of `ImageTransmitter`.
+    """Send images by convolutional networks that map them to symbols and back, at 1/4 or 1/8 of the resolution.
 
-    image_shape: (C, H, W); H and W are None for any size. symbol_channels: real features at the full rate; rates: how many of them each
-    offered rate sends. strides: halvings of the resolution, 2 or 3. header: see `semdiff.transmission.header`; for any size.
+    Args:
+        image_shape: (C, H, W); H and W are None for any size.
+        symbol_channels: real features at the full rate.
+        rates: how many of them each offered rate sends.
+        width, outer_width: channels of the inner layers, and of the ones next to the image.
+        depth: layers that keep the resolution.
+        strides: halvings of the resolution, 2 or 3.
+        header: whether a header is sent, see `semdiff.transmission.header`; for models of any size.
+
+    Example:
+        >>> import semdiff as sd
+        >>> from semdiff.baselines import DeepJSCC
+        >>> from semdiff.data import sample_images
+        >>> DeepJSCC(width=16, outer_width=8).transmit(sample_images(), snr_db=10.0, key=sd.Key(0)).ledger.total
+        64
     """
 
     attention = False
@@ -65,7 +78,16 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
     # The two ends
 
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """Features (B, symbol_channels, h, w), not of unit power. snr_db and rate (share of the symbol channels sent): (B,)."""
+        """Compute features of images.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            snr_db: of the channel, (B,).
+            rate: share of the symbol channels to be sent, (B,).
+
+        Returns:
+            (B, symbol_channels, h, w), not of unit power.
+        """
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
         x = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
         for layer in self.encoder:
@@ -73,7 +95,17 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         return self.to_symbols(x)  # type: ignore[no-any-return]
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
-        """Images (B, C, *size), not clamped to [0, 1]."""
+        """Compute images from received features.
+
+        Args:
+            features: (B, symbol_channels, h, w); channels that were not sent are zero.
+            snr_db: of the features, (B,).
+            rate: share of the symbol channels that was sent, (B,).
+            size: height and width of the images.
+
+        Returns:
+            (B, C, *size), not clamped to [0, 1].
+        """
         condition = torch.stack([snr_db / 20, rate], 1).to(features)
         x = features
         for layer in self.decoder:
@@ -90,22 +122,34 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
     @property
     def image_shape(self) -> tuple[int, int | None, int | None]:
+        """Return (C, H, W) of the images that the model takes; H and W are None where it takes any size."""
         c, h, w = self.config.image_shape
         return c, h, w
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
-        """How images of this height and width lie on the air. None: of the size that the model is for, or the least if it takes any."""
+        """Describe the symbols of an image.
+
+        Args:
+            size: height and width of the images; None is the size that the model is for, or the smallest if it takes any.
+        """
         config, (c, height, width), multiple = self.config, self.image_shape, self._multiple
         h, w = size or (height or multiple, width or multiple)
         return Layout((c, h, w), multiple, multiple // 2, config.symbol_channels, tuple(config.rates), config.header, height is None)
 
     @property
     def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. As `SemanticLink.cbrs`."""
+        """Return the bandwidth ratios on offer by number of symbol channels, as `SemanticLink.cbrs`."""
         return self.layout().cbrs
 
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
-        """Encode, send, decode. It is told the SNR at both ends; steps, realism and key change nothing."""
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
+        """Encode, send and decode. Both ends know the SNR.
+
+        Args:
+            images: float (B, C, H, W) in [0, 1].
+            air: the channel.
+            cbr: one of `cbrs`, within 5 %; None is the largest.
+            steps, realism, key: without effect.
+        """
         check_images(images, self.image_shape)
         size = (images.shape[2], images.shape[3])
         channels, layout = choose_rate(cbr, self.layout()), self.layout(size)
@@ -122,8 +166,14 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
     @classmethod
     def default(cls: type[Self], model: str = "fashion-mnist") -> Self:
-        """The weights that come with the package to compare the link of that name with: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or
-        photos, any size, CBR 1/12, 1/24 and 1/48. FileNotFoundError where there are none."""
+        """Load the weights that come with the package, to compare with the link of the same name.
+
+        Args:
+            model: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or photos, any size, CBR 1/12, 1/24 and 1/48.
+
+        Raises:
+            FileNotFoundError: where the package has none of this name.
+        """
         folder = shipped_models(cls.weights).get(model)
         if folder is None:
             trained = "semdiff.training.recipes.jscc trains one"
@@ -132,8 +182,15 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
-        """From a local folder that `save` wrote. FileNotFoundError where there is none; ValueError where a file is altered or the weights
-        are of a network with attention, or without, that this one is not."""
+        """Load weights from a local folder that `save` wrote.
+
+        Args:
+            folder: the folder.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            ValueError: where a file is altered, or the weights' network has attention and this one has not, or the reverse.
+        """
         place = Path(folder)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
@@ -147,19 +204,32 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         return load_network(cls, place, alike, options)  # type: ignore[no-any-return]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
+        """Save as safetensors and JSON, with a checksum of each file. The folder holds the old model or the whole new one at any time.
+
+        Args:
+            folder: the folder.
+        """
         with saved(folder) as place:
             self.save_pretrained(place, safe_serialization=True)
 
 
 class ADJSCC(DeepJSCC):
-    """DeepJSCC with attention on the SNR after every layer, at both ends."""
+    """Send images by DeepJSCC with attention on the SNR after every layer, at both ends.
+
+    Example:
+        >>> import semdiff as sd
+        >>> from semdiff.baselines import ADJSCC
+        >>> from semdiff.data import sample_images
+        >>> sent = ADJSCC.default().transmit(sample_images()[:2], snr_db=10.0, cbr=1 / 24, key=sd.Key(0))
+        >>> sent.images.shape, sent.ledger.total
+        (torch.Size([2, 1, 28, 28]), 32)
+    """
 
     attention = True
     weights = "adjscc"
 
 
 class PerceptualADJSCC(ADJSCC):
-    """ADJSCC trained on squared error and LPIPS (AlexNet): what a baseline gains by aiming at how pictures look."""
+    """Send images by ADJSCC trained on squared error and LPIPS (AlexNet): the gain of a baseline from a loss on how images look."""
 
     weights = "adjscc-lpips"

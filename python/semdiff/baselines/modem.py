@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bits over the air as 5G does it: CRC, LDPC code (3GPP TS 38.212), Gray-labelled QAM, and soft belief-propagation decoding.
+"""Send bits as 5G does: CRC, LDPC code (3GPP TS 38.212), Gray-labelled QAM, and soft belief-propagation decoding.
 
 Sionna's blocks do the arithmetic. A transport that exceeds the largest code block is cut into equal blocks; it arrives only if all do.
 """
@@ -21,33 +21,46 @@ LARGEST_BLOCK = 8448  # bits that go into one LDPC code block, base graph 1
 LARGEST_LOW_RATE_BLOCK = 3840  # base graph 2, which codes at rates up to LOW_RATE
 LOW_RATE = Fraction(1, 4)
 SMALLEST_BLOCK = 12 + 16  # the smallest block of sionna's encoder, and room for something besides the CRC
-ITERATIONS, ROUND = 20, 5
+ITERATIONS = 20  # of belief propagation at most, sionna's usual number
+ROUND = 5  # iterations between two looks at the CRC. Chosen by hand
 SCRAMBLER = Key(38211)
 
 
 class Scheme(NamedTuple):
-    """A modulation and a code rate: what both ends derive from the SNR."""
+    """Hold a modulation and a code rate, which both ends derive from the SNR.
+
+    Attributes:
+        bits_per_symbol: 2, 4, 6 or 8: QPSK to 256-QAM.
+        rate: information bits (CRC included) for each coded bit.
+    """
 
     bits_per_symbol: int  # 2, 4, 6, 8: QPSK to 256-QAM
     rate: Fraction  # information bits (CRC included) for each coded bit
 
     @property
     def efficiency(self) -> float:
-        """Information bits for each channel use, CRC included."""
+        """Compute the information bits for each channel use, CRC included."""
         return float(self.bits_per_symbol * self.rate)
 
     def blocks(self, uses: int) -> int:
+        """Count the code blocks of a transport of `uses` channel uses."""
         largest = LARGEST_LOW_RATE_BLOCK if self.rate <= LOW_RATE else LARGEST_BLOCK
         return max(1, math.ceil(uses * self.efficiency / largest))
 
     def block_uses(self, uses: int) -> int:
+        """Compute the channel uses of each code block of a transport of `uses` channel uses."""
         return uses // self.blocks(uses)
 
 
 class Modem:
-    """One scheme at one number of channel uses: `info_bits` bits a transport, in `uses` symbols of unit average power.
+    """Send bits by one scheme over one number of channel uses: `info_bits` bits a transport, in symbols of unit average power.
 
-    ValueError where the uses do not hold the smallest code block.
+    Args:
+        uses: channel uses of a transport.
+        scheme: modulation and code rate.
+
+    Raises:
+        ValueError: where the uses do not hold the smallest code block.
     """
 
     def __init__(self, uses: int, scheme: Scheme) -> None:
@@ -76,14 +89,29 @@ class Modem:
 
     @torch.no_grad()
     def send(self, bits: Tensor) -> Tensor:
-        """bits (B, info_bits) of 0 and 1 to symbols, complex64 (B, uses)."""
+        """Encode bits as symbols.
+
+        Args:
+            bits: (B, info_bits) of 0 and 1.
+
+        Returns:
+            complex64 (B, uses).
+        """
         scrambled = (bits.float() - self._scrambler).abs().reshape(-1, self.blocks, self.block_bits)
         symbols: Tensor = self._map(self._encode(self._add_crc(scrambled))).flatten(1)
         return torch.cat([symbols, symbols[:, : self.uses - symbols.shape[1]]], 1)  # fewer than `blocks` uses are left over
 
     @torch.no_grad()
     def receive(self, x: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor]:
-        """Equalised symbols (B, uses) and their noise variances, broadcastable to them, to (bits (B, info_bits), arrived (B,))."""
+        """Decode received symbols.
+
+        Args:
+            x: equalised symbols, complex (B, uses).
+            noise_var: their noise variances, broadcastable to them.
+
+        Returns:
+            Bits (B, info_bits), and whether each transport arrived, bool (B,).
+        """
         used = self.blocks * self.block_uses
         x, variance = torch.broadcast_tensors(x.to(torch.complex64), noise_var.to(torch.float32))[0:2]
         llr = self._demap(x[:, :used].contiguous(), variance[:, :used].contiguous())
@@ -108,7 +136,11 @@ class Modem:
 
 
 @lru_cache(maxsize=64)
-def modem(uses: int, scheme: Scheme) -> Modem:
-    """A Modem, kept: building its code's graph takes longer than decoding a few blocks."""
+def shared_modem(uses: int, scheme: Scheme) -> Modem:
+    """Return a `Modem`, made at the first call: building its code's graph takes longer than decoding a few blocks.
+
+    Args:
+        uses, scheme: of the modem.
+    """
     with torch.device("cpu"):  # whatever the default device is: what is kept here serves every later call
         return Modem(uses, scheme)

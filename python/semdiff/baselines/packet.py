@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture as a packet of so many bits, and back.
+"""Write an image as a packet of a given number of bits, and read it back.
 
     [format: 2 bits, only where there is a choice] [scale: 2 bits] [the codec's bytes] 1 0 0 0 ...
 
-The 1 ends the bytes, so no length is sent. Scale s means that the picture was made 2^s times smaller by averages before coding and is
-made larger by cubic interpolation after it: at so few bits a pixel that is what keeps a block transform useful. The sender tries every
-format and scale, decodes what it would send, and keeps the least squared error. A scale that loses more before any coding than what was
-found already is not tried. A packet of zeros says that nothing fitted.
+The 1 ends the bytes, so no length is sent. Scale s means that the image was made 2^s times smaller by averages before coding and is made
+larger by cubic interpolation after it: at few bits a pixel a block transform needs that. The sender tries every format and scale, decodes
+what it would send, and keeps the one of least squared error. It skips a scale that loses more before any coding than the best so far. A
+packet of zeros says that nothing fitted.
 """
 
 from __future__ import annotations
@@ -19,18 +19,28 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.baselines.codecs import FORMATS, Format, decode, encode
+from semdiff.baselines.codecs import FORMATS, Format, compress, decompress
 
 SCALE_BITS = 2
 SCALES = tuple(2**i for i in range(2**SCALE_BITS))
 
 
 def format_bits(formats: Sequence[Format]) -> int:
+    """Count the bits that name the format: 2 where there is a choice among `formats`, else 0."""
     return 2 if len(formats) > 1 else 0
 
 
-def write(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
-    """image (C, H, W) in [0, 1], C 1 or 3, as exactly `bits` bits: uint8 of 0 and 1."""
+def write_packet(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
+    """Write an image as a packet.
+
+    Args:
+        image: (C, H, W) in [0, 1], C 1 or 3.
+        bits: the packet's length.
+        formats: to choose from.
+
+    Returns:
+        uint8 (bits,) of 0 and 1.
+    """
     packet = torch.zeros(bits, dtype=torch.uint8, device="cpu")
     head = format_bits(formats) + SCALE_BITS
     budget = (bits - head - 1) // 8
@@ -41,10 +51,10 @@ def write(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
         for step, small in enumerate(smaller):
             if lost[step] > least:
                 continue
-            content = encode(_picture(small), kind, budget)
+            content = compress(_picture(small), kind, budget)
             if content is None:
                 continue
-            error = _error(_pixels(decode(content, kind, *_kind_of(small))), image)
+            error = _error(_pixels(decompress(content, kind, *_kind_of(small))), image)
             if error < least:
                 least = error
                 choice = [FORMATS.index(kind)] * bool(format_bits(formats))
@@ -52,8 +62,17 @@ def write(image: Tensor, bits: int, formats: Sequence[Format]) -> Tensor:
     return packet
 
 
-def read(packet: Tensor, shape: tuple[int, int, int], formats: Sequence[Format]) -> Tensor | None:
-    """The image (C, H, W) that `write` made this packet of; None where nothing fitted, or the packet is damaged."""
+def read_packet(packet: Tensor, shape: tuple[int, int, int], formats: Sequence[Format]) -> Tensor | None:
+    """Read the image of a packet.
+
+    Args:
+        packet: from `write_packet`.
+        shape: (C, H, W) of the image.
+        formats: as in `write_packet`.
+
+    Returns:
+        The image, float (C, H, W), or None where nothing fitted or the packet is damaged.
+    """
     bits = packet.to(torch.uint8).tolist()
     if 1 not in bits:
         return None
@@ -69,7 +88,7 @@ def read(packet: Tensor, shape: tuple[int, int, int], formats: Sequence[Format])
     content = np.packbits(np.array(body, np.uint8)).tobytes()
     like = torch.empty(shape, device="cpu")
     try:
-        return _larger(_pixels(decode(content, kind, *_kind_of(_smaller(like, scale)))), like)
+        return _larger(_pixels(decompress(content, kind, *_kind_of(_smaller(like, scale)))), like)
     except ValueError:
         return None
 

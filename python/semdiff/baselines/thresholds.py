@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the SNR at which each scheme loses 10 % and 1 % of its blocks over AWGN, and writes thresholds.csv.
+"""Measure the SNR at which each scheme loses 10 % and 1 % of its blocks over AWGN, and write thresholds.csv.
 
     python -m semdiff.baselines.thresholds thresholds.csv [--uses 32 64 ...] [--blocks 512]
 
-From an estimate the SNR goes in steps of half a decibel until both rates lie between two points; ln(block error rate) is interpolated
+From an estimate the SNR goes in steps of half a decibel until both error rates lie between two points; ln(block error rate) is interpolated
 linearly.
 """
 
@@ -40,7 +40,15 @@ STEP_DB = 0.5
 
 
 def block_error_rate(modem: Modem, snr_db: float, blocks: int, key: Key, enough: int = 40) -> float:
-    """The share of `blocks` transports that fail over AWGN; it stops early after `enough` failures."""
+    """Measure the share of transports that fail over AWGN.
+
+    Args:
+        modem: sends and receives.
+        snr_db: the SNR.
+        blocks: transports to send.
+        key: of bits and noise.
+        enough: failures after which to stop.
+    """
     failed = sent = 0
     while sent < blocks and failed < enough:
         size = min(64, blocks - sent)
@@ -53,8 +61,16 @@ def block_error_rate(modem: Modem, snr_db: float, blocks: int, key: Key, enough:
     return failed / sent
 
 
-def threshold(points: list[tuple[float, float]], target: float) -> float:
-    """The SNR where the line through the neighbours in (SNR, ln block error rate) meets `target`; points by rising SNR."""
+def interpolate_threshold(points: list[tuple[float, float]], target: float) -> float:
+    """Interpolate the SNR at which the block error rate meets a target, on a line in (SNR, ln block error rate).
+
+    Args:
+        points: (SNR in dB, block error rate) by rising SNR.
+        target: the block error rate.
+
+    Raises:
+        ValueError: where the points lie on one side of the target.
+    """
     for (low, above), (high, below) in pairwise(points):
         if above >= target >= below:
             share = math.log(above / target) / math.log(above / below) if above > below else 0.0
@@ -63,7 +79,13 @@ def threshold(points: list[tuple[float, float]], target: float) -> float:
 
 
 def normal_approximation_db(efficiency: float, uses: int, error_rate: float) -> float:
-    """About the least SNR that any code needs (Polyanskiy, Poor, Verdu, IEEE Trans. Inf. Theory 56(5), 2010): where the search begins."""
+    """Estimate the least SNR in dB that any code needs (Polyanskiy, Poor, Verdu, IEEE Trans. Inf. Theory, 2010).
+
+    Args:
+        efficiency: bits for each channel use.
+        uses: channel uses of a block.
+        error_rate: of blocks.
+    """
     quantile = -NormalDist().inv_cdf(error_rate)
     low, high = -30.0, 60.0
     while high - low > 0.01:
@@ -74,8 +96,14 @@ def normal_approximation_db(efficiency: float, uses: int, error_rate: float) -> 
     return high
 
 
-def measure(scheme: Scheme, uses: int, blocks: int) -> tuple[float, float]:
-    """(SNR for 10 %, SNR for 1 %) in dB."""
+def measure_thresholds(scheme: Scheme, uses: int, blocks: int) -> tuple[float, float]:
+    """Measure the SNRs in dB for block error rates of 10 % and 1 %.
+
+    Args:
+        scheme: modulation and code rate.
+        uses: channel uses of a block.
+        blocks: transports for each point.
+    """
     modem, key = Modem(uses, scheme), Key(uses)
 
     def point(snr_db: float) -> tuple[float, float]:
@@ -87,10 +115,11 @@ def measure(scheme: Scheme, uses: int, blocks: int) -> tuple[float, float]:
         points.insert(0, point(points[0][0] - STEP_DB))
     while points[-1][1] > 0.01:
         points.append(point(points[-1][0] + STEP_DB))
-    return threshold(points, 0.1), threshold(points, 0.01)
+    return interpolate_threshold(points, 0.1), interpolate_threshold(points, 0.01)
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--uses", type=int, nargs="+", default=USES)
@@ -102,7 +131,7 @@ def main() -> None:
         for bits_per_symbol, rates in (FINE_RATES if uses >= FINE_FROM else RATES).items():
             for rate in rates:
                 try:
-                    tenth, hundredth = measure(Scheme(bits_per_symbol, Fraction(rate)), uses, options.blocks)
+                    tenth, hundredth = measure_thresholds(Scheme(bits_per_symbol, Fraction(rate)), uses, options.blocks)
                 except ValueError as error:
                     print(f"{uses} uses, {bits_per_symbol} bits, rate {rate}: left out ({error})", flush=True)
                     continue

@@ -55,7 +55,7 @@ def evaluate(
 def _print(found: Results, out: Path) -> None:
     from rich.table import Table
 
-    from semdiff.evaluation.plots import receiver
+    from semdiff.evaluation.plots import receiver_label
 
     summary = found.summary()
     data = found.header["data"]
@@ -78,7 +78,7 @@ def _print(found: Results, out: Path) -> None:
             row["channel"],
             ratio(row["cbr_used"]) if row["cbr_used"] else "0",
             f"{row['snr_db']:g}",
-            receiver(row),
+            receiver_label(row),
             *(_value(row[metric], row[f"{metric}_ci95"]) for metric in found.metrics),
             f"{row['milliseconds']:.1f}",
             end_section=last,

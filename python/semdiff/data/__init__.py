@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of image data sets that lie on this machine, and a few images that come with the package. Nothing is downloaded."""
+"""Read image data sets that lie on this machine, and a few images that come with the package. Nothing is downloaded."""
 
 from semdiff.data.cifar10 import LabelledImages, cifar10
 from semdiff.data.fashion_mnist import FashionMNIST, fashion_mnist

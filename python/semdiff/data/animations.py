@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short moving pictures: GIF, APNG, WebP and AVIF read as frames, APNG written, which loses nothing. Needs pillow, as pictures do."""
+"""Read GIF, APNG, WebP and AVIF animations as frames, and write APNG, which is lossless. Needs pillow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semdiff.data.depth import is_deep
 from semdiff.data.errors import PictureError
-from semdiff.data.pictures import Source, count_frames, decode, open_picture, opener
+from semdiff.data.pictures import PictureSource, count_frames, decode, open_picture, opener
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,16 +22,31 @@ PHOTOGRAPH = {"compress_type": zlib.Z_RLE}  # of PNG: a photograph hardly repeat
 
 
 class Animation(NamedTuple):
-    """Frames and when they are shown. A still picture is one frame."""
+    """Hold frames and when they are shown. A still image is one frame.
 
-    frames: Tensor  # uint8 (N, C, H, W)
-    durations: list[float]  # of each frame, ms
-    plays: int = 0  # how often; 0 is for ever
+    Attributes:
+        frames: uint8 (N, C, H, W).
+        durations: of each frame in ms.
+        plays: how often it is shown; 0 is for ever.
+    """
+
+    frames: Tensor
+    durations: list[float]
+    plays: int = 0
 
 
-def read_animation(source: Source, grey: bool = False, background: str = "white", name: str = "") -> Animation:
-    """An animation or a still picture, each frame whole and as `read_picture` reads it: all of the first one's size, beyond which a
-    browser shows nothing. ValueError also for a document of several pages, and for an animation of more than eight bits a channel."""
+def read_animation(source: PictureSource, grey: bool = False, background: str = "white", name: str = "") -> Animation:
+    """Read an animation or a still image, each frame whole.
+
+    All frames have the first one's size; browsers show nothing beyond it.
+
+    Args:
+        source: a file, or its content.
+        grey, background, name: as of `read_picture`.
+
+    Raises:
+        ValueError: as `read_picture`, and for a document of several pages or an animation of more than eight bits a channel.
+    """
     with open_picture(source, name) as (opened, name):
         count = count_frames(opened)
         if count > 1 and opened.format not in FORMATS:
@@ -60,7 +75,14 @@ def _plays(opened: Image) -> int:
 
 
 def write_animation(file: IO[bytes], pictures: Sequence[Image], durations: Sequence[float], plays: int = 0) -> None:
-    """An APNG; of one picture a PNG."""
+    """Write an APNG, or a PNG where there is one frame.
+
+    Args:
+        file: to write to.
+        pictures: the frames.
+        durations: of each frame in ms.
+        plays: how often it is shown; 0 is for ever.
+    """
     first, *rest = pictures
     moving = {"save_all": True, "append_images": rest, "duration": list(durations), "loop": plays} if rest else {}
     first.save(file, "PNG", **PHOTOGRAPH, **moving)

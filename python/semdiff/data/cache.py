@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors that took time to make, kept in the user's cache folder as safetensors with a checksum. All in it can be made again."""
+"""Keep tensors that took time to make in the user's cache folder, as safetensors with a checksum. All of them can be made again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_tensors, save_tensors
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/semdiff, else ~/.cache/semdiff."""
+    """Return the cache folder: $XDG_CACHE_HOME/semdiff, else ~/.cache/semdiff."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semdiff"
 
 
 def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]], again: bool = False) -> dict[str, Tensor]:
-    """What `make` returns, in order of the names, from the cache if it was made before. The cache's name must tell all that the result
-    depends on. again: make it anew."""
+    """Return tensors in order of their names, from the cache if they were made before.
+
+    Args:
+        name: of the entry; it must tell all that the tensors depend on.
+        make: makes them.
+        again: make them anew.
+    """
     path = cache_folder() / f"{name}.safetensors"
     found = None if again else load_cached(path)
     if found is None:
@@ -31,18 +36,30 @@ def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]], again: bool
 
 
 def load_cached(path: Path) -> dict[str, Tensor] | None:
-    """What `store_cached` wrote; None where there is none, or where it is damaged: it is then made again."""
+    """Read what `store_cached` wrote to a path.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The tensors; None where there are none, or where they are damaged.
+    """
     with suppress(OSError, ValueError):
-        tensors, meta = load_checkpoint(path)
+        tensors, meta = load_tensors(path)
         if meta.get("sha256") == _digest(tensors):
             return tensors
     return None
 
 
 def store_cached(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Written beside its place and renamed. Where the folder cannot be written, work goes on without a cache."""
+    """Write tensors to a path, beside it first and then renamed. Where the folder cannot be written, nothing happens.
+
+    Args:
+        path: the file.
+        tensors: by name.
+    """
     with suppress(OSError):
-        save_checkpoint(path, tensors, {"sha256": _digest(tensors)})
+        save_tensors(path, tensors, {"sha256": _digest(tensors)})
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CIFAR-10 (Krizhevsky, 2009): 50,000 and 10,000 colour pictures, 32x32, in ten classes.
+"""Read CIFAR-10 (Krizhevsky, 2009): 50,000 and 10,000 colour images, 32x32, in ten classes.
 
 The data set carries no licence. It is read from a folder in its binary version (cifar-10-batches-bin) or as PNG files; its third version
 is pickles, which are never loaded. Copies of which some images went through JPEG say so in a list, and these images are left out.
@@ -38,14 +38,19 @@ _ENOUGH = 28  # of the 32
 
 
 class LabelledImages(NamedTuple):
-    """images: uint8 (N, C, H, W). labels: int64 (N,)."""
+    """Hold images with their classes.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+    """
 
     images: Tensor
     labels: Tensor
 
 
 def cifar10(split: Literal["train", "test"], folder: str | os.PathLike[str] | None = None) -> LabelledImages:
-    """Read one split of CIFAR-10: uint8 (N, 3, 32, 32), and labels into CIFAR10_CLASSES. N is 50,000 or 10,000, less what is left out.
+    """Read one split of CIFAR-10.
 
     Args:
         split: train or test.
@@ -53,9 +58,17 @@ def cifar10(split: Literal["train", "test"], folder: str | os.PathLike[str] | No
             indices from 0. A file SPLIT_lossless.npy there, bool (50000,) or (10000,), says which images are the data set's own to the
             bit; the others are left out, and a PNG file of one need not be there. None: $SEMDIFF_CIFAR10.
 
+    Returns:
+        uint8 (N, 3, 32, 32), and labels into CIFAR10_CLASSES. N is 50,000 or 10,000, less what is left out.
+
     Raises:
         FileNotFoundError: where a file is missing.
         ValueError: for another split, an incomplete folder, a damaged file, or another data set.
+
+    Example:
+        >>> from semdiff.data import cifar10
+        >>> cifar10("test").images.shape[1:]
+        torch.Size([3, 32, 32])
     """
     if split not in _FILES:
         raise ValueError(f"split: expected train or test, got {split!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of more than eight bits a channel as eight, rounded. pillow hands out grey ones unscaled, and colours' upper bytes alone."""
+"""Round images of more than eight bits a channel to eight. pillow gives grey ones unscaled, and of colours the upper bytes alone."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ _KEY_SCALE = {"L;2": 85, "L;4": 17}  # of grey pixels, which pillow scales, and 
 
 
 def in_eight_bits(opened: Image, again: Callable[[], Image], name: str) -> Image:
-    """A picture that is open but not decoded, with eight bits a channel. again: opens it once more.
+    """Convert an image that is open but not decoded to eight bits a channel.
 
-    PictureError where its range is not known, or where only the upper bits could be had.
+    Args:
+        opened: the image.
+        again: opens it once more.
+        name: for messages.
+
+    Raises:
+        PictureError: where its range is not known, or where only the upper bits could be had.
     """
     kinds = raw_modes(opened)
     deep = is_deep(opened)
@@ -50,13 +56,13 @@ def in_eight_bits(opened: Image, again: Callable[[], Image], name: str) -> Image
 
 
 def raw_modes(opened: Image) -> set[str]:
-    """pillow's names for how the file holds its pixels; none once it is decoded."""
+    """Return pillow's names for how an opened file holds its pixels; none once it is decoded."""
     found = [(codec, args if isinstance(args, str) else str(args[0])) for codec, _, _, args in getattr(opened, "tile", ()) if args]
     return {f"{kind};16B" if codec == "SGI16" else kind for codec, kind in found}  # the one that hides it in the decoder's name
 
 
 def is_deep(opened: Image) -> bool:
-    """Whether an opened file, not decoded yet, has more than eight bits a channel that `in_eight_bits` would round."""
+    """Check whether an opened file, not decoded yet, has more than eight bits a channel that `in_eight_bits` would round."""
     if opened.mode == "I" and opened.format == "PPM":  # 16 bits, which pillow gives 32
         return True
     if opened.format == "JPEG2000":

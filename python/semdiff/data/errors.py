@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of a file that is not read."""
+"""Define the error for an image file that is not read."""
 
 
 class PictureError(ValueError):
-    """Names the file, what was expected and what it is: already in words for the user, unlike what decoders raise."""
+    """Report a file, what was expected, and what it is, in words for the user. Decoders' own errors are not."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 60,000 and 10,000 grey pictures of clothes, 28x28, in ten classes."""
+"""Read Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 60,000 and 10,000 grey images of clothes, 28x28, in ten classes."""
 
 from __future__ import annotations
 
@@ -31,17 +31,36 @@ MD5 = {
 
 
 class FashionMNIST(NamedTuple):
-    """images: float32 (N, 1, 28, 28) in [0, 1]. labels: int64 (N,), the index into CLASSES."""
+    """Hold the images of one split with their classes.
+
+    Attributes:
+        images: float32 (N, 1, 28, 28) in [0, 1].
+        labels: int64 (N,), the index into CLASSES.
+    """
 
     images: Tensor
     labels: Tensor
 
 
 def fashion_mnist(split: Literal["train", "test"] = "test", folder: str | os.PathLike[str] | None = None) -> FashionMNIST:
-    """One split, read from `folder`, else from $SEMDIFF_FASHION_MNIST, else from Debian's package dataset-fashion-mnist.
+    """Read one split of Fashion-MNIST.
 
-    The folder holds the four IDX files under their usual names, with or without .gz. Their content is checked by md5.
-    FileNotFoundError where a file is missing; ValueError for another split, or for a file that is damaged or another data set.
+    Args:
+        split: train or test.
+        folder: of the four IDX files under their usual names, with or without .gz; their content is checked by md5. None is
+            $SEMDIFF_FASHION_MNIST, else the place of Debian's package dataset-fashion-mnist.
+
+    Returns:
+        Images and labels.
+
+    Raises:
+        FileNotFoundError: where a file is missing.
+        ValueError: for another split, or for a file that is damaged or of another data set.
+
+    Example:
+        >>> from semdiff.data import fashion_mnist
+        >>> fashion_mnist("test").images.shape
+        torch.Size([10000, 1, 28, 28])
     """
     if split not in ("train", "test"):
         raise ValueError(f"split: expected train or test, got {split!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of pictures."""
+"""Read folders of image files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from semdiff.data.pictures import SUFFIXES, read_picture
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The picture files in a folder and below, sorted. FileNotFoundError where it is no folder; ValueError where there are none."""
+    """List the image files in a folder and below, sorted.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        FileNotFoundError: where it is no folder.
+        ValueError: where it holds no images.
+    """
     place = Path(folder)
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: expected a folder of pictures")
@@ -23,5 +31,27 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_folder(folder: str | os.PathLike[str], limit: int | None = None, grey: bool | None = False) -> dict[str, Tensor]:
-    """The first `limit` pictures of a folder by their path in it, as `read_picture` reads them. ValueError for an empty folder."""
+    """Read the images of a folder.
+
+    Args:
+        folder: the folder.
+        limit: read the first so many; None is all.
+        grey: as of `read_picture`.
+
+    Returns:
+        uint8 (C, H, W) by path in the folder.
+
+    Raises:
+        FileNotFoundError, ValueError: as `image_files` and `read_picture`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from semdiff.data import read_folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (4, 2)).save(Path(folder) / "black.png")
+        ...     read_folder(folder)["black.png"].shape
+        torch.Size([3, 2, 4])
+    """
     return {path.relative_to(folder).as_posix(): read_picture(path, grey=grey) for path in image_files(folder)[:limit]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IDX format of the MNIST family: two zero bytes, a type, the number of dimensions, the sizes (big-endian), the bytes."""
+"""Parse the IDX format of the MNIST family: two zero bytes, a type, the number of dimensions, the sizes (big-endian), the bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ UNSIGNED_BYTE = 0x08
 
 
 def parse_idx(content: bytes, name: str = "content") -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes (decompressed): uint8, read-only, of the shape in its header.
+    """Parse an IDX file of unsigned bytes.
 
-    ValueError, naming `name`, where the header is not that of such a file or the size disagrees with it.
+    Args:
+        content: of the file, decompressed.
+        name: for messages.
+
+    Returns:
+        uint8, read-only, of the shape in the file's header.
+
+    Raises:
+        ValueError: where the header is not that of such a file, or the size disagrees with it.
     """
     if len(content) < 4 or content[:2] != b"\0\0":
         raise ValueError(f"{name}: expected an IDX file, which begins with two zero bytes, got {content[:4]!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 24 pictures on which the field quotes its numbers: Kodak's lossless true color images.
+"""Read Kodak's 24 lossless true color images, on which the field quotes its numbers.
 
 "Released by Eastman Kodak Company for unrestricted usage", at https://r0k.us/graphics/kodak/ as kodim01.png to kodim24.png. They do not
 come with the package: save them into a folder, and name it in $SEMDIFF_KODAK.
@@ -26,10 +26,23 @@ LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_defl
 
 
 def kodak(folder: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
-    """The pictures by name, kodim01 to kodim24: uint8 (3, 512, 768), six of them (3, 768, 512).
+    """Read Kodak's 24 images.
 
-    Read from `folder`, else from $SEMDIFF_KODAK, as PNG or in another lossless format (lossless WebP, TIFF, BMP, PPM) under the same names.
-    FileNotFoundError, which says where they are, where one is missing; ValueError where one has another size, or is compressed with loss.
+    Args:
+        folder: of kodim01.png to kodim24.png, or the same names in another lossless format (lossless WebP, TIFF, BMP, PPM). None is
+            $SEMDIFF_KODAK.
+
+    Returns:
+        uint8 (3, 512, 768) by name, six of them (3, 768, 512).
+
+    Raises:
+        FileNotFoundError: which says where to get them, where one is missing.
+        ValueError: where one has another size, or is compressed with loss.
+
+    Example:
+        >>> from semdiff.data import kodak
+        >>> len(kodak())
+        24
     """
     given = folder if folder is not None else os.environ.get(FOLDER_VARIABLE)
     if not given:

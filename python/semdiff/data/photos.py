@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff-photos: 234 photographs that lie in Debian packages, for training (210) and, others, for tests (24, "Kodak-like").
+"""Read semdiff-photos: 234 photographs that lie in Debian packages, for training (210) and, others, for tests (24, "Kodak-like").
 
-Split by photograph. All that train are in the public domain or under CC0, so that weights trained on them are clean; photos.csv beside this
-file names licence, author, source and sha256 of each. Most are lossy files, so they are scaled down by area, which takes the artefacts
-away: training photographs to 1/2, 1/3 and 1/4 of their size, test photographs to at most 768 pixels of width.
+Split by photograph. All that train are in the public domain or under CC0, so that weights trained on them are free of other terms;
+photos.csv beside this file names licence, author, source and sha256 of each. Most are lossy files, so they are scaled down by area, which
+removes the artefacts: training photographs to 1/2, 1/3 and 1/4 of their size, test photographs to at most 768 pixels of width.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ LEAST_SIDE = 64  # smaller copies are left out
 
 
 class Photo(NamedTuple):
-    """One photograph, and where it is from. `file` is relative to /usr/share; `inside` is a path in it where it is an archive."""
+    """Describe one photograph and where it is from.
+
+    Attributes:
+        name: of the photograph.
+        split: train or test.
+        package: the Debian package that holds it.
+        file: relative to /usr/share.
+        inside: path in the file where that is an archive.
+        width, height: in pixels.
+        licence, author, source: of the photograph.
+        sha256: of the content.
+    """
 
     name: str
     split: str
@@ -47,7 +58,13 @@ class Photo(NamedTuple):
 
 @cache
 def photo_list() -> tuple[Photo, ...]:
-    """Every photograph of the set, with its licence and author: the files need not be there."""
+    """List every photograph of the set, with licence and author. The files need not be there.
+
+    Example:
+        >>> from semdiff.data import photo_list
+        >>> len(photo_list())
+        234
+    """
     lines = (files("semdiff.data") / "photos.csv").read_text("utf-8").splitlines()
     return tuple(Photo(**row | {"width": int(row["width"]), "height": int(row["height"])}) for row in csv.DictReader(lines))  # type: ignore[arg-type]
 
@@ -55,12 +72,27 @@ def photo_list() -> tuple[Photo, ...]:
 def photos(
     split: Literal["train", "test"] = "test", folder: str | os.PathLike[str] | None = None, progress: bool = False
 ) -> dict[str, Tensor]:
-    """One split by name, uint8 (3, H, W) each; training photographs in three sizes ("animals/bison@2" is half as wide and high).
+    """Read one split of semdiff-photos.
 
-    Read from `folder`, else $SEMDIFF_PHOTOS, else /usr/share, where Debian's packages gcompris-qt-data, mate-backgrounds,
-    plasma-workspace-wallpapers and libjxl-testdata put them, checked by sha256, scaled, and kept in the user's cache folder (about 100 MB).
-    progress: a bar while that is done. FileNotFoundError naming the packages where files are missing; ValueError for another split or
-    an altered file.
+    The files are checked by sha256, scaled, and kept in the user's cache folder (about 100 MB).
+
+    Args:
+        split: train or test.
+        folder: in place of /usr/share, where Debian's packages gcompris-qt-data, mate-backgrounds, plasma-workspace-wallpapers and
+            libjxl-testdata put them. None is $SEMDIFF_PHOTOS, else /usr/share.
+        progress: show a bar.
+
+    Returns:
+        uint8 (3, H, W) by name; training photographs in three sizes ("animals/bison@2" is half as wide and high).
+
+    Raises:
+        FileNotFoundError: naming the packages, where files are missing.
+        ValueError: for another split or an altered file.
+
+    Example:
+        >>> from semdiff.data import photos
+        >>> len(photos("test"))
+        24
     """
     if split not in ("train", "test"):
         raise ValueError(f"split: expected train or test, got {split!r}")
@@ -73,12 +105,20 @@ def photos(
 
 
 def place(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Where the packages' files are looked for."""
+    """Return the folder in which the packages' files are looked for.
+
+    Args:
+        folder: None is $SEMDIFF_PHOTOS, else /usr/share.
+    """
     return Path(folder if folder is not None else os.environ.get(FOLDER_VARIABLE) or DEBIAN_FOLDER)
 
 
 def missing_packages(folder: str | os.PathLike[str] | None = None) -> list[str]:
-    """The Debian packages whose photographs are not there."""
+    """List the Debian packages whose photographs are not there.
+
+    Args:
+        folder: as of `place`.
+    """
     return _absent(photo_list(), place(folder))
 
 

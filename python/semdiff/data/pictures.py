@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any picture file as a tensor. Needs pillow, of the extra semdiff-torch[models]."""
+"""Read image files as tensors, and convert tensors to pillow's images. Needs pillow, of the extra semdiff-torch[models]."""
 
 from __future__ import annotations
 
@@ -20,25 +20,46 @@ from semdiff.data.errors import PictureError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Source = str | os.PathLike[str] | bytes
+PictureSource = str | os.PathLike[str] | bytes
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"})
 
 
 def require_pillow() -> None:
-    """ImportError naming the extra where pillow is absent."""
+    """Raise an ImportError that names the extra where pillow is absent."""
     try:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError("pictures are read and written with pillow: pip install 'semdiff-torch[models]'") from error
 
 
-def read_picture(source: Source, grey: bool | None = False, background: str = "white", name: str = "") -> Tensor:
-    """A picture file, or its content, as uint8 (3, H, W), or (1, H, W) with grey: luma as of ITU-R 601. grey=None: as the file is.
+def read_picture(source: PictureSource, grey: bool | None = False, background: str = "white", name: str = "") -> Tensor:
+    """Read an image file.
 
-    Turned as its EXIF says; 12 and 16 bits rounded to 8; CMYK and palettes to RGB; transparency over `background`. Colour profiles are not
-    applied: values are taken for sRGB. name: what messages call it, the path if left out. ValueError, naming the file, where it is no
-    picture, is damaged, is an animation, has more bits than are read, or is so large that pillow takes it for an attack (179 megapixels);
-    FileNotFoundError.
+    It is turned as its EXIF says; 12 and 16 bits are rounded to 8; CMYK and palettes become RGB. Colour profiles are not applied: values
+    are taken as sRGB.
+
+    Args:
+        source: a file, or its content.
+        grey: True gives luma as of ITU-R 601, None keeps the file's own.
+        background: colour behind transparent pixels.
+        name: for messages; the path if left out.
+
+    Returns:
+        uint8 (3, H, W), or (1, H, W) with grey.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: naming the file, where it is no image, is damaged, is an animation, has more bits than are read, or is so large that
+            pillow takes it for an attack (179 megapixels).
+
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> from semdiff.data import read_picture
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (4, 2), "red").save(file, "PNG")
+        >>> read_picture(file.getvalue())[:, 0, 0]
+        tensor([255,   0,   0], dtype=torch.uint8)
     """
     with open_picture(source, name) as (opened, name):
         if count_frames(opened) > 1:
@@ -49,9 +70,16 @@ def read_picture(source: Source, grey: bool | None = False, background: str = "w
 
 
 @contextmanager
-def open_picture(source: Source, name: str = "") -> Iterator[tuple[Image, str]]:
-    """A picture file, or its content, as pillow opens it, and what messages call it. What a decoder raises inside, of whatever type,
-    becomes a ValueError that names the file."""
+def open_picture(source: PictureSource, name: str = "") -> Iterator[tuple[Image, str]]:
+    """Open an image file by pillow, and turn what a decoder raises inside the block into a ValueError that names the file.
+
+    Args:
+        source: a file, or its content.
+        name: for messages; the path if left out.
+
+    Yields:
+        The image, not decoded, and its name.
+    """
     require_pillow()
     from PIL import UnidentifiedImageError
 
@@ -67,20 +95,30 @@ def open_picture(source: Source, name: str = "") -> Iterator[tuple[Image, str]]:
         raise ValueError(f"{name}: expected a picture, but it does not decode ({str(error) or type(error).__name__})") from error
 
 
-def opener(source: Source) -> Callable[[], Image]:
-    """Opens the file, or content, anew at each call."""
+def opener(source: PictureSource) -> Callable[[], Image]:
+    """Return a function that opens an image anew at each call.
+
+    Args:
+        source: a file, or its content.
+    """
     from PIL import Image
 
     return lambda: Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
 
 
 def count_frames(opened: Image) -> int:
-    """Pictures in an opened file. A camera's JPEG with previews behind it is one."""
+    """Count the frames of an opened file. A camera's JPEG with previews behind it has one."""
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 
 
 def decode(opened: Image, again: Callable[[], Image], grey: bool, background: str, name: str) -> Tensor:
-    """The picture at which an opened file stands, as of `read_picture`. again: opens the file anew."""
+    """Decode the frame at which an opened file stands, as `read_picture` does.
+
+    Args:
+        opened: the file.
+        again: opens it anew.
+        grey, background, name: as of `read_picture`.
+    """
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(in_eight_bits(opened, again, name))
@@ -91,13 +129,17 @@ def decode(opened: Image, again: Callable[[], Image], grey: bool, background: st
 
 
 def to_pixels(picture: Image) -> Tensor:
-    """A picture in mode RGB or L as uint8 (3 or 1, H, W)."""
+    """Convert a picture in mode RGB or L to uint8 (3 or 1, H, W)."""
     pixels = np.array(picture)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
 def to_picture(image: Tensor) -> Image:
-    """(3 or 1, H, W) or (H, W), float in [0, 1] or uint8, as an 8-bit picture, rounded."""
+    """Convert a tensor to an 8-bit picture, rounded.
+
+    Args:
+        image: (3 or 1, H, W) or (H, W), float in [0, 1] or uint8.
+    """
     from PIL import Image
 
     if image.is_floating_point():
@@ -107,7 +149,12 @@ def to_picture(image: Tensor) -> Image:
 
 
 def shrink(pixels: Tensor, factor: float) -> Tensor:
-    """uint8 (C, H, W) scaled down by area averaging: each side divided by `factor` >= 1 and rounded."""
+    """Scale an image down by area averaging.
+
+    Args:
+        pixels: uint8 (C, H, W).
+        factor: by which each side is divided, at least 1; sides are rounded.
+    """
     from PIL import Image
 
     height, width = pixels.shape[-2:]
@@ -116,6 +163,11 @@ def shrink(pixels: Tensor, factor: float) -> Tensor:
 
 
 def middle(pictures: Tensor, height: int, width: int) -> Tensor:
-    """The part of that size in the middle of pictures (..., H, W) that hold it."""
+    """Crop the middle of images.
+
+    Args:
+        pictures: (..., H, W), at least of the size asked for.
+        height, width: of the crop.
+    """
     top, left = (pictures.shape[-2] - height) // 2, (pictures.shape[-1] - width) // 2
     return pictures[..., top : top + height, left : left + width]

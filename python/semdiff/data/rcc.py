@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qt's resource files (.rcc): a tree of named files in one. https://doc.qt.io/qt-6/resources.html; the layout is that of its rcc tool."""
+"""Read Qt's resource files (.rcc): a tree of named files in one.
+
+https://doc.qt.io/qt-6/resources.html; the layout is that of its rcc tool.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,16 @@ _LETTERS = 64  # of all paths together, for each byte of the file
 
 
 def read_rcc(path: Path) -> dict[str, memoryview]:
-    """The files that are stored as they are, by their path inside; compressed ones (texts, mostly) are left out.
+    """Read the files that are stored as they are; compressed ones (texts, mostly) are left out.
 
-    ValueError, naming the file, where it is not such a file or is cut off.
+    Args:
+        path: of the resource file.
+
+    Returns:
+        Contents by path inside.
+
+    Raises:
+        ValueError: naming the file, where it is not such a file or is cut off.
     """
     content = memoryview(path.read_bytes())
     if bytes(content[:4]) != b"qres":

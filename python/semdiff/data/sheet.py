@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sheet of pictures for people to look at: bands of images, with words beside each row and above each column."""
+"""Draw a sheet of images for people to look at: rows of images, with words beside each row and above each column."""
 
 from __future__ import annotations
 
@@ -19,15 +19,26 @@ LEAST_FONT, FONT_SHARE = 13, 0.09  # of an image's height
 
 
 class Band(NamedTuple):
-    """A row of the sheet."""
+    """Describe a row of a sheet.
+
+    Attributes:
+        label: text beside it.
+        images: (B, 1 or 3, H, W).
+        first: whether it begins a group, with space above it.
+    """
 
     label: str
-    images: Tensor  # (B, 1 or 3, H, W)
-    first: bool = False  # of a group: space above it
+    images: Tensor
+    first: bool = False
 
 
 def draw(bands: Sequence[Band], columns: Sequence[str]) -> Image:
-    """All bands, one below the other, on white. columns: a word for each of their images."""
+    """Draw all rows, one below the other, on white.
+
+    Args:
+        bands: the rows.
+        columns: a word for each of their images.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     _, channels, *size = bands[0].images.shape

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Systems judged at equal bandwidth: `sweep` runs and keeps, `Results` is the table, `plots` and `report.write_report` show it.
+"""Compare systems at equal bandwidth: `sweep` runs and keeps, `Results` is the table, `plots` and `report.write_report` show it.
 
-`diagnose` says beforehand whether a denoiser can help at all. Needs the extra semdiff-torch[eval]; the default link also needs [models].
+`diagnose` says beforehand whether a denoiser can help. Needs the extra semdiff-torch[eval]; the default link also needs [models].
 """
 
 from semdiff.evaluation import plots

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cell of an evaluation: one system at one channel, SNR, bandwidth, steps, realism and seed, on all images.
+"""Compute one cell of an evaluation: one system at one channel, SNR, bandwidth, steps, realism and seed, on all images.
 
 A finished cell is one JSON file, cells/DIGEST.json, where DIGEST covers all that its numbers depend on: the cell, the weights, the data,
 the metrics and the version of semdiff. So a file that is there is the cell's result, whoever computed it and when.
@@ -23,8 +23,8 @@ from semdiff._build import build_info
 from semdiff._util.atomic import write_atomically
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.image_sets import ImageSet
-from semdiff.evaluation.json_files import digest, read_json, to_json
-from semdiff.evaluation.scores import Metric, judge
+from semdiff.evaluation.json_files import json_digest, read_json, to_json
+from semdiff.evaluation.scores import Metric, compute_metrics
 from semdiff.evaluation.systems import System
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
@@ -42,7 +42,15 @@ Metrics = Sequence[str] | Mapping[str, Metric]
 
 @dataclass(frozen=True)
 class Cell:
-    """What one row of the results is about. None: the system has no such thing, or (cbr) the largest that it offers."""
+    """Name what one row of the results is about.
+
+    Attributes:
+        system, channel: labels.
+        snr_db: of the channel.
+        cbr: complex channel uses for each source value; None is the largest that the system offers.
+        steps, realism: None where the system has no such thing.
+        seed: of the random numbers.
+    """
 
     system: str
     channel: str
@@ -56,10 +64,14 @@ class Cell:
         return ", ".join(f"{k} {v}" for k, v in asdict(self).items() if v is not None)
 
 
-def plan(config: Config, systems: Iterable[System]) -> list[Cell]:
-    """Every cell once, seed by seed, so that an interrupted evaluation has something of everything.
+def plan_cells(config: Config, systems: Iterable[System]) -> list[Cell]:
+    """List every cell once, seed by seed, so that an interrupted evaluation has something of everything.
 
     A system without a sampler has one cell where others have many; at realism 0 none is run, whatever the steps.
+
+    Args:
+        config: of the evaluation.
+        systems: to compare.
     """
     axes = [(s.label, *pair) for s in systems for pair in _receptions(config, s.axes)]
     return [
@@ -80,7 +92,16 @@ def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[int | None,
 
 @dataclass(frozen=True)
 class Job:
-    """A cell with all that it takes to compute it."""
+    """Compute a cell: it has all that this takes.
+
+    Attributes:
+        cell, system, channel, data, metrics: what to compute.
+        batch: images at a time.
+        pictures: how many received images are kept.
+        data_sha256: of the data.
+        references: for metrics that compare with images that were not sent.
+        ratio: bandwidth ratio to ask the system for in place of the cell's, so that it takes as many uses as the others.
+    """
 
     cell: Cell
     system: System
@@ -88,14 +109,14 @@ class Job:
     data: ImageSet
     metrics: Metrics
     batch: int
-    pictures: int  # how many received images are kept
+    pictures: int
     data_sha256: str
-    references: ImageSet | None = None  # of metrics that compare with images that were not sent
-    ratio: float | None = None  # what the system is asked for in place of the cell's CBR, to cost as many uses as the others
+    references: ImageSet | None = None
+    ratio: float | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the numbers depend on."""
+        """Collect all that the numbers depend on."""
         metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
         sometimes: dict[str, Any] = {} if self.references is None else {"references_sha256": self.references.sha256}
         sometimes |= {} if self.ratio is None else {"ratio": self.ratio}
@@ -112,16 +133,26 @@ class Job:
 
     @property
     def digest(self) -> str:
-        return digest(self.identity)
+        """Compute the digest of the identity, which names the cell's files."""
+        return json_digest(self.identity)
 
     def transmit(self, images: Tensor, key: Key) -> Transmission:
-        """Sends images as the cell says."""
+        """Send images as the cell says.
+
+        Args:
+            images: float (B, C, H, W) in [0, 1].
+            key: of the random numbers.
+        """
         axes = {k: v for k, v in (("steps", self.cell.steps), ("realism", self.cell.realism)) if v is not None}
         ratio = self.cell.cbr if self.ratio is None else self.ratio
         return self.system.transmit(images, self.cell.snr_db, ratio, self.channel, key, **axes)
 
     def run(self, folder: Path) -> None:
-        """Computes the cell and writes its files; the one that says it is done comes last."""
+        """Compute the cell and write its files; the one that says it is done comes last.
+
+        Args:
+            folder: of the evaluation.
+        """
         received: list[Tensor] = []
         snr: list[Tensor] = []
         times: list[Tensor] = []
@@ -149,7 +180,7 @@ class Job:
             "milliseconds": statistics.median(milliseconds),
         }
         references = None if self.references is None else self.references.images
-        found = judge(self.metrics, images, self.data.images, self.data.labels, references)
+        found = compute_metrics(self.metrics, images, self.data.images, self.data.labels, references)
         for name, (value, error) in found.items():
             row |= {name: value, f"{name}_se": error}
         if self.pictures:
@@ -159,31 +190,46 @@ class Job:
 
 
 def cell_path(folder: Path, name: str) -> Path:
+    """Return the path of a cell's file in an evaluation's folder; name is its digest."""
     return folder / "cells" / f"{name}.json"
 
 
 def picture_path(folder: Path, name: str) -> Path:
+    """Return the path of kept images in an evaluation's folder; name is a cell's json_digest, or originals."""
     return folder / "pictures" / f"{name}.npy"
 
 
 def read_cell(folder: Path, name: str) -> dict[str, Any]:
-    """A finished cell's file. ValueError where it is damaged, or is not what its name says."""
+    """Read a finished cell's file.
+
+    Args:
+        folder: of the evaluation.
+        name: the cell's digest.
+
+    Raises:
+        ValueError: where it is damaged, or is not what its name says.
+    """
     path = cell_path(folder, name)
     document = read_json(path, FORMAT, VERSION)
-    if digest(document.get("identity")) != name or not isinstance(document.get("row"), dict):
+    if json_digest(document.get("identity")) != name or not isinstance(document.get("row"), dict):
         raise ValueError(f"{path}: altered, its content is not what its name says; delete it, and the same command computes it again")
     return document
 
 
 def save_pictures(path: Path, images: Tensor) -> None:
-    """Images (B, C, H, W) in [0, 1] as bytes, rounded."""
+    """Write images as 8-bit integers, rounded.
+
+    Args:
+        path: of the .npy file.
+        images: (B, C, H, W) in [0, 1].
+    """
     content = io.BytesIO()
     np.save(content, (images * 255).round().clamp(0, 255).to(torch.uint8).numpy(), allow_pickle=False)
     write_atomically(path, content.getvalue())
 
 
 def environment() -> dict[str, Any]:
-    """Where a cell was computed."""
+    """Describe the software and the machine that compute a cell."""
     found = build_info()
     return {
         "semdiff": found["version"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a results.json must hold, so that tables, figures and pages can be made of it."""
+"""Check that a results.json holds all that tables, figures and pages are made of."""
 
 from __future__ import annotations
 
@@ -68,8 +68,16 @@ ROW: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check(place: Path, document: dict[str, Any]) -> None:
-    """ValueError, naming the file and the field, where something is missing or is of another kind."""
+def check_results(place: Path, document: dict[str, Any]) -> None:
+    """Check the document of a results.json.
+
+    Args:
+        place: its path, for messages.
+        document: its content.
+
+    Raises:
+        ValueError: naming the file and the field, where something is missing or is of another kind.
+    """
     _check(place, "", document, HEADER)
     if len(document["digests"]) != len(document["rows"]):
         raise ValueError(f"{place}: digests: expected one for each of {len(document['rows'])} rows, got {len(document['digests'])}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is evaluated: every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds, on one data set.
+"""Describe an evaluation: every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds, on one data set.
 
 A configuration is a TOML file with the fields of `Config`; configs/fashion-mnist.toml is one. Bandwidth ratios may be written "1/12".
 """
@@ -18,7 +18,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """A system by its registered name, a folder of weights or the constructor's arguments for those that take them, and its label."""
+    """Name a system of an evaluation.
+
+    Attributes:
+        name: as registered.
+        path: a folder of weights.
+        label: in the results.
+        options: the constructor's arguments, for systems that take them.
+    """
 
     name: str
     path: str | None = None
@@ -28,38 +35,73 @@ class SystemSpec:
 
 @dataclass(frozen=True)
 class ChannelSpec:
-    """A channel by its class's name in semdiff, in any case, and the arguments of its constructor."""
+    """Name a channel of an evaluation.
+
+    Attributes:
+        name: of its class in semdiff, in any case.
+        options: the constructor's arguments.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def label(self) -> str:
+        """Return the channel's label in the results: its name and arguments."""
         return self.name + (f"({', '.join(f'{k}={v}' for k, v in self.options)})" if self.options else "")
 
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of a configuration. Those without a default must be given."""
+    """Hold the configuration of an evaluation. Fields without a default must be given.
 
-    systems: tuple[SystemSpec, ...]  # names, or tables of name, path, label and options
+    Attributes:
+        systems: names, or tables of name, path, label and options.
+        snr_db: SNRs in dB.
+        data: fashion-mnist, cifar10 (the test split), photos, kodak, or a folder of images of one size.
+        references: what the *_unpaired metrics compare with, as data; None is the training split of data.
+        grey: read a folder's images as luma.
+        images: how many; None is all.
+        channels: names, or tables of name and the constructor's arguments.
+        cbr: complex uses for each source value; None is the largest that each system has.
+        steps, realism, seeds: of receivers, and of the random numbers.
+        metrics: names in semdiff.metrics.
+        batch: images at a time.
+        pictures: how many received images of the first seed are kept.
+
+    Example:
+        >>> from semdiff.evaluation import Config
+        >>> config = Config.from_mapping({"systems": "adjscc", "snr_db": [0, 10], "cbr": "1/12"})
+        >>> config.snr_db, round(config.cbr[0], 4)
+        ((0.0, 10.0), 0.0833)
+    """
+
+    systems: tuple[SystemSpec, ...]
     snr_db: tuple[float, ...]
-    data: str = "fashion-mnist"  # the test split of it or of cifar10, photos, kodak, or a folder of pictures of one size
-    references: str | None = None  # what *_unpaired metrics compare with: as data; left out, the training split of data
-    grey: bool = False  # pictures of a folder as their luma
-    images: int | None = None  # the first so many; all if left out
-    channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)  # names, or tables of name and the constructor's arguments
-    cbr: tuple[float | None, ...] = (None,)  # complex uses for each source value; left out: the largest that each system has
+    data: str = "fashion-mnist"
+    references: str | None = None
+    grey: bool = False
+    images: int | None = None
+    channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)
+    cbr: tuple[float | None, ...] = (None,)
     steps: tuple[int, ...] = (8,)
     realism: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = ("psnr",)
-    batch: int = 100  # images at a time
-    pictures: int = 0  # how many received images of the first seed are kept
+    batch: int = 100
+    pictures: int = 0
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """ValueError, naming the file and the field, for anything that does not fit; FileNotFoundError where there is no file."""
+        """Read a configuration from a TOML file.
+
+        Args:
+            path: the file, or the name of one in the package.
+
+        Raises:
+            FileNotFoundError: where there is no file.
+            ValueError, TypeError: naming the file and the field, for anything that does not fit.
+        """
         place = find_config(path)
         try:
             with place.open("rb") as file:
@@ -71,7 +113,14 @@ class Config:
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> Config:
-        """The same from a dict; a single value may stand for a list of one."""
+        """Read a configuration from a dict.
+
+        Args:
+            given: fields by name; a single value may stand for a list of one.
+
+        Raises:
+            ValueError, TypeError: naming the field, for anything that does not fit.
+        """
         known = {field.name for field in fields(cls)}
         for name in given:
             if name not in known:
@@ -82,7 +131,7 @@ class Config:
         return cls(**{name: _READERS[name](name, value) for name, value in given.items()})
 
     def to_mapping(self) -> dict[str, Any]:
-        """What `from_mapping` reads, in plain lists and numbers, without what was left out."""
+        """Return the fields as plain lists and numbers, as `from_mapping` reads them, without what was left out."""
         document: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         document["systems"] = [_table(name=s.name, path=s.path, label=s.label, options=dict(s.options) or None) for s in self.systems]
         document["channels"] = [{"name": c.name} | dict(c.options) for c in self.channels]
@@ -92,12 +141,19 @@ class Config:
         return _table(**document)
 
     def to_toml(self) -> str:
-        """The configuration as a TOML file that `from_toml` reads back."""
+        """Return the configuration as a TOML file that `from_toml` reads back."""
         return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_mapping().items())
 
 
 def find_config(path: str | Path) -> Path:
-    """A TOML file, or one that comes with the package by its name without .toml."""
+    """Find a configuration.
+
+    Args:
+        path: a TOML file, or the name of one in the package, without .toml.
+
+    Raises:
+        FileNotFoundError: where there is neither.
+    """
     shipped = Path(__file__).with_name("configs")
     for place in (Path(path), shipped / f"{path}.toml"):
         if place.is_file():
@@ -107,7 +163,13 @@ def find_config(path: str | Path) -> Path:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that is not among the known: the nearest of them, then all."""
+    """Say that a name is unknown: the nearest known one, then all.
+
+    Args:
+        kind: what it is the name of.
+        name: the unknown name.
+        known: the known names.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, 1)
     return f"unknown {kind} {name!r}{f', did you mean {near[0]!r}?' if near else ';'} known: {', '.join(names)}"

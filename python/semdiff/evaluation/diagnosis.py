@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Will diffusion help me? Mean squared errors of a latent heard over AWGN, with and without the denoiser, against the SNR.
+"""Tell whether a diffusion model can help: compare mean squared errors of a latent received over AWGN, with and without the denoiser.
 
-Four receivers of y = z + n, and one comparison: the observation as it is (error N0), the linear MMSE estimate, the denoiser's posterior
-mean at the matching time, and its sampler. For Gaussian data nothing beats the linear estimate (Kay, Estimation Theory, 1993, ch. 12); for
-independent elements, such as a constellation's symbols, nothing beats an estimate that looks at each element alone, and where what counts
-are hard decisions that gains nothing. A denoiser earns its evaluations where the data have structure beyond both.
+The receivers of y = z + n are the observation as it is (error N0), the linear MMSE estimate, an estimate element by element, the denoiser's
+posterior mean at the matching time, and its sampler. For Gaussian data nothing beats the linear estimate (Kay, Estimation Theory, 1993,
+ch. 12). For independent elements, such as a constellation's symbols, nothing beats an estimate that looks at each element alone, and where
+hard decisions follow even that gains nothing. A denoiser gains where the data have structure beyond both.
 """
 
 from __future__ import annotations
@@ -29,14 +29,22 @@ if TYPE_CHECKING:
 
 RECEIVERS = ("observation", "linear", "elementwise", "posterior_mean", "sample")
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
-ENOUGH = 4  # samples for each dimension; half of them fit the covariance
+ENOUGH = 4  # samples for each dimension, half of which fit the covariance. Chosen by hand
 TILE = 4  # cells on the side of a square of a picture
-WORTH_DB = 0.1  # a smaller gain is nobody's reason for a denoiser
+WORTH_DB = 0.1  # the smallest gain that counts. Chosen by hand
 
 
 @dataclass(frozen=True)
 class Level:
-    """Mean squared errors per element at one SNR; gains of the posterior mean in dB, with their standard errors over the samples."""
+    """Hold the mean squared errors per element at one SNR.
+
+    Attributes:
+        snr_db: the SNR in dB.
+        t: the matching time of the schedule, averaged.
+        observation, linear, elementwise, posterior_mean, sample: mean squared errors of the receivers.
+        gain_db, gain_db_se: gain of the posterior mean over the linear estimate in dB, and its standard error over the samples.
+        gain_elementwise_db, gain_elementwise_db_se: gain over the element-by-element estimate, likewise.
+    """
 
     snr_db: float
     t: float
@@ -45,15 +53,22 @@ class Level:
     elementwise: float
     posterior_mean: float
     sample: float
-    gain_db: float  # over the linear estimate
+    gain_db: float
     gain_db_se: float
-    gain_elementwise_db: float  # over the element-by-element estimate
+    gain_elementwise_db: float
     gain_elementwise_db_se: float
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found, one `Level` for each SNR, and what it means in a line."""
+    """Hold what `diagnose` found.
+
+    Attributes:
+        levels: one for each SNR.
+        verdict: a sentence that says what they mean.
+        helps: whether the denoiser beats both other estimates at some SNR.
+        samples, dimensions: of the latents.
+    """
 
     levels: list[Level]
     verdict: str
@@ -62,6 +77,7 @@ class Diagnosis:
     dimensions: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict."""
         return asdict(self)
 
 
@@ -75,12 +91,35 @@ def diagnose(
     batch: int = 256,
     key: KeyLike = None,
 ) -> Diagnosis:
-    """Compares the denoiser with what needs none.
+    """Compare a denoiser with estimates that need none.
 
-    latents: float (N, ...), N >= 20, of about unit variance, ones that the denoiser was not trained on. snr_db: E|s|^2 / N0 for symbols of
-    unit power, so N0 is the noise variance in each element (block fading is AWGN at the faded SNR). The linear and the element-by-element
-    estimate learn from one half of the latents and are judged on the other, both ways, so they do not know what they are tested on.
-    prediction, steps: as in `semdiff.sample`. ValueError or TypeError, naming the argument, for what does not fit.
+    The linear and the element-by-element estimate learn from one half of the latents and are tested on the other, both ways, so they do not
+    know what they are tested on.
+
+    Args:
+        latents: float (N, ...), N >= 20, of about unit variance, that the denoiser was not trained on.
+        denoiser: (x_t, t) -> output.
+        schedule: of its training.
+        snr_db: E|s|^2 / N0 in dB for symbols of unit power, so N0 is the noise variance in each element (block fading is AWGN at the faded
+            SNR).
+        prediction, steps: as in `semdiff.sample`.
+        batch: latents at a time.
+        key: of the random numbers.
+
+    Returns:
+        Errors, gains and a verdict.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+
+    Example:
+        >>> import semdiff as sd
+        >>> from semdiff.evaluation import diagnose
+        >>> schedule = sd.NoiseSchedule.cosine(1000)
+        >>> latents = sd.normal((200, 4), sd.Key(0))
+        >>> denoiser = lambda x, t: (1 - schedule.alpha_bar(t.double())).sqrt().to(x)[:, None] * x  # of Gaussian data
+        >>> diagnose(latents, denoiser, schedule, snr_db=5.0, key=sd.Key(1)).helps
+        False
     """
     return _diagnose(latents, lambda *_: denoiser, schedule, snr_db, prediction, steps, batch, key)
 
@@ -88,7 +127,7 @@ def diagnose(
 @torch.no_grad()
 def _diagnose(
     latents: Tensor,
-    denoiser_told: Callable[[Tensor, float], Denoiser],
+    conditioned_denoiser: Callable[[Tensor, float], Denoiser],
     schedule: NoiseSchedule,
     snr_db: float | Sequence[float],
     prediction: Prediction,
@@ -97,7 +136,7 @@ def _diagnose(
     key: KeyLike,
     clip: float | None = None,
 ) -> Diagnosis:
-    """denoiser_told(y, noise_var): the denoiser for latents that were heard as y with that noise variance."""
+    """conditioned_denoiser(y, noise_var): the denoiser for latents received as y with that noise variance."""
     _check(latents)
     levels_db = [float(v) for v in (snr_db if isinstance(snr_db, Sequence) else [snr_db])]
     if not levels_db:
@@ -106,7 +145,7 @@ def _diagnose(
     z = latents.detach().cpu().double().reshape(n, -1)
     base = Key.of(key)
     halves = [(slice(0, n // 2), slice(n // 2, n)), (slice(n // 2, n), slice(0, n // 2))]
-    known = [ledoit_wolf(z[learn]) for learn, _ in halves]
+    known = [ledoit_wolf(z[fit]) for fit, _ in halves]
     levels = []
     for i, level in enumerate(levels_db):
         noise, top_up, draws = base.fold_in(i).split(3)
@@ -115,9 +154,9 @@ def _diagnose(
         noise_var = float(received.noise_var[0, 0])
         flat = y.cpu().double().reshape(n, -1)
         linear, alone = torch.empty_like(z), torch.empty_like(z)
-        for (learn, judge), c in zip(halves, known, strict=True):
-            linear[judge] = linear_mmse(flat[judge], noise_var, c)
-            alone[judge] = elementwise_mmse(flat[judge], noise_var, z[learn])
+        for (fit, test), c in zip(halves, known, strict=True):
+            linear[test] = linear_mmse(flat[test], noise_var, c)
+            alone[test] = elementwise_mmse(flat[test], noise_var, z[fit])
         state = match(y, noise_var, schedule, key=top_up)
 
         def mean(part: DiffusionState, denoiser: Denoiser) -> Tensor:
@@ -127,8 +166,8 @@ def _diagnose(
             return sample(denoiser, part, schedule, steps, prediction=prediction, clip=clip, key=key)
 
         estimates = {"observation": flat, "linear": linear, "elementwise": alone}
-        told = [denoiser_told(part, noise_var) for part in y.split(batch)]
-        estimates |= {"posterior_mean": _in_batches(mean, state, told, batch), "sample": _in_batches(draw, state, told, batch)}
+        denoisers = [conditioned_denoiser(part, noise_var) for part in y.split(batch)]
+        estimates |= {"posterior_mean": _in_batches(mean, state, denoisers, batch), "sample": _in_batches(draw, state, denoisers, batch)}
         errors = {name: (x - z).square().mean(1) for name, x in estimates.items()}
         gain, gain_se = _gain_db(errors["linear"], errors["posterior_mean"])
         over_alone, over_alone_se = _gain_db(errors["elementwise"], errors["posterior_mean"])
@@ -144,10 +183,25 @@ def _diagnose(
 def diagnose_link(
     link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: int = 8, key: KeyLike = None
 ) -> Diagnosis:
-    """`diagnose` with a link's own denoiser, on its latents of images (B, C, H, W) in [0, 1]: its diffusion without its bottleneck.
+    """Run `diagnose` with a link's own denoiser, on its latents of images, without the transmitter's bottleneck.
 
-    A link for any size is judged on whole squares of TILE cells of its images, so that there are many latents of few elements. A denoiser
-    that is told what was heard is told what y alone says: y / (1 + N0), and the variance of that estimate's error, N0 / (1 + N0).
+    A link for any size is tested on whole squares of TILE cells of its images, so that there are many latents of few elements. A denoiser
+    that is conditioned on the received features gets what y alone says: y / (1 + N0), and the variance of that estimate's error, N0 / (1 +
+    N0).
+
+    Args:
+        link: the link.
+        images: float (B, C, H, W) in [0, 1].
+        snr_db, steps, key: as in `diagnose`.
+
+    Example:
+        >>> import semdiff as sd
+        >>> from semdiff.data import fashion_mnist
+        >>> from semdiff.evaluation import diagnose_link
+        >>> from semdiff.link import SemanticLink
+        >>> found = diagnose_link(SemanticLink.default(), fashion_mnist("test").images[:64], snr_db=0.0, steps=2, key=sd.Key(0))
+        >>> len(found.levels), found.samples
+        (1, 64)
     """
     from semdiff.transmission.inputs import check_images
 
@@ -157,12 +211,12 @@ def diagnose_link(
     with torch.no_grad():
         parts = [link.encode(part.to(link.device, link.dtype)).cpu() for part in images.split(256)]
 
-    def denoiser_told(y: Tensor, noise_var: float) -> Denoiser:
+    def conditioned_denoiser(y: Tensor, noise_var: float) -> Denoiser:
         guess = (y / (1 + noise_var)).to(link.device)
         denoise = link.denoiser(guess, torch.full_like(guess, math.log(noise_var / (1 + noise_var))))
         return lambda x, t: denoise(x.to(link.device), t.to(link.device)).cpu()
 
-    return _diagnose(torch.cat(parts), denoiser_told, link.schedule, snr_db, link.prediction, steps, 256, key, link.clip)
+    return _diagnose(torch.cat(parts), conditioned_denoiser, link.schedule, snr_db, link.prediction, steps, 256, key, link.clip)
 
 
 def _squares(images: Tensor, side: int) -> Tensor:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images that an evaluation sends: the test split of Fashion-MNIST or CIFAR-10, held-out photographs, Kodak's, or a folder of
-pictures of one size; and the references that sets of them are compared with, which are not sent."""
+"""Load the images that an evaluation sends, and the references that sets of them are compared with, which are not sent.
+
+Images are the test split of Fashion-MNIST or CIFAR-10, held-out photographs, Kodak's, or a folder of images of one size.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out 
 
 
 class ImageSet(NamedTuple):
-    """images: float32 (N, C, H, W) in [0, 1]. labels: int64 (N,), or None."""
+    """Hold a named set of images.
+
+    Attributes:
+        name: of the set.
+        images: float32 (N, C, H, W) in [0, 1].
+        labels: int64 (N,), or None.
+    """
 
     name: str
     images: Tensor
@@ -28,11 +36,22 @@ class ImageSet(NamedTuple):
 
     @property
     def sha256(self) -> str:
+        """Compute the digest of the images' values."""
         return hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
 
 
 def load_images(data: str, limit: int | None = None, grey: bool = False) -> ImageSet:
-    """The first `limit` images. ValueError where there are fewer, or where a folder has none; FileNotFoundError where it is missing."""
+    """Load the images of an evaluation.
+
+    Args:
+        data: fashion-mnist, cifar10, photos, kodak, or a folder.
+        limit: the first so many; None is all.
+        grey: read a folder's images as luma.
+
+    Raises:
+        FileNotFoundError: where a data set or folder is missing.
+        ValueError: where there are fewer than `limit`, or a folder has none.
+    """
     if data == FASHION_MNIST:
         from semdiff.data import fashion_mnist
 
@@ -55,8 +74,16 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
 
 
 def load_references(data: str, grey: bool = False) -> ImageSet:
-    """Images of the same kind that are not sent: the first 10,000 of a training split, the training photographs that are large enough,
-    all of Kodak's pictures, or a folder. ValueError and FileNotFoundError as `load_images`."""
+    """Load images of the same kind that are not sent.
+
+    They are the first 10,000 of a training split, the training photographs that are large enough, all of Kodak's images, or a folder.
+
+    Args:
+        data, grey: as in `load_images`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_images`.
+    """
     if data == FASHION_MNIST:
         from semdiff.data import fashion_mnist
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that every reader takes."""
+"""Write and read JSON that every reader takes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any
 
 
 def to_json(document: Any) -> bytes:
-    """JSON with sorted keys; numbers that JSON does not have (NaN, infinity) become null."""
-    return (json.dumps(finite(document), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    """Write a document as JSON with sorted keys; numbers that JSON does not have (NaN, infinity) become null."""
+    return (json.dumps(replace_non_finite(document), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def finite(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have by None, at every depth of a value."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
+        return {k: replace_non_finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
+        return [replace_non_finite(v) for v in value]
     return value
 
 
-def digest(document: Any) -> str:
-    """sha256 of a JSON document, whatever the order of its keys."""
+def json_digest(document: Any) -> str:
+    """Compute the sha256 of a JSON document, whatever the order of its keys."""
     return hashlib.sha256(to_json(document)).hexdigest()
 
 
@@ -48,7 +49,16 @@ def _is_deep(document: Any) -> bool:
 
 
 def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """A JSON document that says format: `kind`, format_version: `version`. ValueError naming the file and the field otherwise."""
+    """Read a JSON document of a given format.
+
+    Args:
+        path: of the file.
+        kind: what its field format must be.
+        version: what its field format_version must be.
+
+    Raises:
+        ValueError: naming the file and the field, for anything else.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

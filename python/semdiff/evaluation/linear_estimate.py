@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a denoiser must beat: the best linear estimate of a latent from its noisy copy, and the best one that looks at each element alone.
+"""Estimate a latent from its noisy copy without a denoiser: by the best linear estimate, and by the best one element by element.
 
 y = z + n, n ~ N(0, w) in every element. Linear MMSE: m + C (C + w I)^-1 (y - m) with the data's mean m and covariance C (Kay, Estimation
 Theory, 1993, ch. 12); optimal if z is Gaussian. Element by element: E[z_i | y_i] for the distribution that all elements share; optimal if
@@ -18,19 +18,29 @@ BINS = 1024
 
 
 class Covariance(NamedTuple):
-    """m, and C = (1 - shrink) S + shrink mu I by its eigenvectors: those of S with their eigenvalues, and `floor` for all others."""
+    """Hold a mean m, and a covariance C = (1 - shrink) S + shrink mu I by eigenvectors.
 
-    mean: Tensor  # (D,)
-    vectors: Tensor  # (r, D), orthonormal rows
-    values: Tensor  # (r,)
+    Attributes:
+        mean: (D,).
+        vectors: (r, D), orthonormal rows, those of the sample covariance S.
+        values: (r,), their eigenvalues in C.
+        floor: the eigenvalue of all other directions.
+    """
+
+    mean: Tensor
+    vectors: Tensor
+    values: Tensor
     floor: float
 
 
 def ledoit_wolf(z: Tensor) -> Covariance:
-    """The covariance of the rows of z (N, D), float64, shrunk towards mu I by as much as N samples leave it uncertain.
+    """Estimate the covariance of rows, shrunk towards mu I by as much as N samples leave it uncertain.
 
     Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004: sensible for N < D too, where the
-    sample covariance S has no inverse. Through the singular values of z, so no D x D matrix is made.
+    sample covariance S has no inverse. It goes through the singular values of z, so no D x D matrix is made.
+
+    Args:
+        z: float64 (N, D).
     """
     n, d = z.shape
     mean = z.mean(0)
@@ -46,7 +56,13 @@ def ledoit_wolf(z: Tensor) -> Covariance:
 
 
 def linear_mmse(y: Tensor, noise_var: float, c: Covariance) -> Tensor:
-    """m + C (C + w I)^-1 (y - m) for the rows of y (N, D), float64."""
+    """Compute m + C (C + w I)^-1 (y - m) for each row.
+
+    Args:
+        y: float64 (N, D).
+        noise_var: w.
+        c: mean and covariance.
+    """
     centred = y - c.mean
     outside = c.floor / (c.floor + noise_var)
     gains = c.values / (c.values + noise_var) - outside
@@ -54,7 +70,13 @@ def linear_mmse(y: Tensor, noise_var: float, c: Covariance) -> Tensor:
 
 
 def elementwise_mmse(y: Tensor, noise_var: float, z: Tensor) -> Tensor:
-    """E[z_i | y_i] for each element of y, float64, where p(z_i) is the histogram of all elements of z."""
+    """Compute E[z_i | y_i] for each element, where p(z_i) is the histogram of all elements of z.
+
+    Args:
+        y: float64 (N, D).
+        noise_var: of each element.
+        z: float64, samples of the data.
+    """
     low, high = z.aminmax()
     if float(high - low) == 0:
         return torch.full_like(y, float(low))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of an evaluation's results, for notebooks and for the report: each function takes `Results` and returns a matplotlib Figure.
+"""Draw figures of an evaluation's results, for notebooks and for the report: each function takes `Results` and returns a matplotlib Figure.
 A notebook shows it as a cell's last line, after %matplotlib inline.
 
 One panel for each channel and bandwidth, one colour for each system, one line style for each realism. Error bars are 95 % intervals: over
@@ -47,30 +47,34 @@ def _plain_words(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def ratio(cbr: float | None) -> str:
-    """A bandwidth ratio as people write it: 1/12.2."""
+def format_cbr(cbr: float | None) -> str:
+    """Write a bandwidth ratio as people do, 1/12.2; cbr None is the largest."""
     return "largest CBR" if cbr is None else f"CBR 1/{1 / cbr:.3g}"
 
 
-def name(metric: str) -> str:
-    """The metric as people write it: LPIPS-Alex, Accuracy."""
+def metric_name(metric: str) -> str:
+    """Write the name of a metric as people do: LPIPS-Alex, Accuracy."""
     return "-".join(word.upper() if word in ACRONYMS else word.capitalize() for word in metric.split("_"))
 
 
-def title(metric: str) -> str:
-    """The metric as an axis says it."""
+def axis_title(metric: str) -> str:
+    """Write the name of a metric with its unit and the better side, for an axis."""
     unit = " (dB)" if metric == "psnr" else ""
     side = better(metric)
-    return name(metric) + unit + (f", {side} is better" if side else "")
+    return metric_name(metric) + unit + (f", {side} is better" if side else "")
 
 
 def better(metric: str) -> str:
-    """higher, lower, or nothing for a metric that is not known here."""
+    """Return which values of a metric are better, higher or lower, or nothing for one that is not known here."""
     return "lower" if _is(metric, LOWER_IS_BETTER) else "higher" if _is(metric, HIGHER_IS_BETTER) else ""
 
 
-def receiver(row: Row) -> str:
-    """A system with the settings of its receiver: `link, posterior mean`, or by the decoder that made the picture."""
+def receiver_label(row: Row) -> str:
+    """Name a system with the settings of its receiver: `link, posterior mean`, or by the decoder that made the image.
+
+    Args:
+        row: of the results.
+    """
     words = [str(row["system"])]
     if row.get("output"):
         words.append(str(row["output"]))
@@ -83,35 +87,56 @@ def receiver(row: Row) -> str:
     return ", ".join(words)
 
 
-def dagger(results: Results, system: str, metric: str) -> str:
-    """The mark of a system that was trained to make the metric good."""
+def training_mark(results: Results, system: str, metric: str) -> str:
+    """Return the mark of a system that was trained to make the metric good, or nothing.
+
+    Args:
+        results: of the evaluation.
+        system: its label.
+        metric: the metric.
+    """
     return " †" if results.trained_on(system, metric) else ""
 
 
 def perceptual_metrics(results: Results) -> list[str]:
-    """Those of the results' metrics that judge how natural a picture looks, not how near it is."""
+    """List those of the results' metrics that measure how natural an image looks, not how near it is.
+
+    Args:
+        results: of the evaluation.
+    """
     return [m for m in results.metrics if _is(m, PERCEPTUAL)]
 
 
 def over_snr(results: Results, metric: str) -> Figure:
-    """The metric against the channel's SNR: every system, at every realism, with the most steps that were measured."""
+    """Draw the metric against the channel's SNR: every system, at every realism, with the most steps that were measured.
+
+    Args:
+        results: of the evaluation.
+        metric: one of its metrics.
+    """
     rows = _rows(results, metric)
     rows = [r for r in rows if r["steps"] in (None, _most(rows, r["system"], "steps"))]
 
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
-        for name in dict.fromkeys(map(receiver, here)):
-            line = sorted((r for r in here if receiver(r) == name), key=lambda r: r["snr_db"])
-            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name + dagger(results, line[0]["system"], metric))
+        for name in dict.fromkeys(map(receiver_label, here)):
+            line = sorted((r for r in here if receiver_label(r) == name), key=lambda r: r["snr_db"])
+            _errorbar(axes, line, lambda r: r["snr_db"], metric, colours, name + training_mark(results, line[0]["system"], metric))
         axes.set_xlabel("SNR (dB)")
-        axes.set_ylabel(title(metric))
+        axes.set_ylabel(axis_title(metric))
 
     return _panels(rows, draw)
 
 
 def distortion_perception(results: Results, distortion: str = "psnr", perception: str | None = None) -> Figure:
-    """Nearness against naturalness: a line for each system and SNR, along the realism dial, with the most steps that were measured.
+    """Draw distortion against perception: a line for each system and SNR, along the realism, with the most steps that were measured.
 
-    perception: a metric of the results; None takes the first perceptual one. ValueError where there is none.
+    Args:
+        results: of the evaluation.
+        distortion: a metric of the results.
+        perception: a metric of the results; None takes the first perceptual one.
+
+    Raises:
+        ValueError: where there is none.
     """
     if perception is None:
         found = perceptual_metrics(results)
@@ -127,14 +152,19 @@ def distortion_perception(results: Results, distortion: str = "psnr", perception
         across = [r[perception] for r in rows]
         if 0 < 4 * min(across) < max(across):  # a digital system in outage is far from all others, which would be one blot
             _logarithmic(axes)
-        axes.set_xlabel(title(perception))
-        axes.set_ylabel(title(distortion))
+        axes.set_xlabel(axis_title(perception))
+        axes.set_ylabel(axis_title(distortion))
 
     return _panels(rows, draw)
 
 
 def quality_over_latency(results: Results, metric: str) -> Figure:
-    """The metric against the time for one image: a line for each system and SNR, along the steps, at the highest realism."""
+    """Draw the metric against the time for one image: a line for each system and SNR, along the steps, at the highest realism.
+
+    Args:
+        results: of the evaluation.
+        metric: one of its metrics.
+    """
     rows = _rows(results, metric)
     rows = [r for r in rows if r["realism"] == _most(rows, r["system"], "realism")]
 
@@ -142,14 +172,22 @@ def quality_over_latency(results: Results, metric: str) -> Figure:
         _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: r["steps"] or 0)
         _logarithmic(axes)
         axes.set_xlabel("milliseconds an image")
-        axes.set_ylabel(title(metric))
+        axes.set_ylabel(axis_title(metric))
 
     return _panels(rows, draw)
 
 
 @_plain_words
 def pictures(results: Results, channel: str, cbr: float | None, snr_db: float) -> Figure:
-    """The originals, and below them what each receiver made of them at one channel, bandwidth and SNR, if the sweep kept pictures."""
+    """Draw the originals, and below them the images of each receiver, if the sweep kept any.
+
+    Args:
+        results: of the evaluation.
+        channel, cbr, snr_db: where.
+
+    Raises:
+        ValueError: where no images were kept.
+    """
     from matplotlib.figure import Figure
 
     strips = dict(picture_strips(results, channel, cbr, snr_db))
@@ -170,18 +208,26 @@ def pictures(results: Results, channel: str, cbr: float | None, snr_db: float) -
 
 
 def picture_strips(results: Results, channel: str, cbr: float | None, snr_db: float) -> Iterator[tuple[str, Any]]:
-    """(what it is, uint8 (n, C, H, W)): the originals, then each receiver's."""
+    """Yield rows of images with their names: the originals, then those of each receiver.
+
+    Args:
+        results: of the evaluation.
+        channel, cbr, snr_db: where.
+
+    Yields:
+        The name, and uint8 (n, C, H, W).
+    """
     sent = results.originals()
     for row, images in results.pictures():
         if (row["channel"], row["cbr"], row["snr_db"]) == (channel, cbr, snr_db):
             if sent is not None:
                 yield "sent", sent
                 sent = None
-            yield receiver(row), images
+            yield receiver_label(row), images
 
 
-def places(rows: list[Row]) -> list[tuple[str, float | None]]:
-    """Every (channel, CBR) that the rows are of, in their order."""
+def panel_keys(rows: list[Row]) -> list[tuple[str, float | None]]:
+    """List every (channel, CBR) that the rows are of, in their order."""
     return list(dict.fromkeys((r["channel"], r["cbr"]) for r in rows))
 
 
@@ -199,8 +245,8 @@ def _most(rows: list[Row], system: str, axis: str) -> Any:
     return max((r[axis] for r in rows if r["system"] == system and r[axis] is not None), default=None)
 
 
-def interval(row: Row, metric: str) -> float:
-    """Half the length of an error bar."""
+def error_bar(row: Row, metric: str) -> float:
+    """Compute half the length of the error bar of a row's metric."""
     if row["seeds"] > 1:
         return row[f"{metric}_ci95"] or 0.0
     return 1.96 * (row[f"{metric}_se"] or 0.0)
@@ -222,7 +268,7 @@ def _style(row: Row, colours: dict[str, int]) -> dict[str, Any]:
 
 def _errorbar(axes: Axes, line: list[Row], x: Callable[[Row], Any], metric: str, colours: dict[str, int], name: str | None) -> None:
     heights = [r[metric] for r in line]
-    bars = [interval(r, metric) for r in line]
+    bars = [error_bar(r, metric) for r in line]
     label = UNNAMED if name is None else name
     axes.errorbar([x(r) for r in line], heights, bars, label=label, capsize=2, elinewidth=1, **_style(line[0], colours))
 
@@ -260,14 +306,14 @@ def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], N
     if not rows:
         raise ValueError("results: expected rows to draw, got none")
     colours = {name: i for i, name in enumerate(dict.fromkeys(r["system"] for r in rows))}
-    where = places(rows)
+    where = panel_keys(rows)
     down = -(-len(where) // COLUMNS)
     across = -(-len(where) // down)  # four panels are two by two
     figure = Figure(figsize=(max(1.5, across) * PANEL_WIDTH, down * PANEL_HEIGHT + 0.6), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for axes, place in zip(grid.flat, where, strict=False):
         draw(axes, [r for r in rows if (r["channel"], r["cbr"]) == place], colours)
-        axes.set_title(f"{place[0]}, {ratio(place[1])}", fontsize=10)
+        axes.set_title(f"{place[0]}, {format_cbr(place[1])}", fontsize=10)
         axes.grid(True, linewidth=0.6, alpha=0.18)
         axes.margins(x=0.08)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation as one HTML page that opens from the disk: no script, no network; figures are inline SVG, pictures inline PNG."""
+"""Write an evaluation as one HTML page that opens from the disk: no script, no network; figures are inline SVG, images inline PNG."""
 
 from __future__ import annotations
 
@@ -37,7 +37,19 @@ STYLE: Any = {
 
 
 def write_report(results: Results | str | Path, out: str | Path) -> Path:
-    """Writes the page. results: `Results`, or a folder or file of them. ImportError naming the extra without matplotlib or jinja2."""
+    """Write the page.
+
+    Args:
+        results: `Results`, or a folder or file of them.
+        out: path of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: naming the extra, without matplotlib or jinja2.
+        ValueError: where the results have no rows.
+    """
     found = results if isinstance(results, Results) else Results.load(results)
     if not found.rows:
         raise ValueError("results: expected at least one row, got none")
@@ -46,10 +58,10 @@ def write_report(results: Results | str | Path, out: str | Path) -> Path:
 
 
 def page(results: Results) -> str:
-    """The whole document."""
+    """Make the whole document from the results."""
     sections = [("summary", "Summary", _summary(results))]
     for metric in results.metrics:
-        sections.append((f"snr-{metric}", f"{plots.name(metric)} over SNR", _over_snr(results, metric)))
+        sections.append((f"snr-{metric}", f"{plots.metric_name(metric)} over SNR", _over_snr(results, metric)))
     sections.append(("dial", "Distortion and perception", _dial(results)))
     sections.append(("latency", "Quality and latency", _latency(results)))
     sections.append(("pictures", "Pictures", _pictures(results)))
@@ -95,11 +107,13 @@ def _summary(results: Results) -> str:
     rows, tables = results.summary(), []
     spread = "95 % confidence interval over the seeds" if len(results.header["seeds"]) > 1 else "1.96 standard errors over the images"
     for metric in results.metrics:
-        for place in plots.places(rows):
+        for place in plots.panel_keys(rows):
             here = [r for r in rows if (r["channel"], r["cbr"]) == place]
-            tables.append({"heading": f"{plots.title(metric)}: {place[0]}, {plots.ratio(place[1])}"} | _pivot(results, here, metric))
+            tables.append(
+                {"heading": f"{plots.axis_title(metric)}: {place[0]}, {plots.format_cbr(place[1])}"} | _pivot(results, here, metric)
+            )
     note = f"Means over the images; \u00b1 {spread}. The best of each column is bold. All receivers had the same noise."
-    return _fill("summary", note=note + _dagger(results, results.metrics), tables=tables)
+    return _fill("summary", note=note + _dagger(results, results.metrics) + _references(results), tables=tables)
 
 
 def _pivot(results: Results, rows: list[Row], metric: str) -> dict[str, Any]:
@@ -111,8 +125,8 @@ def _pivot(results: Results, rows: list[Row], metric: str) -> dict[str, Any]:
         if values and side:
             best[snr_db] = min(values) if side == "lower" else max(values)
     lines = []
-    for name in dict.fromkeys(map(plots.receiver, rows)):
-        mine = {r["snr_db"]: r for r in rows if plots.receiver(r) == name}
+    for name in dict.fromkeys(map(plots.receiver_label, rows)):
+        mine = {r["snr_db"]: r for r in rows if plots.receiver_label(r) == name}
         first = next(iter(mine.values()))
         cells: list[dict[str, Any] | None] = []
         for snr_db in snrs:
@@ -120,17 +134,17 @@ def _pivot(results: Results, rows: list[Row], metric: str) -> dict[str, Any]:
             if row is None or row[metric] is None:
                 cells.append(None)
                 continue
-            half = plots.interval(row, metric)
+            half = plots.error_bar(row, metric)
             marked = row[metric] == best.get(snr_db)
             cells.append({"value": _number(row[metric]), "best": marked, "half": _number(half) if half else ""})
         times = [r["milliseconds"] for r in mine.values()]
-        line = {"name": name + plots.dagger(results, first["system"], metric), "cells": cells}
+        line = {"name": name + plots.training_mark(results, first["system"], metric), "cells": cells}
         lines.append(line | {"evaluations": f"{first['evaluations']:g}", "milliseconds": f"{sum(times) / len(times):.1f}"})
     return {"names": ["receiver", *(f"{v:g} dB" for v in snrs), "evaluations", "ms an image"], "lines": lines}
 
 
 def _over_snr(results: Results, metric: str) -> str:
-    caption = f"{plots.title(metric)}. Each system at every realism that was measured, with its most steps. {_bars(results)}"
+    caption = f"{plots.axis_title(metric)}. Each system at every realism that was measured, with its most steps. {_bars(results)}"
     caption += _dagger(results, [metric])
     return _fill("charts", figures=[_chart(results, caption, "over_snr", metric)])
 
@@ -165,10 +179,10 @@ def _pictures(results: Results) -> str:
     rows, blocks = results.rows, []
     snrs = list(dict.fromkeys(r["snr_db"] for r in rows))
     shown = snrs[len(snrs) // 2]
-    for channel, cbr in plots.places(rows):
+    for channel, cbr in plots.panel_keys(rows):
         for snr_db in snrs:
             uses = sorted({r["uses"] for r in rows if (r["channel"], r["cbr"], r["snr_db"]) == (channel, cbr, snr_db)})
-            heading = f"{channel}, {plots.ratio(cbr)}, {snr_db:g} dB: {' or '.join(map(str, uses))} channel uses an image"
+            heading = f"{channel}, {plots.format_cbr(cbr)}, {snr_db:g} dB: {' or '.join(map(str, uses))} channel uses an image"
             strips = [(name, list(map(_png, images))) for name, images in plots.picture_strips(results, channel, cbr, snr_db)]
             blocks.append({"heading": heading, "open": snr_db == shown, "strips": strips})
     return _fill("pictures", blocks=blocks)
@@ -201,7 +215,13 @@ def _reproduce(results: Results) -> str:
 
 
 def plots_call(results: Results, name: str, *arguments: str) -> str:
-    """The SVG of a figure of `plots`, in the page's colours."""
+    """Make the SVG of a figure of `plots`, in the page's colours.
+
+    Args:
+        results: of the evaluation.
+        name: of the function.
+        arguments: of the function.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -211,7 +231,7 @@ def plots_call(results: Results, name: str, *arguments: str) -> str:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an SVG element whose ink is the page's."""
+    """Convert a figure to an SVG element in the page's text colour."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
@@ -232,6 +252,16 @@ def _bars(results: Results) -> str:
 def _dagger(results: Results, metrics: list[str]) -> str:
     marked = any(results.trained_on(system, metric) for system in results.header["systems"] for metric in metrics)
     return " †: trained to make this metric good, which then proves less." if marked else ""
+
+
+def _references(results: Results) -> str:
+    """Name the images that unpaired metrics compare with, and what the originals themselves have: no receiver is meant to be better."""
+    against = results.header.get("references")
+    if not against:
+        return ""
+    floor = ", ".join(f"{plots.metric_name(name)} {_number(value)}" for name, value in against["originals"].items())
+    sets = f"{counted(against['images'], 'image')} of {against['name']}, which were not sent"
+    return f" Unpaired metrics compare with {sets}; the originals themselves have {floor}."
 
 
 def _machine(results: Results) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table that an evaluation gives: one row a cell, and its mean over the seeds with a confidence interval."""
+"""Hold the table of an evaluation: one row a cell, and its mean over the seeds with a confidence interval."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from semdiff._util.atomic import write_atomically
 from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
-from semdiff.evaluation.columns import check
-from semdiff.evaluation.json_files import finite, read_json, to_json
+from semdiff.evaluation.columns import check_results
+from semdiff.evaluation.json_files import read_json, replace_non_finite, to_json
 
 FORMAT, VERSION = "semdiff evaluation", 1
 Row = dict[str, Any]
@@ -25,11 +25,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Results:
-    """What `sweep` returns and `Results.load` reads back.
+    """Hold what `sweep` returns and `Results.load` reads back.
 
-    header: the configuration, data, systems with the sha256 of their weights, environments, counts of cells.
-    rows: one a cell, with the columns AXES, the ledger, uses, cbr_used, measured_snr_db, t, evaluations, milliseconds (an image, the median
-    over the batches), then each metric and its standard error over the images (NAME_se). None where there is no such number.
+    Attributes:
+        header: the configuration, data, systems with the sha256 of their weights, environments, counts of cells.
+        rows: one a cell, with the columns AXES, the ledger, uses, cbr_used, measured_snr_db, t, evaluations, milliseconds (an image, the
+            median over the batches), then each metric and its standard error over the images (NAME_se). None where there is no such number.
+        folder: of the files; None where none were kept.
+
+    Example:
+        >>> from semdiff.baselines import ADJSCC
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.evaluation import sweep
+        >>> results = sweep(systems={"adjscc": ADJSCC.default()}, snr_db=10, data=sample_images(), metrics=["psnr"], seeds=[0, 1])
+        >>> len(results.rows), results.summary()[0]["seeds"], results.metrics
+        (2, 2, ['psnr'])
     """
 
     header: dict[str, Any]
@@ -38,26 +48,34 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
+        """List the names of the metrics."""
         return list(self.header["metrics"])
 
     @property
     def complete(self) -> bool:
+        """Check whether every cell of the evaluation has a row."""
         return len(self.rows) == int(self.header["cells"])
 
     def trained_on(self, system: str, metric: str) -> bool:
-        """Whether the system of this label was trained to make the metric good, which then proves less."""
+        """Check whether a system was trained to make a metric good, which then proves less.
+
+        Args:
+            system: its label.
+            metric: the metric.
+        """
         return metric in self.header["systems"][system].get("trained_on", ())
 
     def output(self, row: Row) -> str | None:
-        """What made a row's pictures, where the system says so: mean decoder, posterior mean, detail decoder, sample."""
+        """Name what made a row's images, where the system says so: mean decoder, posterior mean, detail decoder, sample."""
         names = self.header["systems"].get(row["system"], {}).get("outputs") or ()
         return next((name for realism, name in enumerate(names) if row["realism"] == realism), None)
 
     def summary(self) -> list[Row]:
-        """One row for each combination of the axes but the seed: NAME, the mean over the seeds, and NAME_ci95; and its `output`.
+        """Average the rows over the seeds: one row for each combination of the other axes.
 
-        NAME_ci95 is the half width of the 95 % confidence interval, t_{0.975, n-1} s / sqrt n (Student, 1908): how far other draws of the
-        channel's and the sampler's noise may lie, for the same images. None for one seed.
+        A metric NAME has its mean over the seeds and NAME_ci95, the half width of the 95 % confidence interval, t_{0.975, n-1} s / sqrt n
+        (Student, 1908): how far other draws of the channel's and the sampler's noise may lie, for the same images. None for one seed.
+        `output` names what made the images.
         """
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in self.rows:
@@ -76,7 +94,7 @@ class Results:
         return table
 
     def to_pandas(self) -> Any:
-        """The rows as a pandas.DataFrame."""
+        """Return the rows as a pandas.DataFrame."""
         try:
             import pandas
         except ImportError as error:
@@ -84,28 +102,37 @@ class Results:
         return pandas.DataFrame(self.rows)
 
     def pictures(self) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
-        """The rows of the first seed with the received images that were kept: uint8 (n, C, H, W)."""
+        """Yield the rows of the first seed with the received images that were kept: uint8 (n, C, H, W)."""
         for row, name in zip(self.rows, self.header["digests"], strict=True):
             if self.folder is not None and self.header["pictures"] and row["seed"] == self.header["seeds"][0]:
                 yield row | {"output": self.output(row)}, _load(picture_path(self.folder, name))
 
     def originals(self) -> NDArray[np.uint8] | None:
-        """The images that were sent, as many as were kept."""
+        """Read the images that were sent, as many as were kept: uint8 (n, C, H, W), or None."""
         if self.folder is None or not self.header["pictures"]:
             return None
         return _load(picture_path(self.folder, "originals"))
 
     def write(self, folder: Path) -> None:
-        """results.json (all), results.csv (the rows) and summary.csv."""
+        """Write results.json (all), results.csv (the rows) and summary.csv.
+
+        Args:
+            folder: where.
+        """
         write_atomically(folder / "results.csv", to_csv(self.rows))
         write_atomically(folder / "summary.csv", to_csv(self.summary()))
         write_atomically(folder / "results.json", to_json({"format": FORMAT, "format_version": VERSION, **self.header, "rows": self.rows}))
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """Results from a folder that `sweep` wrote, or its results.json.
+        """Read results from a folder that `sweep` wrote, or its results.json.
 
-        FileNotFoundError where there is none; ValueError, naming the file and the field, for another format, version or damage.
+        Args:
+            path: the folder or the file.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            ValueError: naming the file and the field, for another format, version or damage.
         """
         place = Path(path)
         place = place / "results.json" if place.is_dir() else place
@@ -114,7 +141,7 @@ class Results:
             hint = f"; {cells} cells are there: the same `semdiff evaluate` finishes the rest" if cells else ""
             raise FileNotFoundError(f"{path}: expected a folder with results.json, as `semdiff evaluate` writes it{hint}")
         header = read_json(place, FORMAT, VERSION)
-        check(place, header)
+        check_results(place, header)
         rows = header.pop("rows")
         del header["format"], header["format_version"]
         columns = [*COLUMNS, *(f"{m}{end}" for m in header["metrics"] for end in ("", "_se"))]
@@ -135,7 +162,14 @@ def _load(path: Path) -> NDArray[np.uint8]:
 
 
 def mean_and_interval(values: list[float | None]) -> tuple[float | None, float | None]:
-    """The mean, and the half width of its 95 % confidence interval by Student's t; None where a number is missing or there is one only."""
+    """Compute a mean, and the half width of its 95 % confidence interval by Student's t.
+
+    Args:
+        values: numbers; None is a missing one.
+
+    Returns:
+        Both, or None where a number is missing; the second is None for a single number.
+    """
     numbers = [v for v in values if v is not None]
     if len(numbers) < len(values) or not numbers:
         return None, None
@@ -147,7 +181,7 @@ def mean_and_interval(values: list[float | None]) -> tuple[float | None, float |
 
 
 def student_t_975(freedom: int) -> float:
-    """The 97.5 % point of Student's t."""
+    """Compute the 97.5 % point of Student's t for so many degrees of freedom."""
     try:
         from scipy.special import stdtrit
     except ImportError as error:
@@ -156,9 +190,13 @@ def student_t_975(freedom: int) -> float:
 
 
 def to_csv(rows: list[Row]) -> bytes:
-    """A header line and one line a row; empty where there is no number."""
+    """Write rows as CSV: a header line and one line a row; fields without a number are empty.
+
+    Args:
+        rows: dicts of the same keys.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if rows else list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in finite(row).items()} for row in rows)
+    writer.writerows({k: "" if v is None else v for k, v in replace_non_finite(row).items()} for row in rows)
     return text.getvalue().encode()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an evaluation: divides its cells among the processes there are, computes those that are not there, and puts the table together.
+"""Run an evaluation: divide its cells among the processes, compute those that are missing, and assemble the table.
 
-Every finished cell is a file (semdiff.evaluation.cells), so an evaluation that was killed goes on where it was, and several processes or
+Every finished cell is a file (semdiff.evaluation.cells), so an evaluation that was stopped goes on where it was, and several processes or
 machines that see one folder need nothing else in common: torchrun and accelerate tell each its RANK and WORLD_SIZE.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from semdiff._util.arguments import fits
-from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan, read_cell, save_pictures
+from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan_cells, read_cell, save_pictures
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.image_sets import KODAK, ImageSet, load_images, load_references
 from semdiff.evaluation.results import Results
-from semdiff.evaluation.scores import check_metrics, check_references, judge, unpaired
-from semdiff.evaluation.systems import System, check_systems, equal_ratios, given_system, load_system, make_channel
+from semdiff.evaluation.scores import check_metrics, check_references, compute_metrics, unpaired_metrics
+from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios, load_system, make_channel, wrap_system
 from semdiff.rng import Key
 
 WITHOUT_TRAINING = {"tensor": "a tensor", KODAK: "Kodak's, which have no training split"}
@@ -36,22 +36,39 @@ def sweep(
     progress: bool = False,
     **changes: Any,
 ) -> Results:
-    """Every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds, judged by every metric.
-
-    config: a Config, a TOML file of it (or the name of one in the package), a dict, or nothing but keyword arguments, which replace fields.
-    out: the folder of the results; the same call goes on where another was cut off. None keeps nothing on disk.
-    systems: names as in a configuration, or a dict of label to any object with transmit(...). metrics: names in semdiff.metrics, or a dict
-    of name to a function (received, originals, labels) -> (B,). data: as in a configuration, or a tensor (N, C, H, W) in [0, 1].
-    progress: a bar on stderr, where that is a terminal.
+    """Compute every metric of every combination of systems, channels, SNRs, bandwidths, steps, realism and seeds.
 
     Under torchrun or accelerate each process computes its share; the one that comes last has the whole table (`Results.complete`) and
-    writes results.json, results.csv and summary.csv. ValueError, TypeError or ImportError, naming the field, before the work begins.
+    writes results.json, results.csv and summary.csv.
+
+    Args:
+        config: a Config, a TOML file of it (or the name of one in the package), a dict, or None.
+        out: the folder of the results; the same call goes on where another was stopped. None keeps nothing on disk.
+        systems: names as in a configuration, or a dict of label to any object with transmit(...).
+        metrics: names in semdiff.metrics, or a dict of name to a function (received, originals, labels) -> (B,).
+        data: as in a configuration, or a tensor (N, C, H, W) in [0, 1].
+        progress: a bar on stderr, where that is a terminal.
+        changes: fields of the configuration by name, which replace those of `config`.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError, TypeError, ImportError: naming the field, before the work begins.
+
+    Example:
+        >>> from semdiff.baselines import ADJSCC
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.evaluation import sweep
+        >>> results = sweep(systems={"adjscc": ADJSCC.default()}, snr_db=[0, 10], data=sample_images(), metrics=["psnr"])
+        >>> [(row["system"], row["snr_db"]) for row in results.rows]
+        [('adjscc', 0.0), ('adjscc', 10.0)]
     """
-    wanted = _config(config, systems, metrics, data, changes)
+    settings = _config(config, systems, metrics, data, changes)
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _run(wanted, Path(folder), systems, metrics, data, progress, keep=False)
-    return _run(wanted, Path(out), systems, metrics, data, progress, keep=True)
+            return _run(settings, Path(folder), systems, metrics, data, progress, keep=False)
+    return _run(settings, Path(out), systems, metrics, data, progress, keep=True)
 
 
 def _config(
@@ -74,30 +91,30 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     given = systems if isinstance(systems, Mapping) else None
     if given is None:
         check_systems(config.systems)
-    judges: Metrics = metrics if isinstance(metrics, Mapping) else config.metrics
-    if not isinstance(judges, Mapping):
-        check_metrics(judges)
+    measures: Metrics = metrics if isinstance(metrics, Mapping) else config.metrics
+    if not isinstance(measures, Mapping):
+        check_metrics(measures)
     channels = {spec.label: make_channel(spec) for spec in config.channels}
     images = _images(config, data)
-    references = _references(config, judges, images)
-    ready = [given_system(k, v) for k, v in given.items()] if given is not None else [load_system(spec) for spec in config.systems]
+    references = _references(config, measures, images)
+    ready = [wrap_system(k, v) for k, v in given.items()] if given is not None else [load_system(spec) for spec in config.systems]
     _check_shapes(ready, images)
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
-    ratios = {cbr: equal_ratios(ready, cbr, tuple(images.images.shape[1:])) for cbr in config.cbr}
-    same: dict[str, Any] = {"data": images, "metrics": judges, "batch": config.batch, "data_sha256": sha256, "references": references}
+    ratios = {cbr: equal_cost_ratios(ready, cbr, tuple(images.images.shape[1:])) for cbr in config.cbr}
+    same: dict[str, Any] = {"data": images, "metrics": measures, "batch": config.batch, "data_sha256": sha256, "references": references}
     jobs = [
         Job(
             c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0,
             ratio=ratios[c.cbr].get(c.system), **same,
         )
-        for c in plan(config, ready)
+        for c in plan_cells(config, ready)
     ]  # fmt: skip
     names = {job.cell: job.digest for job in jobs}
     if config.pictures:
         save_pictures(picture_path(folder, "originals"), images.images[: config.pictures])
-    rank, size = process()
+    rank, size = process_rank()
     # By digest: dealing them out in the order of the plan could give one process all cells of the slowest system.
     share = {name for i, name in enumerate(sorted(names.values())) if i % size == rank}
     missing = [job for job in jobs if names[job.cell] in share and not cell_path(folder, names[job.cell]).exists()]
@@ -111,14 +128,18 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     done = [job.cell for job in jobs if cell_path(folder, names[job.cell]).exists()]
     results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready)
     if references is not None and results.complete:
-        results.header["references"] = _floor(references, judges, images)
+        results.header["references"] = _floor(references, measures, images)
     if keep and results.complete:
         results.write(folder)
     return results
 
 
-def process() -> tuple[int, int]:
-    """(rank, world size), from the environment that torchrun and accelerate set; (0, 1) without them."""
+def process_rank() -> tuple[int, int]:
+    """Read (rank, world size) from the environment that torchrun and accelerate set; (0, 1) without them.
+
+    Raises:
+        ValueError: naming the variables, where they are no such numbers.
+    """
     try:
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     except ValueError:
@@ -138,9 +159,9 @@ def _images(config: Config, data: Any) -> ImageSet:
     return ImageSet("tensor", images[: config.images], None)
 
 
-def _references(config: Config, judges: Metrics, images: ImageSet) -> ImageSet | None:
+def _references(config: Config, measures: Metrics, images: ImageSet) -> ImageSet | None:
     """What metrics that want references are given. ValueError where they contain what is sent, or there are none."""
-    if not unpaired(judges):
+    if not unpaired_metrics(measures):
         return None
     if config.references is None and images.name in WITHOUT_TRAINING:
         why = WITHOUT_TRAINING[images.name]
@@ -150,10 +171,10 @@ def _references(config: Config, judges: Metrics, images: ImageSet) -> ImageSet |
     return found
 
 
-def _floor(references: ImageSet, judges: Metrics, images: ImageSet) -> dict[str, Any]:
+def _floor(references: ImageSet, measures: Metrics, images: ImageSet) -> dict[str, Any]:
     """What the references are, and how far from them the originals lie themselves: no receiver is expected to be nearer."""
-    names = unpaired(judges)
-    found = judge(names, images.images, images.images, images.labels, references.images)
+    names = unpaired_metrics(measures)
+    found = compute_metrics(names, images.images, images.images, images.labels, references.images)
     floor = {name: found[name].value for name in names}
     return {"name": references.name, "images": len(references.images), "sha256": references.sha256, "originals": floor}
 

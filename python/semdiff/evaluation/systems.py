@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The systems that can be compared, by name, and the channels.
+"""Register the systems that can be compared, and the channels, by name.
 
 A system is any object with transmit(images, snr_db, cbr=None, channel=None, key=None, ...) -> semdiff.link.Transmission. Those registered
-here are imported when they are asked for, so that one whose extra is absent is in nobody's way.
+here are imported at first use, so that one whose extra is absent does not matter to the others.
 """
 
 from __future__ import annotations
@@ -31,39 +31,64 @@ RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
 
 
 class Transmitting(Protocol):
-    """What every system is."""
+    """Describe what every system has: a method `transmit`."""
 
     def transmit(
         self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, *, key: Key | None = None
-    ) -> Transmission: ...
+    ) -> Transmission:
+        """Send images over a channel and receive them.
+
+        Args:
+            images, snr_db, cbr, channel, key: as in `ImageTransmitter.transmit`.
+        """
 
 
-class Entry(NamedTuple):
-    """Where a registered system is, and which of RECEIVER_AXES change what it does."""
+class RegisteredSystem(NamedTuple):
+    """Describe a registered system.
+
+    Attributes:
+        module, attribute: where its class is.
+        extra: of semdiff-torch, that it needs.
+        axes: which of RECEIVER_AXES change its output.
+        options: passed to every transmit.
+        trained_on: as `System.trained_on`; for the link, what its weights say.
+    """
 
     module: str
     attribute: str
     extra: str
     axes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = {}  # passed to every transmit
-    trained_on: tuple[str, ...] = ()  # as `System.trained_on`; for the link, what its weights say
+    options: Mapping[str, Any] = {}
+    trained_on: tuple[str, ...] = ()
 
 
-SYSTEMS: dict[str, Entry] = {
-    "link": Entry("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
-    "upsampler-mean": Entry("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
-    "adjscc": Entry("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
-    "adjscc-lpips": Entry("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
-    "deepjscc": Entry("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
-    "ffdnet": Entry("semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",)),
-    "digital": Entry("semdiff.baselines", "Digital", "eval"),
-    "capacity": Entry("semdiff.baselines", "Capacity", "models"),
+SYSTEMS: dict[str, RegisteredSystem] = {
+    "link": RegisteredSystem("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
+    "upsampler-mean": RegisteredSystem("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
+    "adjscc": RegisteredSystem("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
+    "adjscc-lpips": RegisteredSystem("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
+    "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
+    "ffdnet": RegisteredSystem("semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",)),
+    "digital": RegisteredSystem("semdiff.baselines", "Digital", "eval"),
+    "capacity": RegisteredSystem("semdiff.baselines", "Capacity", "models"),
 }
 
 
 @dataclass(frozen=True)
 class System:
-    """A system ready to transmit, and what tells it from others."""
+    """Hold a system that is ready to transmit, and what tells it from others.
+
+    Attributes:
+        label: in the results.
+        name: as registered, or of a user's class.
+        transmitter: the object.
+        axes: which of RECEIVER_AXES change its output.
+        options: passed to every transmit.
+        path: of the weights.
+        weights: sha256 of all parameters.
+        arguments: of the constructor.
+        trained_on: metrics that its training optimised, or similar ones: they prove less.
+    """
 
     label: str
     name: str
@@ -71,16 +96,22 @@ class System:
     axes: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
-    weights: str | None = None  # sha256
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the constructor
-    trained_on: tuple[str, ...] = ()  # metrics that its training made good, or the like of them: they prove less
+    weights: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
 
     def transmit(self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, **axes: Any) -> Transmission:
+        """Send images.
+
+        Args:
+            images, snr_db, cbr, channel, key: as in `ImageTransmitter.transmit`.
+            axes: steps and realism, for systems that have them.
+        """
         return self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)  # type: ignore[no-any-return]
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """(C, H, W) of the images it takes, where it says so."""
+        """Return (C, H, W) of the images that the system takes, or None where it does not say."""
         system = self.transmitter
         if hasattr(type(system), "image_shape") or "image_shape" in getattr(system, "__dict__", {}):
             shape = system.image_shape
@@ -91,7 +122,7 @@ class System:
 
     @property
     def outputs(self) -> list[str]:
-        """What its pictures at realism 0 and 1 are called, for a link; nothing for others."""
+        """Return the names of its images at realism 0 and 1, for a link; nothing for others."""
         if "realism" not in self.axes or not hasattr(self.transmitter, "denoise_and_decode"):
             return []
         from semdiff.link.outputs import output_names  # needs the extra [models], as a link does
@@ -100,24 +131,39 @@ class System:
 
     @property
     def any_uses(self) -> bool:
-        """Whether it takes any number of channel uses."""
+        """Check whether it takes any number of channel uses."""
         return bool(getattr(self.transmitter, "any_uses", False))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its results depend on, besides the cell."""
+        """Collect what its results depend on, besides the cell."""
         return {"name": self.name, "weights_sha256": self.weights, "options": {**self.options, **self.arguments}}
 
 
 def check_systems(specs: tuple[SystemSpec, ...]) -> None:
-    """ValueError for a name that is not registered: before anything is loaded."""
+    """Check that the names of systems are registered, before anything is loaded.
+
+    Args:
+        specs: the systems.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     for spec in specs:
         if spec.name not in SYSTEMS:
             raise ValueError(f"systems: {unknown('system', spec.name, SYSTEMS)}")
 
 
 def load_system(spec: SystemSpec) -> System:
-    """The registered system. ValueError for an unknown name or weights that are not its own; ImportError naming the extra it needs."""
+    """Load a registered system.
+
+    Args:
+        spec: its name, weights and arguments.
+
+    Raises:
+        ValueError: for an unknown name, or weights that are not its own.
+        ImportError: naming the extra that it needs.
+    """
     check_systems((spec,))
     entry = SYSTEMS[spec.name]
     try:
@@ -166,15 +212,34 @@ def _trained(kind: Any, model: Any, where: str) -> Any:
 
 
 def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
-    """ValueError for an argument that `make` does not have."""
+    """Check that a callable has arguments of these names.
+
+    Args:
+        where: for the message.
+        given: arguments by name.
+        make: the callable.
+
+    Raises:
+        ValueError: for one that it has not.
+    """
     takes = [name for name in inspect.signature(make).parameters if name not in ("args", "kwargs")]
     for name in given:
         if name not in takes:
             raise ValueError(f"{where}: {unknown('argument', name, takes)}")
 
 
-def given_system(label: str, transmitter: Any) -> System:
-    """A user's own object. It is swept over steps and realism if its transmit has parameters of those names, and may say `trained_on`."""
+def wrap_system(label: str, transmitter: Any) -> System:
+    """Wrap a user's own object as a system.
+
+    It is swept over steps and realism if its transmit has parameters of those names, and may have an attribute `trained_on`.
+
+    Args:
+        label: in the results.
+        transmitter: the object.
+
+    Raises:
+        TypeError: where it has no transmit.
+    """
     if not callable(getattr(transmitter, "transmit", None)):
         raise TypeError(f"systems.{label}: expected an object with transmit(images, snr_db, ...), got {type(transmitter).__name__}")
     parameters = inspect.signature(transmitter.transmit).parameters
@@ -184,9 +249,19 @@ def given_system(label: str, transmitter: Any) -> System:
     return System(label, name, transmitter, axes, weights=weights_digest(transmitter), trained_on=trained_on)
 
 
-def equal_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int, ...]) -> dict[str, float]:
-    """What to ask of the systems that take any number of uses, by label, so that an image of this shape costs what it costs the first
-    learned system, header and padding counted. Left out are those that take as many for `cbr` itself."""
+def equal_cost_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int, ...]) -> dict[str, float]:
+    """Compute the bandwidth ratios at which systems that take any number of uses cost as much as the first learned system.
+
+    An image then takes the same channel uses, header and padding counted. Systems that take as many at `cbr` itself are left out.
+
+    Args:
+        systems: to compare.
+        cbr: the ratio asked for.
+        shape: (C, H, W) of the images.
+
+    Returns:
+        Ratios by label.
+    """
     able = [system.label for system in systems if system.any_uses]
     learned = next((s.transmitter for s in systems if callable(getattr(s.transmitter, "layout", None))), None)
     if learned is None or not able:
@@ -199,7 +274,7 @@ def equal_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int,
 
 
 def weights_digest(system: Any) -> str | None:
-    """sha256 of all parameters and buffers of the modules that a system is made of, and of its config; None where there are none."""
+    """Compute the sha256 of all parameters and buffers of a system's modules, and of its config; None where there are none."""
     found = hashlib.sha256()
     any_weights = False
     for name, module in _modules(system):
@@ -228,17 +303,24 @@ def _plain(value: Any) -> bool:
     return isinstance(value, (str, int, float, bool)) or (isinstance(value, (list, tuple)) and all(map(_plain, value)))
 
 
-def channels() -> dict[str, type[Channel]]:
-    """semdiff's channels by their class's name in small letters."""
-    public = import_module("semdiff")
-    names = (getattr(public, name) for name in public.__all__)
-    kinds = [v for v in names if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
-    return {kind.__name__.lower(): kind for kind in kinds}
+def channel_classes() -> dict[str, type[Channel]]:
+    """List semdiff's channels by their class's name in small letters, that of version 0.1.0 too, by which recorded results go."""
+    public = import_module("semdiff._public")
+    classes = {name: getattr(public, name) for name in public.__all__} | {old: getattr(public, new) for old, new in public.RENAMED.items()}
+    kinds = {name: v for name, v in classes.items() if isinstance(v, type) and issubclass(v, Channel) and v is not Channel}
+    return {name.lower(): kind for name, kind in kinds.items()}
 
 
 def make_channel(spec: ChannelSpec) -> Channel:
-    """The channel. ValueError for a name or an argument that it does not have."""
-    known = channels()
+    """Make a channel.
+
+    Args:
+        spec: its name and arguments.
+
+    Raises:
+        ValueError: for a name or an argument that does not exist.
+    """
+    known = channel_classes()
     if spec.name not in known:
         raise ValueError(f"channels: {unknown('channel', spec.name, known)}")
     kind = known[spec.name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole link: images in, images out, a noisy channel between. Needs the extra semdiff-torch[models]."""
+"""Send images over a noisy channel and receive them with a diffusion model. Needs the extra semdiff-torch[models]."""
 
 try:
     import diffusers as _diffusers  # noqa: F401

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A link's parts where others trained the autoencoder and the denoiser: what fits between them."""
+"""Assemble a link from an autoencoder and a denoiser that others trained, and check that the parts fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semdiff.diffusion.sampler import Prediction
 from semdiff.models.networks import Denoiser, Downsampler, Prompt, Upsampler
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
-# Of a denoiser's config: what makes it want more than a state, a time and a prompt, or take a time for something else. Values that do not.
+# Fields of a denoiser's config that make it take more than a state, a time and a prompt, or another kind of time, with values that do not.
 PLAIN_DENOISER: dict[str, tuple[Any, ...]] = {
     "class_embed_type": (None,),
     "num_class_embeds": (None,),
@@ -22,7 +22,7 @@ PLAIN_DENOISER: dict[str, tuple[Any, ...]] = {
     "time_cond_proj_dim": (None,),
     "time_embedding_type": ("positional",),
 }
-# Of a scheduler's config: what makes its table another process than the one that times here belong to, or its predictions other data.
+# Fields of a scheduler's config that give it another process than this package's, or predictions of other data, with values that do not.
 PLAIN_SCHEDULER: dict[str, tuple[Any, ...]] = {
     "prediction_type": tuple(PREDICTIONS),
     "thresholding": (False,),
@@ -32,14 +32,26 @@ PLAIN_SCHEDULER: dict[str, tuple[Any, ...]] = {
 
 
 def cell_of(vae: AutoencoderTiny | AutoencoderKL, block: int) -> int:
-    """Pixels on the side of the square that one set of symbols stands for: two latents."""
+    """Compute the side in pixels of the square that one set of symbols stands for: two latents.
+
+    Args:
+        vae: the autoencoder.
+        block: pixels on the side of the squares that become its channels.
+    """
     halvings: int = len(vae.config.block_out_channels) - 1
     return 2 * block << halvings
 
 
 def multiple_of(vae: AutoencoderTiny | AutoencoderKL, unet: UNet2DModel | UNet2DConditionModel | Denoiser, block: int) -> int:
-    """Pixels: pictures are padded to whole multiples, so that latents can be halved as often as the denoiser halves them, once at least.
-    A conditional one of diffusers resizes what does not fit."""
+    """Compute the number of pixels to whose multiples images are padded.
+
+    Latents are then halved as often as the denoiser halves them, at least once. A conditional denoiser of diffusers resizes what does not
+    fit.
+
+    Args:
+        vae, unet: the autoencoder and the denoiser.
+        block: pixels on the side of the squares that become the autoencoder's channels.
+    """
     levels = len(unet.config.block_out_channels) if isinstance(unet, UNet2DModel) else 2
     return cell_of(vae, block) << max(levels - 2, 0)
 
@@ -50,7 +62,15 @@ def check_parts(
     scheduler: SchedulerMixin,
     prompt: Prompt | None,
 ) -> None:
-    """ValueError, naming the part and the field, for a config that says what a link would not do."""
+    """Check that the parts' configs ask for nothing that a link does not do.
+
+    Args:
+        vae, unet, scheduler: the autoencoder, the denoiser, and the scheduler that it was trained with.
+        prompt: the text embedding of a conditional denoiser, or None.
+
+    Raises:
+        ValueError: naming the part and the field.
+    """
     _check_fields("unet", unet.config, PLAIN_DENOISER)
     _check_fields("scheduler", scheduler.config, PLAIN_SCHEDULER)
     _check_fields("vae", vae.config, {"upsampling_scaling_factor": (2,)})
@@ -75,7 +95,11 @@ def _check_fields(part: str, config: Mapping[str, Any], plain: Mapping[str, tupl
 
 
 def clip_of(scheduler: SchedulerMixin) -> float | None:
-    """The bound of predicted latents, where the scheduler that the denoiser was trained with has one."""
+    """Return the bound of predicted latents that the scheduler's config names, or None.
+
+    Args:
+        scheduler: the one that the denoiser was trained with.
+    """
     return float(scheduler.config.get("clip_sample_range", 1.0)) if scheduler.config.get("clip_sample") else None
 
 
@@ -86,7 +110,19 @@ def options_around(
     upsampler: Upsampler | None,
     prompt_embeds: Tensor | None,
 ) -> dict[str, Any]:
-    """What `SemanticLink` is told besides them, for pictures of any size. ValueError where the parts do not fit each other."""
+    """Make the other arguments of `SemanticLink` for given parts and images of any size.
+
+    Args:
+        vae, unet: the autoencoder and the denoiser.
+        downsampler, upsampler: None makes untrained ones.
+        prompt_embeds: (1, tokens, width) for a conditional denoiser, None for others.
+
+    Returns:
+        Keyword arguments.
+
+    Raises:
+        ValueError: where the parts do not fit each other.
+    """
     latents = vae.config.latent_channels
     if unet.config.in_channels != latents or unet.config.out_channels != latents:
         got = f"{unet.config.in_channels} and {unet.config.out_channels}"

@@ -1,95 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every link has: a transmitter, a receiver in two halves, and files, as a diffusers pipeline."""
+"""Define what every link has: a transmitter, and a receiver in two halves."""
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
-from inspect import signature
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.link.files import LinkFiles
 from semdiff.link.receiver import Receiver
-from semdiff.models.loading import CLASSES, load_parts, read_index
-from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.ledger import Transmission
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.steps import StepCount, check_steps
 from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, receive_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 from semdiff.transmission.warnings import average_snr_db, warn_of_snr
 
-DEFAULT_MODEL = "fashion-mnist"
 
+class ImageLink(LinkFiles, ImageTransmitter):
+    """Send images as learned features: features -> unit power -> channel -> equaliser -> up-sampler -> receiver.
 
-class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
-    """features -> unit power -> channel -> equaliser -> up-sampler -> receiver. Its kinds say what the networks are.
+    A kind of link adds the networks: `SemanticLink` and `PixelLink`.
 
     Attributes:
-        schedule: of the denoiser's training.
-        saved_as: the class's name in a folder's model_index.json.
+        schedule: the noise schedule of the denoiser's training.
     """
 
-    saved_as: ClassVar[str]
     schedule: NoiseSchedule
-    _heard_db: tuple[float, float]  # the SNRs of features between which the networks learned
+    _snr_range_db: tuple[float, float]  # SNRs in dB of features in the networks' training
 
     # What a kind has of its own
 
     @abstractmethod
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
-        """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
+        """Describe the symbols of an image.
+
+        Args:
+            size: height and width of the images; None is the size that the model is for, or one cell if it takes any.
+
+        Returns:
+            Shapes, and channel uses at each rate.
+        """
 
     @abstractmethod
     def features(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """Make the transmitter's features, (B, C, h, w), of images on its device; snr_db and rate (share of the symbol channels): (B,)."""
+        """Compute the transmitter's features.
+
+        Args:
+            images: (B, C, H, W) in [0, 1], on the link's device.
+            snr_db: what the transmitter knows of the channel, (B,).
+            rate: share of the symbol channels to be sent, (B,).
+
+        Returns:
+            Features (B, C, h, w), not of unit power.
+        """
 
     @abstractmethod
     def upsample(self, arrived: ReceivedFeatures, snr_db: Tensor, rate: Tensor, key: Key, size: tuple[int, int]) -> Any:
-        """Make of received features all that the receiver knows before it denoises: a reception."""
+        """Compute what the receiver knows before it denoises.
+
+        Args:
+            arrived: received features (B, C, h, w) and their noise.
+            snr_db: of the features, (B,).
+            rate: share of the symbol channels that was sent, (B,).
+            key: of the up-sampler's draw.
+            size: height and width of the images.
+
+        Returns:
+            A reception, as the receiver of this link takes it.
+        """
 
     @abstractmethod
     def receiver(self, size: tuple[int, int]) -> Receiver:
-        """The receiver behind the up-sampler, for images of this height and width."""
+        """Return the receiver behind the up-sampler, for images of height and width `size`."""
 
     # What it offers
 
     @property
     def most_steps(self) -> int:
+        """Return the number of steps of the schedule, the most that a sampler can take."""
         return self.schedule.T
 
     @property
     def image_shape(self) -> tuple[int, int | None, int | None]:
+        """Return (C, H, W) of the images that the link takes; H and W are None where it takes any size."""
         c, h, w = self.config.image_shape
         return c, h, w
 
     @property
     def cbrs(self) -> dict[int, float]:
-        """Complex uses for each source value, by the number of symbol channels sent: what `cbr` can be. For a model of any size what they
-        are without padding and header; `Ledger.cbr` counts both."""
+        """Return the bandwidth ratios on offer, complex channel uses for each source value, by number of symbol channels.
+
+        For a model of any size these are the ratios without padding and header; `Ledger.cbr` counts both.
+        """
         return self.layout().cbrs
 
     # The transmitter
 
     @torch.no_grad()
     def send(self, images: Tensor, snr_db: float | Tensor = 10.0, *, cbr: float | None = None) -> Tensor:
-        """Make symbols for the air: complex (B, uses), unit average power in each sample.
+        """Encode images as symbols for the channel.
 
         Args:
             images: float (B, C, H, W) in [0, 1].
-            snr_db: what the transmitter believes about the channel, a number or (B,); it was trained with 2 dB of error there and may be
-                wrong by more at a price.
-            cbr: one of `cbrs`, within 5 %, or with a UserWarning what lies between them; None is the largest.
+            snr_db: what the transmitter believes about the channel in dB, a number or (B,). It was trained with an error of 2 dB and loses
+                quality with larger ones.
+            cbr: one of `cbrs`, within 5 %, or with a UserWarning a ratio between them; None is the largest.
+
+        Returns:
+            complex (B, uses), of unit average power in each sample.
+
+        Raises:
+            TypeError, ValueError: naming the argument.
+
+        Example:
+            >>> from semdiff.data import sample_images
+            >>> from semdiff.link import SemanticLink
+            >>> SemanticLink.default().send(sample_images(), snr_db=10.0, cbr=1 / 24).shape
+            torch.Size([10, 32])
         """
         check_images(images, self.image_shape)
         channels = choose_rate(cbr, self.layout())
@@ -108,7 +144,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         noise_var: float | Tensor,
         h: Tensor | None = None,
         *,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -116,18 +152,34 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Make images (B, C, H, W) in [0, 1] of received symbols, complex (B, uses).
+        """Decode images from received symbols.
 
         Args:
-            noise_var: E|n|^2, a number, (B,) or broadcastable to the symbols.
+            symbols: complex (B, uses), as a channel returned them.
+            noise_var: E|n|^2 of a symbol's noise, a number, (B,) or broadcastable to the symbols.
             h: the channel's complex gain, (B,) or broadcastable to the symbols; None is 1.
-            steps: a number, or "auto": what `auto_steps` says to the SNR at which a sample was heard.
-            realism: r gives (1 - r) * mean + r * sample, in pixels; see `semdiff.link.receiver` for what the mean is.
-            match: see `starting_state`.
+            steps: a number of sampling steps, or "auto", which looks up `auto_steps` at the SNR of the received features.
+            realism: r gives (1 - r) * mean + r * sample, in pixels; see `semdiff.link.receiver` for the mean.
+            match: see `semdiff.link.reception.starting_state`.
             solver: of `semdiff.sample`.
-            diffusion: False decodes the up-sampler's estimate, by a decoder untrained for it.
-            key: of the random numbers.
-            size: height and width, for a model of any size.
+            diffusion: False decodes the up-sampler's estimate, with a decoder that was not trained for it.
+            key: of the random numbers; None draws one from torch's generator.
+            size: height and width of the images, for a model of any size.
+
+        Returns:
+            float (B, C, H, W) in [0, 1].
+
+        Raises:
+            TypeError, ValueError: naming the argument.
+
+        Example:
+            >>> import semdiff as sd
+            >>> from semdiff.data import sample_images
+            >>> from semdiff.link import SemanticLink
+            >>> link = SemanticLink.default()
+            >>> received = sd.AWGN()(link.send(sample_images()[:2], 10.0), 10.0, sd.Key(0))
+            >>> link.receive(received.y, received.noise_var[:, 0], received.h[:, 0], realism=0.0).shape
+            torch.Size([2, 1, 28, 28])
         """
         received = self.received(symbols, noise_var, h, size)
         reception = self.equalize_and_upsample(received, key=key, size=size)
@@ -138,7 +190,17 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
     def received(
         self, symbols: Tensor, noise_var: float | Tensor, h: Tensor | None = None, size: tuple[int, int] | None = None
     ) -> Received:
-        """Check what a channel of others gave, arguments as in `receive`, and put it as this package's channels do."""
+        """Check the output of any channel and put it in the form that this package's channels return.
+
+        Args:
+            symbols, noise_var, h, size: as in `receive`.
+
+        Returns:
+            Symbols, gains and noise variances.
+
+        Raises:
+            TypeError, ValueError: naming the argument.
+        """
         batch = symbols.shape[0]
         self._sized(size).channels_of(symbols)
         if isinstance(noise_var, Tensor) and noise_var.dim() > 1:
@@ -155,13 +217,20 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
     def equalize_and_upsample(
         self, received: Received, channels: int | None = None, *, key: KeyLike = None, size: tuple[int, int] | None = None
     ) -> Any:
-        """Make of what a channel returned all that the receiver knows before it denoises.
+        """Run the receiver's first half: equalise, unpack and up-sample.
 
-        channels: the symbol channels that were sent; None takes them from the number of symbols, to which a channel may have added its own.
+        Args:
+            received: as a channel returned it.
+            channels: symbol channels that were sent; None takes them from the number of symbols, which a channel may have padded.
+            key: as in `receive`.
+            size: height and width of the images, for a model of any size.
+
+        Returns:
+            A reception, for `denoise_and_decode`.
         """
         layout = self._sized(size)
         channels = layout.channels_of(received.y) if channels is None else channels
-        arrived, snr_db = receive_features(received, channels, layout, self._heard_db, self.device, self.dtype)
+        arrived, snr_db = receive_features(received, channels, layout, self._snr_range_db, self.device, self.dtype)
         size = (layout.image[1], layout.image[2])
         return self.upsample(arrived, snr_db, self._rate(channels, arrived.features), Key.of(key).fold_in(1), size)
 
@@ -170,7 +239,7 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         self,
         reception: Any,
         *,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
@@ -178,13 +247,19 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
     ) -> Decoded:
-        """Make images of what `equalize_and_upsample` knows; arguments as in `receive`."""
+        """Run the receiver's second half: denoise and decode.
+
+        Args:
+            reception: from `equalize_and_upsample`.
+            steps, realism, match, solver, diffusion, key, size: as in `receive`.
+
+        Returns:
+            The images, the time at which denoising began, and the evaluations.
+        """
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
         _, height, width = self._sized(size).image
-        return self.receiver((height, width)).denoise_and_decode(
-            reception, steps, share, match, solver, diffusion, Key.of(key).fold_in(2)
-        )
+        return self.receiver((height, width)).denoise_and_decode(reception, steps, share, match, solver, diffusion, Key.of(key).fold_in(2))
 
     # Both ends and the channel between them
 
@@ -195,23 +270,52 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         *,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         key: KeyLike = None,
         match: MatchMode = "calibrated",
         solver: Solver = "dpmpp_2m",
         diffusion: bool = True,
     ) -> Transmission:
-        """Send images over `channel` (AWGN() if None) at `snr_db`, a number or (B,), which both ends know, and receive them.
+        """Send images over a channel and receive them; both ends know the SNR.
 
-        Arguments as in `ImageTransmitter.transmit`; match, solver and diffusion as in `receive`.
+        Args:
+            images: float (B, C, H, W) in [0, 1].
+            snr_db: signal-to-noise ratio of a symbol in dB, a number or float (B,).
+            cbr: one of `cbrs`, within 5 %; None is the largest.
+            channel: None is `semdiff.AWGN()`.
+            steps, realism, match, solver, diffusion: as in `receive`.
+            key: of the channel's and the receiver's random numbers; None draws one from torch's generator.
+
+        Returns:
+            The received images, their channel uses, and what was measured.
+
+        Raises:
+            TypeError, ValueError: naming the argument.
+
+        Example:
+            >>> import semdiff as sd
+            >>> from semdiff.data import sample_images
+            >>> from semdiff.link import SemanticLink
+            >>> link = SemanticLink.default()
+            >>> sent = link.transmit(sample_images()[:2], snr_db=10.0, cbr=1 / 12, steps=2, key=sd.Key(0))
+            >>> sent.images.shape, sent.ledger.total, sent.evaluations
+            (torch.Size([2, 1, 28, 28]), 64, 2)
         """
         options = {"match": match, "solver": solver, "diffusion": diffusion}
         return super().transmit(images, snr_db, cbr=cbr, channel=channel, steps=steps, realism=realism, key=key, **options)
 
     def exchange(
-        self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key, **options: Any
+        self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key, **options: Any
     ) -> Decoded:
+        """Run the link once: the body of `transmit`.
+
+        Args:
+            images, cbr, steps, realism: as in `transmit`.
+            air: the channel at this batch's SNR.
+            key: of the batch.
+            options: match, solver and diffusion, as in `receive`.
+        """
         symbols = self.send(images, air.snr_db, cbr=cbr)
         size = (images.shape[2], images.shape[3])
         reception = self.equalize_and_upsample(air(symbols), self.layout(size).channels_of(symbols), key=key, size=size)
@@ -226,60 +330,19 @@ class ImageLink(DiffusionPipeline, ImageTransmitter):  # type: ignore[misc]
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Transmission:
-        """`transmit` by the names of diffusers' pipelines: num_inference_steps is steps, generator makes the key."""
+        """Run `transmit` by the argument names of diffusers' pipelines.
+
+        Args:
+            images, snr_db: as in `transmit`.
+            num_inference_steps: steps; None leaves the default.
+            generator: makes the key; None leaves the default.
+            options: more arguments of `transmit`.
+        """
         if num_inference_steps is not None:
             options["steps"] = num_inference_steps
         if generator is not None:
             options["key"] = generator
         return self.transmit(images, snr_db, **options)
-
-    # Files
-
-    @classmethod
-    def default(cls, model: str = DEFAULT_MODEL) -> Self:
-        """Load a link that comes with the package: fashion-mnist (28x28 grey, CBR 1/12, 1/24) or photos (colour, any size, also 1/48).
-
-        Raises:
-            ValueError: for other names.
-        """
-        models = shipped_models()
-        if model not in models:
-            raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
-        return cls.from_pretrained(models[model])
-
-    @staticmethod
-    def folder(model: str | os.PathLike[str]) -> Path:
-        """Where a model lies: one of the package's by its name, or a folder."""
-        return shipped_models().get(os.fspath(model), Path(model))
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """Load a link of the package by its name, or from a local folder that `save_pretrained` wrote.
-
-        Args:
-            pretrained_model_name_or_path: the name or the folder. Nothing is downloaded.
-            kwargs: networks in place of the folder's, and dtype; float32 unless it says otherwise.
-
-        Raises:
-            FileNotFoundError: where there is none.
-            ValueError: where a file is missing, truncated or altered.
-        """
-        folder = cls.folder(pretrained_model_name_or_path)
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
-        verify_checksums(folder)
-        options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
-        fields = signature(cls).parameters
-        index = read_index(folder, fields, cls.saved_as)
-        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
-        settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
-        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes the model as safetensors and JSON, with a checksum of each file: the folder holds the old model or the whole new one."""
-        with saved(save_directory) as folder:
-            super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
 
     # Parts
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiver's networks as AOTInductor packages: machine code that a C++ program runs without Python (cpp/examples/receive.cpp).
+"""Export the receiver's networks as AOTInductor packages: machine code that a C++ program runs without Python (cpp/examples/receive.cpp).
 
-What lies between the networks (equaliser, match, sampler) is semdiff's C++ API already, `gaussian_upsample` too, so the up-sampler's
-package ends just before it. The batch is fixed: diffusers' UNet asks whether it is 1 or above 63, and a dynamic one would exclude 1.
+The steps between the networks (equaliser, match, sampler) are in semdiff's C++ API, and so is `gaussian_upsample`; the up-sampler's
+package ends just before it. The batch size is fixed: diffusers' UNet tests whether it is 1 or above 63, and a dynamic size would exclude 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ ARCHITECTURES = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 
 
 class Part(nn.Module):
-    """run(network, *inputs) as a module, which is what torch.export takes."""
+    """Wrap run(network, *inputs) as a module, which torch.export takes.
+
+    Args:
+        network: the network.
+        run: what to compute with it.
+    """
 
     def __init__(self, network: nn.Module, run: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -45,11 +50,20 @@ class Part(nn.Module):
         self.eval()
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute run(network, *inputs)."""
         return self.run(self.network, *inputs)
 
 
 def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
-    """What the receiver runs, by name, with inputs of the right shapes."""
+    """List the receiver's networks, with inputs of the right shapes.
+
+    Args:
+        link: the link.
+        batch: images at a time.
+
+    Returns:
+        (module, inputs) by name.
+    """
     channels, height, width = link.layout().symbols
     features, numbers = torch.zeros(batch, channels, height, width, device="cpu"), torch.ones(batch, device="cpu")
     latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width, device="cpu")
@@ -61,19 +75,25 @@ def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor,
             (features, numbers, numbers.clone(), features.clone()),
         ),
         "denoiser": (Part(link.unet, lambda net, x, t: net(x, t).sample), (latent, numbers)),
-    } | {
-        name: (Part(net, lambda net, z: from_blocks(net(z), *size, *blocks).clamp(0, 1)), (latent,)) for name, net in decoders.items()
-    }
+    } | {name: (Part(net, lambda net, z: from_blocks(net(z), *size, *blocks).clamp(0, 1)), (latent,)) for name, net in decoders.items()}
 
 
 def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, Any]:
-    """Writes upsampler.pt2, denoiser.pt2, decoder.pt2 (of the posterior mean), sample_decoder.pt2 and, last, receiver.json, which says how
-    they are used; returns what that holds.
+    """Write a link's receiver as upsampler.pt2, denoiser.pt2, decoder.pt2 (of the posterior mean), sample_decoder.pt2 and receiver.json.
 
-    batch: pictures that the networks take at a time. Takes a minute or two, and a C++ compiler; the files are for CPUs of this one's kind.
+    receiver.json is written last and says how the others are used. This takes a minute or two. The files are for CPUs of this one's kind.
 
-    TypeError or ValueError for a batch below 1 or a link that is not float32 on the CPU, takes images of any size or has what the C++
-    receiver has not; RuntimeError where there is no C++ compiler.
+    Args:
+        link: of float32 on the CPU, for images of one size.
+        folder: where to write.
+        batch: images that the networks take at a time.
+
+    Returns:
+        The content of receiver.json.
+
+    Raises:
+        TypeError, ValueError: for a batch below 1, or a link that the C++ receiver cannot follow.
+        RuntimeError: where there is no C++ compiler.
     """
     batch = to_count(batch, "batch", 1)
     if link.device.type != "cpu" or link.dtype != torch.float32:

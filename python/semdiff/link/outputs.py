@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a link's pictures are called: by what makes them."""
+"""Name a link's images by what makes them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 def output_names(link: SemanticLink) -> tuple[str, str]:
-    """The names of its pictures at realism 0 and at realism 1.
+    """Return the names of a link's images at realism 0 and at realism 1.
 
-    A mean decoder makes the picture of least error without the denoiser; without one the denoiser does, as the posterior mean. A detail
-    decoder makes the other picture from what was heard, and what the denoiser samples hardly changes it; without one it is a sample. A link
-    on pixels has neither: its mean is that of the up-sampler.
+    A mean decoder makes the image of least error without the denoiser; without one it is the denoiser's posterior mean. A detail decoder
+    makes the other image from the received features, and the denoiser's sample hardly changes it; without one it is a sample. A link on
+    pixels has neither: its mean is that of the up-sampler.
+
+    Args:
+        link: the link.
     """
     if not hasattr(link, "mean_decoder"):
         return "up-sampler's mean", "sample"
@@ -23,6 +26,11 @@ def output_names(link: SemanticLink) -> tuple[str, str]:
 
 
 def output_name(link: SemanticLink, realism: float) -> str:
-    """The name of its picture at this realism."""
+    """Return the name of a link's image at this realism.
+
+    Args:
+        link: the link.
+        realism: from 0 to 1.
+    """
     mean, sample = output_names(link)
     return mean if realism == 0 else sample if realism == 1 else f"realism {realism:g}"

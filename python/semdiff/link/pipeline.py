@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SemanticLink: images over a noisy channel and back, as a diffusers pipeline."""
+"""Define SemanticLink: images over a noisy channel and back with a diffusion model on latents, as a diffusers pipeline."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,7 +17,6 @@ from semdiff._util.precision import Precision
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
-from semdiff.link.base import DEFAULT_MODEL as DEFAULT_MODEL
 from semdiff.link.base import ImageLink
 from semdiff.link.compilation import compile_networks
 from semdiff.link.receiver import DecodingReceiver, Denoise, DenoisingReceiver, Receiver
@@ -34,21 +33,34 @@ from semdiff.transmission.warnings import check_range
 
 
 class SemanticLink(ImageLink):
-    """encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
+    """Send images as features of latents: encoder -> Downsampler -> unit power -> channel -> Upsampler -> match -> denoiser -> decoder.
 
-    `SemanticLink.default()` loads a model that comes with the package, the Fashion-MNIST one if none is named;
-    `from_pretrained(folder)` one that `save_pretrained(folder)` wrote. Weights are safetensors only. Results for an image do not depend on
-    the others in its batch.
+    `SemanticLink.default()` loads a model that comes with the package; `from_pretrained(folder)` one that `save_pretrained(folder)` wrote.
+    Weights are safetensors only. The result for an image does not depend on the others in its batch.
 
-    image_shape: (C, H, W) of the images it takes; H and W are None where it takes any. rates: numbers of symbol channels on offer.
-    renoise: see `starting_state`. block, border: see `semdiff.models.codec`. header: see `semdiff.transmission.header`; models for any size
-    need one.
-    mean_decoder: makes the picture of least error from the up-sampler's Gaussian; the denoiser, whose mean it replaces, is not run.
-    sample_decoder: decodes samples, in place of the autoencoder's decoder; or a detail_decoder adds what they show to the mean_decoder's
-    picture. prompt: what a text-conditioned denoiser is told.
-    auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8. snr_db_range: the SNRs of the
-    training, [low, high]; outside there is a UserWarning. faintest_db, clearest_db: of what is heard, see
-    `semdiff.transmission.symbols.clamp_snr`.
+    Args:
+        vae: the autoencoder.
+        unet: the denoiser of its latents.
+        downsampler, upsampler: the networks before and after the channel.
+        scheduler: diffusers' scheduler with the noise schedule of the denoiser's training.
+        mean_decoder: makes the image of least error from the up-sampler's Gaussian. The denoiser, whose mean it replaces, is then not run.
+        sample_decoder: decodes samples, in place of the autoencoder's decoder.
+        detail_decoder: adds what samples show to the mean decoder's image, in place of a sample_decoder.
+        prompt: text embedding of a text-conditioned denoiser.
+        image_shape: (C, H, W) of the images it takes; H and W are None where it takes any size.
+        rates: numbers of symbol channels on offer.
+        renoise: fresh noise at a sample's start, see `semdiff.link.reception.starting_state`.
+        block, border: see `semdiff.models.codec`.
+        header: whether a header is sent, see `semdiff.transmission.header`; models for any size need one.
+        auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8.
+        snr_db_range: the SNRs of the training, [low, high] in dB; outside there is a UserWarning.
+        clearest_db, faintest_db: the highest and the lowest SNR of features in the training, see `semdiff.transmission.symbols.clamp_snr`.
+
+    Example:
+        >>> from semdiff.link import SemanticLink
+        >>> link = SemanticLink.default()
+        >>> link.vae.config.latent_channels, link.config.rates
+        (8, [8, 4])
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
@@ -88,7 +100,7 @@ class SemanticLink(ImageLink):
         shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
         self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, clearest_db=clearest_db)
         self.register_to_config(snr_db_range=snr_db_range and list(snr_db_range), faintest_db=faintest_db)
-        self._heard_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
+        self._snr_range_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
         self._multiple = multiple_of(vae, unet, block)
@@ -100,16 +112,20 @@ class SemanticLink(ImageLink):
 
     @property
     def cell(self) -> int:
-        """Pixels on the side of the square that one set of symbols stands for: two latents."""
+        """Compute the side in pixels of the square that one set of symbols stands for: two latents."""
         return cell_of(self.vae, self.config.block)
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """The metrics that its training made good. A decoder of the samples' own saw LPIPS, that of details by both networks."""
+        """List the metrics that the training optimised. A sample decoder saw LPIPS by AlexNet, a detail decoder LPIPS by both networks."""
         return ("psnr", "lpips_alex", "lpips_vgg")[: 3 if self.detail_decoder else 2 if self.sample_decoder else 1]
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
-        """How images of this height and width lie on the air. None: of the size that the model is for, or of one cell if it takes any."""
+        """Describe the symbols of an image, see `ImageLink.layout`.
+
+        Args:
+            size: height and width of the images; None is the size that the model is for, or one cell if it takes any.
+        """
         c, height, width = self.image_shape
         cell = self.cell
         h, w = size or (height or cell, width or cell)
@@ -117,30 +133,51 @@ class SemanticLink(ImageLink):
         return Layout((c, h, w), self._multiple, cell, channels, tuple(self.config.rates), self.config.header, height is None)
 
     def features(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """Make the transmitter's features, (B, C, h, w), of images on its device; snr_db and rate (share of the symbol channels): (B,)."""
+        """Compute the transmitter's features, see `ImageLink.features`.
+
+        Args:
+            images: (B, C, H, W) in [0, 1], on the link's device.
+            snr_db: what the transmitter knows of the channel, (B,).
+            rate: share of the symbol channels to be sent, (B,).
+        """
         z = self.encode(images)
-        told = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._heard_db[1])
-        return self.downsampler(z, told, rate).to(z)  # type: ignore[no-any-return]
+        feature_snr_db = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._snr_range_db[1])
+        return self.downsampler(z, feature_snr_db, rate).to(z)  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:
-        """Latents (B, C, h, w) of about unit variance for images (B, C, H, W) in [0, 1]: of a variational encoder the scaled mode."""
-        found = self.vae.encode(to_blocks(images, self.config.block, self.config.border, self._multiple))
-        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        """Encode images as latents of about unit variance; of a variational autoencoder the scaled mode.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+
+        Returns:
+            Latents (B, C, h, w).
+        """
+        encoded = self.vae.encode(to_blocks(images, self.config.block, self.config.border, self._multiple))
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return self._latents.normalize(latents.to(images))
 
     def upsample(self, arrived: ReceivedFeatures, snr_db: Tensor, rate: Tensor, key: Key, size: tuple[int, int]) -> Reception:
+        """Compute the up-sampler's Gaussian, see `ImageLink.upsample`.
+
+        Args:
+            arrived: received features and their noise.
+            snr_db, rate: SNR of the features and share of the symbol channels, (B,).
+            key: of the draw.
+            size: unused, since latents of any size come out.
+        """
         gaussian = self.upsampler(arrived.features, snr_db, rate, key, arrived.noise_map)
         return Reception(GaussianSample(*(v.to(arrived.features) for v in gaussian)), arrived.noise_var.cpu())
 
     def receiver(self, size: tuple[int, int]) -> Receiver:
-        """The receiver behind the up-sampler, for images of this height and width."""
+        """Return the receiver behind the up-sampler, for images of height and width `size`."""
         decode = partial(self.decode, size=size)
-        told = (self.denoiser, decode, self.schedule, self.prediction, self.clip, self.config.renoise, self.config.auto_steps)
+        common = (self.denoiser, decode, self.schedule, self.prediction, self.clip, self.config.renoise, self.config.auto_steps)
         to_images = partial(self._to_images, size=size)
         decode_sample = decode if self.sample_decoder is None else lambda z: to_images(self.sample_decoder(z))
         if self.mean_decoder is None:
-            return DenoisingReceiver(*told, decode_sample)
-        return DecodingReceiver(*told, decode_sample, to_images, self.mean_decoder, self.detail_decoder)
+            return DenoisingReceiver(*common, decode_sample)
+        return DecodingReceiver(*common, decode_sample, to_images, self.mean_decoder, self.detail_decoder)
 
     @classmethod
     def from_diffusers(
@@ -152,30 +189,48 @@ class SemanticLink(ImageLink):
         upsampler: Upsampler | None = None,
         prompt_embeds: Tensor | None = None,
     ) -> Self:
-        """A link for pictures of any size around an autoencoder, a denoiser of its latents, and the scheduler that this was trained with.
+        """Make a link for images of any size around an autoencoder and a denoiser of its latents.
 
-        downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which
-        `semdiff.training.stages.ends.train_ends` trains. prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser
-        is given, as a pipeline's encode_prompt makes it. ValueError where the parts do not fit each other, or where a config says what a
-        link does not do, naming part and field.
+        Args:
+            vae: the autoencoder.
+            unet: the denoiser.
+            scheduler: the one that the denoiser was trained with.
+            downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which
+                `semdiff.training.stages.ends.train_ends` trains.
+            prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt makes
+                it.
+
+        Returns:
+            The link.
+
+        Raises:
+            ValueError: where the parts do not fit each other, or a config asks for what a link does not do; it names part and field.
         """
         return cls(vae, unet, scheduler=scheduler, **options_around(vae, unet, downsampler, upsampler, prompt_embeds))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> ImageLink:
-        """Load a link of any kind: see `ImageLink.from_pretrained`."""
-        folder = cls.folder(pretrained_model_name_or_path)
-        if cls is SemanticLink and (folder / "model_index.json").is_file() and model_index(folder).get("_class_name") == "PixelLink":
-            from semdiff.link.pixel_link import PixelLink  # which stands on this package's doors, as this class does
+    def _load(cls, folder: Path, **kwargs: Any) -> Any:
+        """Load the link in a folder, which may hold another kind."""
+        if cls is SemanticLink and model_index(folder).get("_class_name") == "PixelLink":
+            from semdiff.link.pixel_link import PixelLink  # imported here, since it imports this package's base
 
-            return PixelLink.from_pretrained(folder, **kwargs)
-        return super().from_pretrained(folder, **kwargs)
+            return PixelLink._load(folder, **kwargs)
+        return super()._load(folder, **kwargs)
 
     def compile(self, precision: Precision = "auto", compiled: bool = True) -> Self:
-        """Makes the networks quicker, in place, and returns the link: channels last, and through torch.compile, which takes a minute at
-        the first picture and, as compiled decoders see a picture whole, more memory for large ones. precision: "bf16" computes
-        the receiver in bfloat16, "auto" does where the processor multiplies it itself; pictures then differ by less than 0.05 dB. Where
-        there is no C++ compiler, or with compiled=False, the rest is done without it, in the first case with a warning."""
+        """Make the networks faster, in place: channels last in memory, and torch.compile.
+
+        Compiling takes a minute at the first image. Compiled decoders see an image whole, which takes more memory for large ones. Without a
+        C++ compiler there is a warning, and the networks run eagerly.
+
+        Args:
+            precision: "bf16" computes the receiver in bfloat16, "auto" does where the processor multiplies it itself. Images then differ by
+                less than 0.05 dB.
+            compiled: False leaves out torch.compile.
+
+        Returns:
+            This link.
+        """
         found = [self.vae.decoder, *(getattr(self, name) for name in ("unet", *self._optional_components) if name != "prompt")]
         quick = [(part, "forward") for part in found if part is not None] + [(self.upsampler, "coarse")]
         exact = [(part, "forward") for part in (self.vae.encoder, self.downsampler)]  # bfloat16 there cost up to 0.25 dB
@@ -183,18 +238,30 @@ class SemanticLink(ImageLink):
         return self
 
     def denoiser(self, guess: Tensor, log_error: Tensor) -> Denoise:
-        """The denoiser (x, t) -> output; if it was trained so, told the estimate of z and ln of its error variance, (B, C, h, w) both."""
-        more: tuple[Tensor, ...] = ()
+        """Return the denoiser as a function (x, t) -> output, with its conditions filled in.
+
+        Args:
+            guess: estimate of z, (B, C, h, w); given to a denoiser that was trained with it.
+            log_error: ln of its error variance, (B, C, h, w); given likewise.
+        """
+        conditions: tuple[Tensor, ...] = ()
         if self.hinted:
-            more = (torch.cat([guess, log_error], 1),)
+            conditions = (torch.cat([guess, log_error], 1),)
         elif self.prompt is not None:
-            more = (self.prompt(len(guess)),)
-        return lambda x, t: self.unet(x, t, *more).sample.to(x)
+            conditions = (self.prompt(len(guess)),)
+        return lambda x, t: self.unet(x, t, *conditions).sample.to(x)
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """Make images (B, C, *size) in [0, 1] of latents."""
+        """Decode latents as images.
+
+        Args:
+            z: latents (B, C, h, w).
+            size: height and width of the images.
+
+        Returns:
+            float (B, C, *size) in [0, 1].
+        """
         return self._to_images(self.vae.decode(self._latents.restore(z)).sample, size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
         return from_blocks(blocks.to(self.dtype), *size, self.config.block, self._multiple).clamp(0, 1)
-

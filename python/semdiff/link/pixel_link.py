@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PixelLink: a link whose diffusion model works on the image itself, for small images of one size."""
+"""Define PixelLink: a link whose diffusion model works on the image itself, for small images of one size."""
 
 from __future__ import annotations
 
@@ -26,20 +26,28 @@ from semdiff.transmission.warnings import check_range
 
 
 class PixelLink(ImageLink):
-    """transmitter -> unit power -> channel -> up-sampler and perceptual decoder -> match -> denoiser.
+    """Send images as features and denoise their pixels.
 
-    It has the methods of `SemanticLink`. The mean (realism 0) is that of the up-sampler's Gaussian, without an evaluation; a sample begins
-    at the perceptual estimate and fresh noise, at the time that belongs to both, see `semdiff.link.pixel_reception`.
+    transmitter -> unit power -> channel -> up-sampler and perceptual decoder -> match -> denoiser
+
+    It has the methods of `SemanticLink`. The mean (realism 0) is that of the up-sampler's Gaussian and takes no evaluation of the denoiser.
+    A sample begins at the perceptual estimate plus fresh noise, at the time that belongs to both, see `semdiff.link.pixel_reception`.
 
     Args:
         transmitter, upsampler, decoder, unet: the networks.
-        scheduler: diffusers' scheduler with the table that the denoiser was trained with.
+        scheduler: diffusers' scheduler with the noise schedule of the denoiser's training.
         image_shape: (C, H, W) of the images it takes.
         rates: numbers of symbol channels on offer.
         pixel_mean, pixel_std: of the data set, see `PixelScale`.
-        renoise: fresh noise at the beginning, in parts of the estimate's error variance.
+        renoise: variance of the fresh noise at the beginning, in parts of the estimate's error variance.
         auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8.
-        snr_db_range: the SNRs of the training, [low, high]; outside there is a UserWarning.
+        snr_db_range: the SNRs of the training, [low, high] in dB; outside there is a UserWarning.
+
+    Example:
+        >>> from semdiff.link import PixelLink
+        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")  # doctest: +SKIP
+        >>> link.image_shape  # doctest: +SKIP
+        (1, 28, 28)
     """
 
     saved_as: ClassVar[str] = "PixelLink"
@@ -69,8 +77,8 @@ class PixelLink(ImageLink):
         self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps)
         self.register_to_config(pixel_mean=pixel_mean, pixel_std=pixel_std, snr_db_range=snr_db_range and list(snr_db_range))
         self.scale = PixelScale(pixel_mean, pixel_std)
-        # What is heard outside the training's range is brought to its ends, as `clamp_snr` says.
-        self._heard_db = (snr_db_range[0], snr_db_range[1]) if snr_db_range else (-math.inf, math.inf)
+        # Features outside the training's range are brought to its ends, as `clamp_snr` says.
+        self._snr_range_db = (snr_db_range[0], snr_db_range[1]) if snr_db_range else (-math.inf, math.inf)
         for module in modules.values():
             module.eval()
 
@@ -78,13 +86,20 @@ class PixelLink(ImageLink):
 
     @property
     def cell(self) -> int:
+        """Compute the side in pixels of the square that images are padded to multiples of: two features."""
         return 2 * self.transmitter.cell  # type: ignore[no-any-return]
 
     @property
     def trained_on(self) -> tuple[str, ...]:
+        """List the metrics that the training optimised."""
         return "psnr", "lpips_alex", "lpips_alex_shifted"
 
     def layout(self, size: tuple[int, int] | None = None) -> Layout:
+        """Describe the symbols of an image, see `ImageLink.layout`.
+
+        Args:
+            size: height and width of the images; None is the size that the model is for.
+        """
         c, height, width = self.config.image_shape
         h, w = size or (height, width)
         config = self.transmitter.config
@@ -93,21 +108,42 @@ class PixelLink(ImageLink):
     # Transmitter and receiver
 
     def features(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        return self.transmitter(images, snr_db.clamp(*self._heard_db), rate)  # type: ignore[no-any-return]
+        """Compute the transmitter's features, see `ImageLink.features`.
+
+        Args:
+            images: (B, C, H, W) in [0, 1], on the link's device.
+            snr_db: what the transmitter knows of the channel, (B,).
+            rate: share of the symbol channels to be sent, (B,).
+        """
+        return self.transmitter(images, snr_db.clamp(*self._snr_range_db), rate)  # type: ignore[no-any-return]
 
     def upsample(self, arrived: ReceivedFeatures, snr_db: Tensor, rate: Tensor, key: Key, size: tuple[int, int]) -> PixelReception:
+        """Compute the up-sampler's Gaussian and the perceptual estimate, see `ImageLink.upsample`.
+
+        Args:
+            arrived: received features and their noise.
+            snr_db, rate: SNR of the features and share of the symbol channels, (B,).
+            key: of the draw.
+            size: height and width of the images.
+        """
         features, noise_var, noise_map = arrived
         gaussian = self.upsampler(features, snr_db, rate, key, noise_map)
         perceptual = self.scale.normalize(self.decoder(features, snr_db, rate, size).float())
         return PixelReception(without_padding(gaussian, size), perceptual, noise_var.cpu(), rate)
 
     def receiver(self, size: tuple[int, int]) -> Receiver:
+        """Return the receiver behind the up-sampler, for images of height and width `size`."""
         return PixelReceiver(self.unet, self.dtype, self.scale, self.schedule, self.config.auto_steps, self.begin)
 
     def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
-        """The state x_t at which denoising begins, and its time t (B,)."""
+        """Compute the state x_t at which denoising begins, and its time t (B,).
+
+        Args:
+            reception: from `upsample`.
+            key: of the fresh noise.
+        """
         return perceptual_state(reception, self.scale, self.schedule, self.config.renoise, key)
 
     def compile(self, *_: Any, **__: Any) -> PixelLink:
-        """Nothing is compiled: the networks of small images take longer to compile than to run."""
+        """Return the link as it is: the networks of small images take longer to compile than to run."""
         return self

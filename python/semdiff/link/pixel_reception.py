@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what the pixel up-sampler says to the state at which the denoiser begins.
+"""Compute the state at which a denoiser of pixels begins, from the up-sampler's Gaussian and the perceptual estimate.
 
-The up-sampler says N(mean, exp(logvar)) for x_t at the schedule's first step, t = 0: the image, but for the least noise that the
+The up-sampler's Gaussian N(mean, exp(logvar)) is that of x_t at the schedule's first step, t = 0: the image with the least noise that the
 diffusion model knows. With an honest variance, exp(logvar) = 1 - a + a v, where a = alpha_bar_0 and v is the error variance of
-mean / sqrt(a) as an estimate of the image. A perceptual estimate p is wrong by more, by s^2 = v + (p - mean / sqrt(a))^2. That error, in
-which the channel's noise has become the receiver's, counts as noise of the forward process, and fresh noise of k^2 = `renoise` times its
-variance tops it up, so that
+mean / sqrt(a) as an estimate of the image. A perceptual estimate p has the larger error variance s^2 = v + (p - mean / sqrt(a))^2. That
+error counts as noise of the forward process. Fresh noise of k^2 = `renoise` times its variance is added, so that
 
     x_t = sqrt(alpha_bar) (p + k s eps),    alpha_bar = 1 / (1 + (1 + k^2) s^2)
 
@@ -27,25 +26,41 @@ from semdiff.link.reception import later
 from semdiff.models.pixels import PixelScale
 from semdiff.rng import Key
 
-SMALLEST_ERROR, LARGEST_ERROR = 1e-3, 4.0  # of images of unit variance
+# Chosen by hand, of images of unit variance: 4 is the error of -x in place of x.
+SMALLEST_ERROR, LARGEST_ERROR = 1e-3, 4.0
 
 
 class PixelReception(NamedTuple):
-    """What the receiver knows before it denoises, in normalised pixels (B, C, H, W)."""
+    """Hold what the receiver knows before it denoises, in normalised pixels (B, C, H, W).
 
-    gaussian: GaussianSample  # of x_t at t = 0
+    Attributes:
+        gaussian: the up-sampler's, of x_t at t = 0.
+        perceptual: the perceptual estimate, (B, C, H, W).
+        noise_var: float64 (B,), the channel's noise variance, one number for each sample.
+        rate: (B,), share of the symbol channels that was sent.
+    """
+
+    gaussian: GaussianSample
     perceptual: Tensor
-    noise_var: Tensor  # float64 (B,): of the channel, for all of a sample
-    rate: Tensor  # (B,): share of the symbol channels that was sent
+    noise_var: Tensor
+    rate: Tensor
 
     @property
     def snr_db(self) -> Tensor:
-        """At which the features were heard, (B,)."""
+        """Compute the SNR of the features in dB, (B,)."""
         return -10 * self.noise_var.log10()
 
 
 def without_padding(gaussian: GaussianSample, size: tuple[int, int]) -> GaussianSample:
-    """The Gaussian of the image alone, float32: what brought it to whole features is cut off."""
+    """Crop a Gaussian to the image: the padding to whole features is cut off.
+
+    Args:
+        gaussian: of padded images.
+        size: height and width of the images.
+
+    Returns:
+        The Gaussian in float32.
+    """
     return GaussianSample(*(_crop(v, size).float() for v in gaussian))
 
 
@@ -55,7 +70,15 @@ def _crop(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mean_estimate(gaussian: GaussianSample, schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
-    """The estimate of the image, (B, C, H, W), and its error variance in the mean over an image, float64 (B,), without a gradient."""
+    """Estimate the image by the Gaussian's mean.
+
+    Args:
+        gaussian: of x_t at t = 0, (B, C, H, W).
+        schedule: gives alpha_bar_0.
+
+    Returns:
+        The estimate, (B, C, H, W), and its error variance averaged over an image, float64 (B,), without a gradient.
+    """
     a = float(schedule.alphas_cumprod[0])
     with torch.no_grad():
         variance = gaussian.logvar.double().exp().flatten(1).mean(1)
@@ -64,7 +87,15 @@ def mean_estimate(gaussian: GaussianSample, schedule: NoiseSchedule) -> tuple[Te
 
 
 def perceptual_state(reception: PixelReception, scale: PixelScale, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
-    """The state x_t that the perceptual estimate, within what images are, and fresh noise make, and its real t (see above)."""
+    """Compute the state x_t of the perceptual estimate with fresh noise, and its real t (see the module).
+
+    Args:
+        reception: what the receiver knows.
+        scale: clamps the estimate to the range of images.
+        schedule: of the denoiser's training.
+        renoise: variance of the fresh noise, in parts of the estimate's error variance.
+        key: of the fresh noise.
+    """
     mean, error = mean_estimate(reception.gaussian, schedule)
     perceptual = scale.clamp(reception.perceptual)
     error = error + (perceptual - mean).detach().double().square().flatten(1).mean(1)
@@ -73,9 +104,17 @@ def perceptual_state(reception: PixelReception, scale: PixelScale, schedule: Noi
 
 
 def straight_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
-    """Times from t (B,) to clean data for `sample`, uniform in the noise's deviation: (steps + 1, B), float64, the last row -1.
+    """Compute times from t to clean data for `semdiff.sample`, uniform in the noise's standard deviation.
 
     A flow's path is straight in these coordinates, so equal parts of it are equal work.
+
+    Args:
+        t: where to begin, (B,).
+        steps: number of steps.
+        schedule: of the denoiser's training.
+
+    Returns:
+        float64 (steps + 1, B); the last row is -1.
     """
     noise_var = schedule.noise_var(t)
     left = 1 - torch.arange(steps, dtype=torch.float64) / steps

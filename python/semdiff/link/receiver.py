@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a link's receiver does: equalise and up-sample what was heard, then denoise and decode.
+"""Receive with a diffusion model on latents: turn the up-sampler's Gaussian into an image.
 
-There are two kinds. A `DenoisingReceiver` shows what the denoiser made: its posterior mean, or a sample. A `DecodingReceiver` has a
-decoder of its own for the picture of least error, which takes no evaluation of the denoiser, and may have one that adds a sample's details.
+There are two kinds. A `DenoisingReceiver` decodes the denoiser's output: its posterior mean, or a sample. A `DecodingReceiver` has a
+decoder of its own for the image of least error, which needs no evaluation of the denoiser, and may have one that adds a sample's details.
 """
 
 from __future__ import annotations
@@ -20,26 +20,33 @@ from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
 from semdiff.rng import Key
-from semdiff.transmission.steps import Steps, resolve_steps, sample_in_groups
+from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says
 
 
 class Receiver(Protocol):
-    """What every kind does with what was heard."""
+    """Describe a receiver behind an up-sampler, of any kind."""
 
     def denoise_and_decode(
-        self, reception: Any, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
-    ) -> Decoded: ...
+        self, reception: Any, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+    ) -> Decoded:
+        """Make images of a reception.
+
+        Args:
+            reception: from the link's `upsample`.
+            steps, realism, match, solver, diffusion: as in `ImageLink.receive`.
+            key: of the random numbers.
+        """
 
 
 @dataclass(frozen=True)
 class LatentReceiver(ABC):
-    """A receiver whose denoiser works on latents.
+    """Denoise latents and decode them.
 
     Attributes:
-        denoiser: (estimate, ln of its error variance) -> the denoiser that is told them, or nothing of them.
+        denoiser: (estimate, ln of its error variance) -> the denoiser (x, t) -> output, which may be conditioned on them.
         decode: latents to images in [0, 1].
         schedule, prediction, clip: of the denoiser's training.
         renoise: fresh noise at a sample's start, see `starting_state`.
@@ -56,18 +63,39 @@ class LatentReceiver(ABC):
 
     @abstractmethod
     def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
-        """Make the picture of least error."""
+        """Make the image of least error.
+
+        Args:
+            reception: the up-sampler's Gaussian and the channel's noise variance.
+            match: see `starting_state`.
+            key: of the random numbers.
+        """
 
     @abstractmethod
     def show(self, z: Tensor, reception: Reception) -> Tensor:
-        """Make images of sampled latents."""
+        """Decode sampled latents.
+
+        Args:
+            z: latents (B, C, h, w).
+            reception: the up-sampler's Gaussian and the channel's noise variance.
+
+        Returns:
+            Images (B, C, H, W) in [0, 1].
+        """
 
     def denoise_and_decode(
-        self, reception: Reception, steps: Steps, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+        self, reception: Reception, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
     ) -> Decoded:
-        """Make (1 - realism) * mean + realism * sample, in pixels; without diffusion the up-sampler's estimate, decoded.
+        """Make (1 - realism) * mean + realism * sample, in pixels.
 
-        Key numbers below `key`: itself for the start of the mean or the sample, 1 for the sampler, 2 for the mean of a mixture.
+        Args:
+            reception: the up-sampler's Gaussian and the channel's noise variance.
+            steps, realism, match, solver: as in `ImageLink.receive`.
+            diffusion: False decodes the up-sampler's estimate.
+            key: itself for the start of the mean or the sample, its child 1 for the sampler, 2 for the mean of a mixture.
+
+        Returns:
+            The images, the time at which denoising began, and the evaluations.
         """
         if not diffusion:
             return Decoded(self.decode(estimate(*reception)[0]), torch.full_like(reception.noise_var, torch.nan))
@@ -91,22 +119,24 @@ class LatentReceiver(ABC):
 
 @dataclass(frozen=True)
 class DenoisingReceiver(LatentReceiver):
-    """Show the denoiser's posterior mean, and its samples by `decode_sample`."""
+    """Decode the denoiser's posterior mean, and its samples by `decode_sample`."""
 
     decode_sample: Callable[[Tensor], Tensor]
 
     def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
+        """Decode the denoiser's posterior mean: one evaluation. Arguments reception, match, key: as in `LatentReceiver.mean`."""
         state = starting_state(*reception, self.schedule, match, 0.0, key)
         denoise = self.denoiser(*estimate_elements(*reception))
         return Decoded(self.decode(posterior_mean(denoise, state, self.schedule, self.prediction, self.clip)), state.t, 1)
 
     def show(self, z: Tensor, reception: Reception) -> Tensor:
+        """Decode sampled latents z by `decode_sample`; reception is unused."""
         return self.decode_sample(z)
 
 
 @dataclass(frozen=True)
 class DecodingReceiver(LatentReceiver):
-    """Show what a mean decoder makes of the up-sampler's Gaussian; to samples a detail decoder adds to that what they show."""
+    """Decode the up-sampler's Gaussian by a mean decoder; a detail decoder, where there is one, adds to that what samples show."""
 
     decode_sample: Callable[[Tensor], Tensor]
     to_images: Callable[[Tensor], Tensor]
@@ -114,17 +144,24 @@ class DecodingReceiver(LatentReceiver):
     detail_decoder: nn.Module | None
 
     def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
-        nowhere = torch.full_like(reception.noise_var, torch.nan)
-        return Decoded(self.to_images(self.mean_decoder(*estimate_elements(*reception))), nowhere)
+        """Decode the Gaussian of the reception without the denoiser; match and key are unused."""
+        no_time = torch.full_like(reception.noise_var, torch.nan)
+        return Decoded(self.to_images(self.mean_decoder(*estimate_elements(*reception))), no_time)
 
     def show(self, z: Tensor, reception: Reception) -> Tensor:
+        """Decode sampled latents z by the detail decoder, which also sees the reception, or without one by `decode_sample`."""
         if self.detail_decoder is None:
             return self.decode_sample(z)
-        told = estimate_elements(*reception)
-        return self.to_images(self.detail_decoder(z, *told, self.mean_decoder(*told)))
+        estimated = estimate_elements(*reception)
+        return self.to_images(self.detail_decoder(z, *estimated, self.mean_decoder(*estimated)))
 
 
 def evaluations_of(counts: Tensor, solver: Solver) -> int:
-    """Count the denoiser's evaluations for samples of so many steps, the most where they differ: heun takes two a step, but the last."""
+    """Count the denoiser's evaluations for samples of so many steps, the most where they differ.
+
+    Args:
+        counts: steps of each sample, int64 (B,).
+        solver: heun takes two evaluations a step but the last, the others one.
+    """
     most = int(counts.max())
     return 2 * most - 1 if solver == "heun" else most

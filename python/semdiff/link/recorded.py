@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A link whose air is a recording: an image to samples, and samples to an image.
+"""Send an image as radio samples, and receive an image from a recording.
 
-A recording's metadata describe the frame to the receiver. Nothing of that went over the air, so it is declared with the result: every
-name with its bits. What may differ from one frame to the next, the number of payload symbols, is charged as side information at one bit
-a channel use; what two ends agree on once (the frame's layout, the image's size, the model) is declared and not charged.
+A recording's metadata describe the frame to the receiver. They did not go over the channel, so the result declares every field with its
+bits. What may differ from one frame to the next, the number of payload symbols, counts as side information at one bit a channel use. What
+two ends agree on once (the frame's layout, the image's size, the model) is declared and does not count.
 """
 
 from __future__ import annotations
@@ -23,33 +23,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semdiff._util.arguments import fits
-from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
+from semdiff.link.files import DEFAULT_MODEL
+from semdiff.link.pipeline import SemanticLink
 from semdiff.models.store import NAME, shipped_models, verify_checksums
 from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.steps import StepCount, check_steps
 
-BAND = 1.2  # times a frame's bandwidth: the least rate of a recording, with room for the filter that changes it
-HIGHEST = 256  # times a frame's rate: the most
-PEAK = 0.7  # of the larger of |I| and |Q|: below a converter's full scale, with room for its filters
+# Chosen by hand.
+LEAST_BANDWIDTHS = 1.2  # the lowest sample rate of a recording, in bandwidths of the frame, with room for the resampling filter
+MOST_FRAME_RATES = 256  # the highest sample rate of a recording, in sample rates of the frame
+PEAK = 0.7  # largest |I| or |Q|, below a converter's full scale, with room for its filters
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a recording tells its receiver: the semdiff:NAME fields of its metadata."""
+    """Hold what a recording tells its receiver: the semdiff:NAME fields of its metadata.
+
+    Attributes:
+        frame: the frame's layout.
+        image_shape: (C, H, W) of the image.
+        model: from `model_digest`.
+    """
 
     frame: FrameSpec
     image_shape: tuple[int, int, int]
-    model: str  # `model_digest`
+    model: str
 
     def to_metadata(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return {"frame": asdict(self.frame), "image_shape": list(self.image_shape), "model": self.model}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Description:
-        """From the global object of a recording. ValueError, naming the field, where one is absent or damaged."""
+        """Read the fields from the global object of a recording.
+
+        Args:
+            metadata: the object.
+
+        Raises:
+            ValueError: naming the field, where one is absent or damaged.
+        """
         present = sorted({name.split(":")[0] for name in metadata if ":" in name})
         for name in ("semdiff:frame", "semdiff:image_shape", "semdiff:model"):
             if name not in metadata:
@@ -68,7 +84,14 @@ class Description:
             raise ValueError(f"semdiff:frame: {error}") from None
 
     def declared(self, offers: int) -> dict[str, int]:
-        """Names and bits of what the receiver was told. payload is a choice among `offers`, the rest is counted as written."""
+        """Count the bits of each field that the receiver was told.
+
+        Args:
+            offers: numbers of payload symbols to choose from, which the payload's bits count; the rest is counted as written.
+
+        Returns:
+            Bits by name.
+        """
         layout = {name: value for name, value in asdict(self.frame).items() if name != "payload"}
         return {
             "payload": math.ceil(math.log2(offers)),
@@ -78,7 +101,7 @@ class Description:
         }
 
     def ledger(self, offers: int) -> Ledger:
-        """What the frame costs on the air."""
+        """Count the frame's channel uses; `offers` as in `declared`."""
         c, height, width = self.image_shape
         return Ledger(
             payload=self.frame.payload,
@@ -91,19 +114,36 @@ class Description:
 
 @dataclass(frozen=True)
 class ReceivedImage:
-    """What `receive_samples` returns."""
+    """Hold an image received from a recording. `receive_samples` returns it.
 
-    image: Tensor  # (C, H, W), float, in [0, 1]
+    Attributes:
+        image: float (C, H, W) in [0, 1].
+        ledger: channel uses of the frame.
+        declared: bits by name of what the receiver was told besides the signal.
+        synchronization: time, frequency and phase that were found.
+        t: the time at which denoising began.
+        evaluations: of the denoiser.
+        seconds: wall-clock time.
+    """
+
+    image: Tensor
     ledger: Ledger
-    declared: dict[str, int]  # what the receiver was told beside the air: names and bits
+    declared: dict[str, int]
     synchronization: Synchronization
-    t: float  # time at which denoising began
+    t: float
     evaluations: int
     seconds: float
 
 
 def model_digest(folder: Path | None = None) -> str:
-    """SHA-256 of a model's list of checksums, in hexadecimal; None is the default model. ValueError where there is no list."""
+    """Compute the SHA-256 of a model's list of checksums, in hexadecimal.
+
+    Args:
+        folder: of the model; None is the default model.
+
+    Raises:
+        ValueError: where there is no list, or a file is altered.
+    """
     folder = shipped_models()[DEFAULT_MODEL] if folder is None else folder
     if not (folder / NAME).is_file():
         raise ValueError(f"{folder}: expected a model with {NAME}, as save_pretrained writes it")
@@ -113,19 +153,38 @@ def model_digest(folder: Path | None = None) -> str:
 
 
 def at_the_frames_rate(samples: NDArray[Any], rate: float, sent_rate: float, spec: FrameSpec) -> NDArray[Any]:
-    """Samples that were heard at `rate` a second at that of the frame, `sent_rate`. ValueError, naming both, where `rate` is too low for
-    its band, or hundreds of times as high."""
-    least = BAND * (1 + spec.roll_off) * sent_rate / spec.samples_per_symbol
-    if not least <= rate <= HIGHEST * sent_rate:
-        wanted = f"a recording of {least:g} to {HIGHEST * sent_rate:g} samples a second, for a frame sent at {sent_rate:g}"
-        raise ValueError(f"core:sample_rate: expected {wanted}, got {rate:g}")
+    """Resample a recording to the sample rate of the frame.
+
+    Args:
+        samples: complex (n,).
+        rate: samples a second of the recording.
+        sent_rate: samples a second of the frame.
+        spec: the frame's layout.
+
+    Raises:
+        ValueError: naming both rates, where `rate` is too low for the frame's band, or more than 256 times as high.
+    """
+    least = LEAST_BANDWIDTHS * (1 + spec.roll_off) * sent_rate / spec.samples_per_symbol
+    if not least <= rate <= MOST_FRAME_RATES * sent_rate:
+        expected = f"a recording of {least:g} to {MOST_FRAME_RATES * sent_rate:g} samples a second, for a frame sent at {sent_rate:g}"
+        raise ValueError(f"core:sample_rate: expected {expected}, got {rate:g}")
     return resample(samples, rate, sent_rate)
 
 
 def send_samples(
     link: SemanticLink, image: Tensor, model: str, cbr: float | None = None, snr_db: float = 10.0
 ) -> tuple[NDArray[Any], Description]:
-    """One image (C, H, W) as a frame's samples, complex64 with a peak of 0.7, and its description. Arguments as in `SemanticLink.send`."""
+    """Encode one image as a frame's samples.
+
+    Args:
+        link: the link.
+        image: float (C, H, W) in [0, 1].
+        model: from `model_digest`.
+        cbr, snr_db: as in `SemanticLink.send`.
+
+    Returns:
+        complex64 samples with a peak of 0.7, and their description.
+    """
     symbols = link.send(image[None], cbr=cbr, snr_db=snr_db)
     spec = FrameSpec(payload=symbols.shape[1])
     samples = modulate(symbols, spec)
@@ -139,13 +198,21 @@ def receive_samples(
     samples: NDArray[Any],
     description: Description,
     model: str,
-    steps: Steps = "auto",
+    steps: StepCount = "auto",
     realism: float = 1.0,
     key: KeyLike = None,
 ) -> ReceivedImage:
-    """The image of the strongest frame in samples, complex (n,). Arguments as in `SemanticLink.receive`; gain and SNR are estimated.
+    """Decode the image of the strongest frame in samples; gain and SNR are estimated.
 
-    ValueError where the description is of another model, or no whole frame is found.
+    Args:
+        link: the link.
+        samples: complex (n,), at the frame's sample rate.
+        description: of the frame.
+        model: from `model_digest`.
+        steps, realism, key: as in `SemanticLink.receive`.
+
+    Raises:
+        ValueError: where the description is of another model, or no whole frame is found.
     """
     begun = time.perf_counter()
     check_share(realism, "realism")
@@ -161,8 +228,8 @@ def receive_samples(
     if spec.payload not in offers:
         raise ValueError(f"semdiff:frame: payload: expected one of {offers}, what the model sends, got {spec.payload}")
     received, found = synchronize(samples, spec)
-    heard = link.equalize_and_upsample(link.received(received.y, received.noise_var, received.h, size=size), key=base, size=size)
-    images, t, evaluations = link.denoise_and_decode(heard, steps=steps, realism=realism, key=base, size=size)
+    reception = link.equalize_and_upsample(link.received(received.y, received.noise_var, received.h, size=size), key=base, size=size)
+    images, t, evaluations = link.denoise_and_decode(reception, steps=steps, realism=realism, key=base, size=size)
     began = math.nan if t is None else float(t[0])
     ledger, declared = description.ledger(len(offers)), description.declared(len(offers))
     return ReceivedImage(images[0], ledger, declared, found, began, evaluations, time.perf_counter() - begun)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good are the images that came through? Fidelity, perceptual distance, realism of a set, and meaning. Images: (B, C, H, W) in [0, 1].
+"""Measure images that came through a link: fidelity, perceptual distance, realism of a set, and meaning. Images: (B, C, H, W) in [0, 1].
 
 psnr, ssim, ms_ssim, lpips, lpips_shifted and accuracy give one number an image; fid, kid, kid_patches and frechet_classifier one `Score`
-for two sets. They compute in float32 or wider, whatever type the images have and whatever autocast is around. All but PSNR need the extra
+for two sets. They compute in float32 or wider, whatever the images' dtype and any autocast around them. All but PSNR need the extra
 semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff.metrics.weights` finds.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what users hand to a metric: every message names the argument, what was expected, and what came."""
+"""Check the arguments of metrics. Each message names the argument, what was expected, and what was given."""
 
 from __future__ import annotations
 
@@ -15,15 +15,33 @@ VALUES_AT_ONCE = 2**22  # per-image metrics work in parts of about so many value
 
 
 def need(module: str) -> Any:
-    """A module that the extra [eval] brings, or that needs one. ImportError that names the extra where it is absent."""
+    """Import a module that needs the extra [eval].
+
+    Args:
+        module: its name.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: that names the extra, where it is absent.
+    """
     try:
         return import_module(module)
     except ImportError as error:
         raise ImportError(f"this metric needs {error.name}: pip install 'semdiff-torch[eval]'", name=error.name) from error
 
 
-def check_images(images: Tensor, name: str) -> None:
-    """TypeError or ValueError unless `images` is floating-point (B, C, H, W) in [0, 1], B >= 1."""
+def check_image_batch(images: Tensor, name: str) -> None:
+    """Check a batch of images.
+
+    Args:
+        images: expected floating-point (B, C, H, W) in [0, 1], B >= 1.
+        name: of the argument, for the message.
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
     if not isinstance(images, Tensor):
         raise TypeError(f"{name}: expected {WANTED}, got {type(images).__name__}")
     if images.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
@@ -39,9 +57,18 @@ def check_images(images: Tensor, name: str) -> None:
 
 
 def check_pair(x: Tensor, y: Tensor, smallest: int = 1, why: str = "") -> None:
-    """Two batches of images of one shape, at least `smallest` pixels high and wide."""
-    check_images(x, "x")
-    check_images(y, "y")
+    """Check two batches of images of one shape on one device.
+
+    Args:
+        x, y: the batches.
+        smallest: least height and width in pixels.
+        why: the reason for it, for the message.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
+    check_image_batch(x, "x")
+    check_image_batch(y, "y")
     if x.shape != y.shape:
         raise ValueError(f"y: expected the shape of x, {tuple(x.shape)}, got {tuple(y.shape)}")
     if x.device != y.device:
@@ -51,22 +78,47 @@ def check_pair(x: Tensor, y: Tensor, smallest: int = 1, why: str = "") -> None:
 
 
 def check_sets(x: Tensor, y: Tensor, fewest: int) -> None:
-    """Two sets of images, at least `fewest` in each; their numbers and sizes may differ."""
+    """Check two sets of images; their numbers and sizes may differ.
+
+    Args:
+        x, y: the sets.
+        fewest: least number of images in each.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
     for images, name in ((x, "x"), (y, "y")):
-        check_images(images, name)
+        check_image_batch(images, name)
         if len(images) < fewest:
             raise ValueError(f"{name}: expected at least {fewest} images, got {len(images)}")
 
 
 def in_colour(images: Tensor, name: str) -> Tensor:
-    """Three channels: grey is repeated. ValueError for another number of channels than 1 or 3."""
+    """Repeat grey images to three channels.
+
+    Args:
+        images: (B, 1 or 3, H, W).
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: for another number of channels.
+    """
     if images.shape[1] not in (1, 3):
         raise ValueError(f"{name}: expected 1 or 3 channels, got {images.shape[1]}")
     return images.expand(-1, 3, -1, -1)
 
 
 def by_parts(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, values: int = VALUES_AT_ONCE) -> Tensor:
-    """function(x, y) -> (B,), a part of the batch at a time, in float32 or wider whatever comes: a square in bfloat16 has two digits."""
+    """Compute a metric a part of the batch at a time, in float32 or wider: a square in bfloat16 has two digits.
+
+    Args:
+        function: (x, y) -> (B,).
+        x, y: images, (B, C, H, W).
+        values: numbers in one part, about.
+
+    Returns:
+        (B,).
+    """
     size = max(1, values // x[0].numel())
     wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     with in_full(x):
@@ -74,10 +126,10 @@ def by_parts(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor,
 
 
 def at_least_float(x: Tensor) -> Tensor:
-    """float64 stays, narrower types become float32."""
+    """Convert x to float32 where its dtype is narrower; float64 stays."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def in_full(x: Tensor) -> torch.autocast:
-    """A block that no autocast around it makes narrower."""
+    """Make a context in which an autocast around it has no effect, on the device of x."""
     return torch.autocast(x.device.type, enabled=False)

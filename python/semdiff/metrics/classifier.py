@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small classifiers of Fashion-MNIST and CIFAR-10: does a picture still show what it showed? And 64 features for a cheap Frechet distance.
+"""Classify images of Fashion-MNIST and CIFAR-10, to measure whether they still show what they showed, and compute features of them.
 
-The shipped weights are those of `semdiff.training.recipes.classifier`.
+The features are 64 numbers for a cheap Frechet distance. The shipped weights are those of `semdiff.training.recipes.classifier`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from semdiff._util.parameters import check_tensors
-from semdiff.metrics.check import check_images, in_full, need
+from semdiff.metrics.check import check_image_batch, in_full, need
 
 FEATURES: Final = 64
 # By data set: the shape of its images, and the convolutions of the trunk (channels, kernel, stride).
@@ -32,9 +32,10 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
 
 
 class Classifier(nn.Module):
-    """Ten logits (B, 10) of the data set's images in [0, 1]; `features` gives the 64 numbers before the last layer.
+    """Classify images of a data set into its ten classes.
 
-    data: "fashion-mnist", images (B, 1, 28, 28), or "cifar10", (B, 3, 32, 32).
+    Args:
+        data: "fashion-mnist", images (B, 1, 28, 28), or "cifar10", (B, 3, 32, 32).
     """
 
     def __init__(self, data: str = "fashion-mnist") -> None:
@@ -49,16 +50,34 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, 10)
 
     def features(self, images: Tensor) -> Tensor:
+        """Compute the 64 numbers before the last layer, (B, 64).
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+        """
         return self.neck(self.trunk(images * 2 - 1)).relu()  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
+        """Compute the ten logits, (B, 10).
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+        """
         return self.head(self.features(images))  # type: ignore[no-any-return]
 
 
 @cache
 def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-mnist") -> Classifier:
-    """The shipped one of a data set, in float32. ImportError without safetensors; ValueError if its file is altered or is not of this
-    network."""
+    """Load the shipped classifier of a data set, in float32. It is kept for later calls.
+
+    Args:
+        device: where it runs.
+        data: the data set.
+
+    Raises:
+        ImportError: without safetensors.
+        ValueError: where its file is altered, or is not of this network.
+    """
     load = need("safetensors.torch").load
     name = f"{data}-classifier"
     folder = files("semdiff") / "weights" / name
@@ -75,8 +94,16 @@ def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-
 
 
 def data_of(images: Tensor, name: str) -> str:
-    """The data set whose classifier takes images of this shape. ValueError, naming the argument, where there is none."""
-    check_images(images, name)
+    """Find the data set whose classifier takes images of this shape.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    check_image_batch(images, name)
     for data, (shape, _) in NETWORKS.items():
         if tuple(images.shape[1:]) == shape:
             return data
@@ -93,19 +120,44 @@ def _by_parts(kind: str, images: Tensor, name: str) -> Tensor:
 
 @torch.no_grad()
 def classifier_features(images: Tensor, name: str = "images") -> Tensor:
-    """The 64 features (B, 64) of Fashion-MNIST's or CIFAR-10's images, by the classifier of the data set that has this shape, in [0, 1]."""
+    """Compute features of images by the classifier of the data set that has their shape.
+
+    Args:
+        images: (B, 1, 28, 28) or (B, 3, 32, 32) in [0, 1].
+        name: of the argument, for messages.
+
+    Returns:
+        float32 (B, 64).
+    """
     return _by_parts("features", images, name)
 
 
 @torch.no_grad()
 def accuracy(x: Tensor, labels: Tensor) -> Tensor:
-    """1.0 where the classifier gives the image, (B, 1, 28, 28) or (B, 3, 32, 32), its label, 0.0 elsewhere: (B,). The mean is the accuracy.
+    """Compare the classifier's class of each image with its label. The mean over images is the accuracy.
 
-    labels: int64 (B,), as `semdiff.data.fashion_mnist` and `cifar10` give them. On Fashion-MNIST's original test images the mean is 0.917.
+    On Fashion-MNIST's original test images the mean is 0.917.
+
+    Args:
+        x: (B, 1, 28, 28) or (B, 3, 32, 32) in [0, 1].
+        labels: int64 (B,), as `semdiff.data.fashion_mnist` and `cifar10` give them.
+
+    Returns:
+        float32 (B,), 1.0 where they agree and 0.0 elsewhere.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+
+    Example:
+        >>> import torch
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.metrics import accuracy
+        >>> accuracy(sample_images(), torch.arange(10)).mean()
+        tensor(1.)
     """
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"labels: expected an int64 tensor (B,), got {getattr(labels, 'dtype', type(labels).__name__)}")
-    check_images(x, "x")
+    check_image_batch(x, "x")
     if labels.device.type not in ("cpu", x.device.type):
         raise ValueError(f"labels: expected them on the CPU or the device of x, {x.device}, got {labels.device}")
     found = _by_parts("logits", x, "x").argmax(1)

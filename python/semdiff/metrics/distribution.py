@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distances between two sets of feature vectors, in float64: Frechet's of Gaussians fitted to them, and a kernel's.
+"""Compute distances between two sets of feature vectors, in float64: Frechet's of Gaussians fitted to them, and a kernel's.
 
-    FD = |m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)                       Heusel et al., arXiv 1706.08500
-    MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean k(x_i, y_j),  k(a, b) = (a . b / d + 1)^3
-                                                                                      Binkowski et al., arXiv 1801.01401
+FD = |m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)                       Heusel et al., arXiv 1706.08500
+MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean k(x_i, y_j),  k(a, b) = (a . b / d + 1)^3
+                                                                                  Binkowski et al., arXiv 1801.01401
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from torch import Tensor
 
 
 class Score(NamedTuple):
-    """A number that belongs to two sets of images."""
+    """Hold a number that belongs to two sets of images.
+
+    Attributes:
+        value: the number.
+        n: images in the smaller set; the value's bias and spread depend on it.
+        standard_error: of the value; None where there is no cheap estimate.
+    """
 
     value: float
-    n: int  # images in the smaller set: without it the value says little
-    standard_error: float | None = None  # None where there is no cheap estimate of it
+    n: int
+    standard_error: float | None = None
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """FD of feature vectors (N, d) and (M, d). With few vectors it is far too large: compare at equal N only.
+    """Compute the Frechet distance of feature vectors. With few vectors it is far too large: compare at equal N only.
 
     With centred rows X'X = S_x and Y'Y = S_y, the trace is the sum of the singular values of X Y', or of R_x R_y' of X = Q_x R_x: no
     square root of a rounded matrix, and no eigenvalue that rounding makes negative.
+
+    Args:
+        x, y: (N, d) and (M, d).
     """
     x, y = x.double(), y.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
@@ -44,10 +53,14 @@ def _factor(centred: Tensor) -> Tensor:
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Unbiased MMD^2 of feature vectors (N, d) and (M, d), N, M >= 3, over all pairs, and its standard error.
+    """Compute the unbiased MMD^2 of feature vectors over all pairs. It can be negative.
 
-    It can be negative. The standard error is the jackknife's, for two independent sets; between sets of one distribution it is 1.4 times
-    too large (there the pairs' terms have no part that a single vector explains).
+    Args:
+        x, y: (N, d) and (M, d), N, M >= 3.
+
+    Returns:
+        MMD^2, and the jackknife's standard error for two independent sets. Between sets of one distribution the error is 1.4 times too
+        large: there the pairs' terms have no part that a single vector explains.
     """
     x, y = x.double(), y.double()
     n, m = len(x), len(y)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 2,048 features of FID and KID: Inception-v3 of 2015-12-05, as in the reference code of both (Heusel et al., arXiv 1706.08500).
+"""Compute the 2,048 features of FID and KID: Inception-v3 of 2015-12-05, as in the reference code of both (arXiv 1706.08500).
 
-Images are rounded to 8 bits, as pictures in files are, brought to 299 x 299 as TensorFlow 1 did (bilinear, first pixel on first pixel, no
+Images are rounded to 8 bits, as image files are, resized to 299 x 299 as TensorFlow 1 did (bilinear, first pixel on first pixel, no
 smoothing before) and scaled to (p - 128) / 128.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semdiff.metrics.check import at_least_float, in_colour, in_full, need
-from semdiff.metrics.weights import INCEPTION, read
+from semdiff.metrics.weights import INCEPTION, read_weights
 
 SIZE = 299
 FEATURES = 2048
@@ -32,10 +32,19 @@ _RECENT_MOST = 80  # times 256 images: 160 MiB
 def inception_features(
     images: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = False, label: str = "Inception features"
 ) -> Tensor:
-    """Features (B, 2048), float32, of images (B, 1 or 3, H, W) in [0, 1], on their device. About 0.3 s an image on a CPU core.
+    """Compute Inception features of images. A CPU core takes about 0.3 s an image; a bar shows the progress on a terminal.
 
-    cached: keep them in the user's cache folder under a digest of the pixels, and take them from there the next time. A bar shows the
-    progress on a terminal. weights: the network's file, or a folder that holds it. FileNotFoundError where there is none.
+    Args:
+        images: float (B, 1 or 3, H, W) in [0, 1].
+        weights: the network's file, or a folder that holds it; None finds it.
+        cached: keep the features in the user's cache folder under a digest of the pixels, and read them from there the next time.
+        label: of the progress bar.
+
+    Returns:
+        float32 (B, 2048), on the images' device.
+
+    Raises:
+        FileNotFoundError: where there are no weights.
     """
     bar, cache = need("tqdm").tqdm, need("semdiff.data.cache")
     pixels = (at_least_float(in_colour(images, "images").detach()) * 255).round().to(torch.uint8)
@@ -67,7 +76,14 @@ def inception_features(
 
 
 def normalized(pixels: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) to what the network takes: (B, 3, 299, 299) in [-1, 1)."""
+    """Convert pixels to the network's input.
+
+    Args:
+        pixels: uint8 (B, 3, H, W).
+
+    Returns:
+        float32 (B, 3, 299, 299) in [-1, 1).
+    """
     rows, columns = (_interpolation(n).to(pixels.device) for n in pixels.shape[2:])
     return (rows @ pixels.float() @ columns.mT - 128) / 128
 
@@ -85,7 +101,7 @@ def _interpolation(n: int) -> Tensor:
 
 @cache
 def _network(weights: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
-    content = io.BytesIO(read(INCEPTION, weights))
+    content = io.BytesIO(read_weights(INCEPTION, weights))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated, but the network exists in no other form
         network = torch.jit.load(content, map_location=device).eval()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LPIPS (Zhang et al., CVPR 2018, arXiv 1801.03924, version 0.1): a weighted distance of a classifier's features, one number an image.
+"""Compute LPIPS (Zhang et al., CVPR 2018, arXiv 1801.03924, version 0.1): a weighted distance of a classifier's features.
 
     d(x, y) = sum_l mean_hw w_l . (f_l(x) / |f_l(x)| - f_l(y) / |f_l(y)|)^2
 
@@ -38,9 +38,21 @@ VALUES_AT_ONCE = 3 * 2**18  # VGG-16's first features are 21 times as many
 
 
 class LPIPS(nn.Module):
-    """forward(x, y) -> (B,), x and y (B, 3, H, W) around [0, 1]: unchecked and at their own size, as a training loss wants it.
+    """Compute LPIPS as a training loss: unchecked, and at the images' own size.
 
-    net: "alex" or "vgg". weights: the file, or a folder that holds it; see `semdiff.metrics.weights.locate`.
+    Args:
+        net: "alex" or "vgg".
+        weights: the file, or a folder that holds it; see `semdiff.metrics.weights.locate`.
+
+    Raises:
+        ValueError: for another net.
+        FileNotFoundError: with the command that installs them, where there are no weights.
+
+    Example:
+        >>> from semdiff.data import sample_photos
+        >>> from semdiff.metrics import LPIPS
+        >>> LPIPS("alex")(sample_photos()[:1], sample_photos()[:1])
+        tensor([0.])
     """
 
     shift: Tensor
@@ -71,6 +83,14 @@ class LPIPS(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute the distance of each pair.
+
+        Args:
+            x, y: (B, 3, H, W) around [0, 1].
+
+        Returns:
+            (B,).
+        """
         features = (torch.cat([x, y]) * 2 - 1 - self.shift) / self.scale
         total = x.new_zeros(len(x))
         for stage, head in zip(self.stages, self.heads, strict=True):
@@ -93,10 +113,28 @@ def _network(net: Literal["alex", "vgg"], weights: str | None, device: torch.dev
 
 
 def lpips(x: Tensor, y: Tensor, net: Literal["alex", "vgg"] = "alex", weights: str | os.PathLike[str] | None = None) -> Tensor:
-    """LPIPS of images (B, 1 or 3, H, W) in [0, 1]: (B,), 0 for equal ones, differentiable.
+    """Compute LPIPS, 0 for equal images.
 
     Grey is repeated to three channels. Images under 64 pixels are enlarged by the smallest whole factor that brings them there (bilinear):
-    28 x 28 becomes 84 x 84. ValueError for another net; FileNotFoundError, with the command that installs them, without weights.
+    28 x 28 becomes 84 x 84.
+
+    Args:
+        x, y: float (B, 1 or 3, H, W) in [0, 1], of one shape.
+        net: "alex" or "vgg".
+        weights: the file, or a folder that holds it; None finds it.
+
+    Returns:
+        (B,), differentiable.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+        FileNotFoundError: with the command that installs them, where there are no weights.
+
+    Example:
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.metrics import lpips
+        >>> lpips(sample_images()[:1], sample_images()[:1])
+        tensor([0.])
     """
     if net not in NETS:
         raise ValueError(f"net: expected {' or '.join(NETS)}, got {net!r}")
@@ -123,15 +161,24 @@ SHIFTS = (
 
 
 def lpips_shifted(x: Tensor, y: Tensor, net: Literal["alex", "vgg"] = "alex", weights: str | os.PathLike[str] | None = None) -> Tensor:
-    """Average LPIPS over four shifts of both images by the same 0 to 3 pixels, edges repeated: (B,).
+    """Average LPIPS over four shifts of both images by the same 0 to 3 pixels, edges repeated.
 
-    A network that is trained on LPIPS can learn errors that fall between the places where AlexNet looks, which are every fourth pixel.
-    Shifts move them under its eyes, so what they hid shows here. Arguments, Raises: as `lpips`.
+    A network that is trained on LPIPS can learn errors that fall between the places where AlexNet looks, which are every fourth pixel. A
+    shift moves the errors onto such places.
+
+    Args:
+        x, y, net, weights: as of `lpips`.
+
+    Returns:
+        (B,), differentiable.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as `lpips`.
 
     Example:
         >>> import torch
         >>> from semdiff.metrics import lpips_shifted
-        >>> lpips_shifted(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))  # doctest: +SKIP
+        >>> lpips_shifted(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
         tensor([0.])
     """
     check_pair(x, y)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near a set of images is to a set of references, one number with the number of images: FID, KID (also of patches), and FD of a
-classifier's features.
+"""Compare a set of images with a set of references: FID, KID (also of patches), and the Frechet distance of a classifier's features.
 
-As references take images that were not sent. Against the very originals each reception is also near its own, which flatters receivers that
-keep to the mean. FID's bias falls as 1/N: 10,000 images or more are usual, 2,048 the fewest that give full-rank covariances, and only
-scores at the same N compare. KID has no bias, and a thousand will do.
+Each is one number with the number of images. As references take images that were not sent. Against the originals themselves each received
+image is also near its own, which favours receivers that keep to the mean. FID's bias falls as 1/N: 10,000 images or more are usual, 2,048
+the fewest that give full-rank covariances, and only scores at the same N compare. KID has no bias, and a thousand images are enough.
 """
 
 from __future__ import annotations
@@ -24,10 +23,29 @@ PATCH = 144  # pixels: a third of the height of the held-out photographs
 
 
 def fid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = True) -> Score:
-    """Frechet Inception distance of images x (N, 1 or 3, H, W) from the reference images y (M, ...), both in [0, 1], N, M >= 2.
+    """Compute the Frechet Inception distance (Heusel et al., arXiv 1706.08500).
 
     With fewer than 2,000 images on a side there is a UserWarning: such a number is mostly bias. Grey is repeated to three channels.
-    cached: y's features are kept in the user's cache folder. FileNotFoundError, with the command that installs them, without weights.
+
+    Args:
+        x: images, float (N, 1 or 3, H, W) in [0, 1], N >= 2.
+        y: references, likewise; their number and size may differ.
+        weights: Inception's file, or a folder that holds it; None finds it.
+        cached: keep y's features in the user's cache folder.
+
+    Returns:
+        The distance.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+        FileNotFoundError: with the command that installs them, where there are no weights.
+
+    Example:
+        >>> from semdiff.data import fashion_mnist
+        >>> from semdiff.metrics import fid
+        >>> images = fashion_mnist("test").images
+        >>> fid(images[:2000], images[2000:4000]).n  # doctest: +SKIP
+        2000
     """
     check_sets(x, y, 2)
     found = Score(frechet_distance(*_features(x, y, weights, cached)), min(len(x), len(y)))
@@ -38,9 +56,24 @@ def fid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cac
 
 
 def kid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = True) -> Score:
-    """Kernel Inception distance, arguments as `fid`, N, M >= 3: unbiased for independent sets, over all images at once.
+    """Compute the kernel Inception distance (Binkowski et al., arXiv 1801.01401), unbiased for independent sets, over all images at once.
 
-    Where x are receptions of the very images y, near ones make it slightly negative; take other originals as y to avoid that.
+    Where x are received images of the very originals y, good ones make it slightly negative; take other originals as y to avoid that.
+
+    Args:
+        x, y, weights, cached: as of `fid`, N, M >= 3.
+
+    Returns:
+        The distance and its standard error.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as `fid`.
+
+    Example:
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.metrics import kid
+        >>> kid(sample_images()[:5], sample_images()[5:], cached=False).n
+        5
     """
     check_sets(x, y, 3)
     value, error = kernel_distance(*_features(x, y, weights, cached))
@@ -48,16 +81,41 @@ def kid(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cac
 
 
 def kid_patches(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None = None, cached: bool = True, size: int = PATCH) -> Score:
-    """`kid` of squares of `size` pixels, as many as lie side by side about each image's middle: for few large images (N, 1 or 3, H, W).
+    """Compute `kid` of squares that lie side by side about each image's middle: for few large images.
 
-    n counts squares; those of one image are no independent draws, so the standard error is too small. ValueError where none fits.
+    Args:
+        x, y, weights, cached: as of `fid`.
+        size: pixels on the side of a square.
+
+    Returns:
+        The distance; n counts squares. Those of one image are no independent draws, so the standard error is too small.
+
+    Raises:
+        ValueError: where no square fits.
+
+    Example:
+        >>> from semdiff.data import sample_photos
+        >>> from semdiff.metrics import kid_patches
+        >>> kid_patches(sample_photos()[:2], sample_photos()[2:], cached=False).n
+        4
     """
     check_sets(x, y, 1)
     return kid(patches(x, size), patches(y, size), weights, cached)
 
 
 def patches(images: Tensor, size: int) -> Tensor:
-    """Images (N, C, H, W) as squares (N * (H // size) * (W // size), C, size, size) about their middles. ValueError where none fits."""
+    """Cut images into the squares that lie side by side about their middles.
+
+    Args:
+        images: (N, C, H, W).
+        size: pixels on the side of a square.
+
+    Returns:
+        (N * (H // size) * (W // size), C, size, size).
+
+    Raises:
+        ValueError: where no square fits.
+    """
     n, c, *sides = images.shape
     if size < 1 or min(sides) < size:
         raise ValueError(f"images: expected at least {size}x{size} pixels for a patch, got {tuple(images.shape)}")
@@ -68,9 +126,23 @@ def patches(images: Tensor, size: int) -> Tensor:
 
 
 def frechet_classifier(x: Tensor, y: Tensor) -> Score:
-    """FD-classifier: the Frechet distance of the 64 features of a shipped classifier, Fashion-MNIST's or CIFAR-10's. It is not FID.
+    """Compute the Frechet distance of the 64 features of a shipped classifier, Fashion-MNIST's or CIFAR-10's. It is not FID.
 
-    x, y: (N, 1, 28, 28) or (N, 3, 32, 32) in [0, 1], N >= 2, both of one shape.
+    Args:
+        x, y: (N, 1, 28, 28) or (N, 3, 32, 32) in [0, 1], N >= 2, both of one image shape.
+
+    Returns:
+        The distance.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+
+    Example:
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.metrics import frechet_classifier
+        >>> score = frechet_classifier(sample_images(), sample_images())
+        >>> score.n, round(score.value, 3)
+        (10, 0.0)
     """
     check_sets(x, y, 2)
     if x.shape[1:] != y.shape[1:]:

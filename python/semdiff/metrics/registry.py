@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All metrics by name, for loops over them.
+"""List all metrics by name, and compute several at once.
 
 A name that ends in _unpaired is the distance from references, images that were not sent; without it, from the originals themselves.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from semdiff.metrics.check import check_images
+from semdiff.metrics.check import check_image_batch
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
@@ -25,12 +25,25 @@ from semdiff.metrics.realism import fid, frechet_classifier, kid, kid_patches
 
 @dataclass(frozen=True)
 class Metric:
-    """function(images, originals), function(images, labels) or function(images, references), and how to read what it returns."""
+    """Describe a metric: how to call it and how to read its result.
+
+    Attributes:
+        function: (images, originals), (images, labels) or (images, references) -> result.
+        better: whether higher or lower values are better.
+        unit: of the result; "" for a pure number.
+        per: image, a tensor (B,), or set, one `Score`.
+        against: what images are compared with.
+
+    Example:
+        >>> from semdiff.metrics import METRICS
+        >>> METRICS["psnr"].better, METRICS["psnr"].unit
+        ('higher', 'dB')
+    """
 
     function: Callable[..., Any]
     better: Literal["higher", "lower"]
-    unit: str  # "" for a pure number
-    per: Literal["image", "set"]  # a tensor (B,) or one Score
+    unit: str
+    per: Literal["image", "set"]
     against: Literal["originals", "labels", "references"] = "originals"
 
 
@@ -57,16 +70,34 @@ METRICS: Mapping[str, Metric] = {
 def measure(
     names: Sequence[str], images: Tensor, originals: Tensor, labels: Tensor | None = None, references: Tensor | None = None
 ) -> dict[str, Tensor | Score]:
-    """The named metrics of images (B, C, H, W) against their originals, labels (B,), or references (M, C, H, W), images that were not sent:
-    for each a tensor (B,) or a Score.
+    """Compute the named metrics of images.
 
-    ValueError for a name that METRICS has not, where a metric needs labels or references and there are none, or where the references
-    contain originals.
+    Args:
+        names: keys of METRICS.
+        images: float (B, C, H, W) in [0, 1].
+        originals: of the images, likewise.
+        labels: int64 (B,), for accuracy.
+        references: (M, C, H, W), images that were not sent, for the unpaired metrics.
+
+    Returns:
+        For each name a tensor (B,) or a `Score`.
+
+    Raises:
+        TypeError: for names that are no sequence of names.
+        ValueError: for a name that METRICS has not, where a metric needs labels or references and there are none, or where the references
+            contain originals.
+
+    Example:
+        >>> from semdiff.data import sample_images
+        >>> from semdiff.metrics import measure
+        >>> found = measure(["psnr"], sample_images().clamp(0.1, 1), sample_images())
+        >>> found["psnr"].shape
+        torch.Size([10])
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         got = f"the string {names!r}" if isinstance(names, str) else type(names).__name__
         raise TypeError(f"names: expected a sequence of names, got {got}")
-    check_images(images, "images")
+    check_image_batch(images, "images")
     names = list(names)
     against = {"originals": originals, "labels": labels, "references": references}
     wanted = {"labels": "an int64 tensor (B,), which {} compares with", "references": "images that were not sent, which {} compares with"}
@@ -77,16 +108,24 @@ def measure(
         if against[other] is None:
             raise ValueError(f"{other}: expected {wanted.get(other, 'images, which {} compares with').format(name)}, got None")
     if any(METRICS[name].against == "originals" for name in names):
-        check_images(originals, "originals")
+        check_image_batch(originals, "originals")
     if references is not None and any(METRICS[name].against == "references" for name in names):
-        check_images(references, "references")
+        check_image_batch(references, "references")
         check_references(references, originals)
     return {name: METRICS[name].function(images, against[METRICS[name].against]) for name in names}
 
 
 def check_references(references: Tensor, originals: Tensor) -> None:
-    """ValueError where references (M, C, H, W) contain images that are sent: more than one in a hundred of the originals. Some data sets
-    hold an image twice, which does no harm.
+    """Check that references were not sent.
+
+    Data sets hold some images twice, which does no harm: one in a hundred of the originals may be among the references.
+
+    Args:
+        references: (M, C, H, W) in [0, 1].
+        originals: (B, C, H, W) in [0, 1].
+
+    Raises:
+        ValueError: where more are.
     """
     known = set(_digests(references))
     found = sum(digest in known for digest in _digests(originals))

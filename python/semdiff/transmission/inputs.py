@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what users hand to a link: every message names the argument, what was expected, and what came."""
+"""Check the arguments of transmitters and receivers. Each message names the argument, what was expected, and what was given."""
 
 from __future__ import annotations
 
@@ -12,27 +12,49 @@ from semdiff._util.arguments import fits
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.warnings import warn_of_rate
 
+TOLERANCE = 0.05  # of a bandwidth ratio. Chosen by hand: padding and a header move an image's ratio by a few per cent.
+
 
 def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> None:
-    """images: floating-point (B, *shape) in [0, 1], B >= 1, where None is any number above 0. TypeError or ValueError otherwise."""
+    """Check a batch of images.
+
+    Args:
+        images: expected floating-point (B, *shape) in [0, 1] with B >= 1.
+        shape: (C, H, W), where None stands for any size above 0.
+
+    Raises:
+        TypeError: for another type or dtype.
+        ValueError: for another shape, an empty batch, or values outside [0, 1].
+    """
     named = (n or letter for n, letter in zip(shape, "CHW", strict=True))
-    wanted = f"a float tensor of shape (B, {', '.join(map(str, named))}) in [0, 1]"
+    expected = f"a float tensor of shape (B, {', '.join(map(str, named))}) in [0, 1]"
     if not isinstance(images, Tensor):
-        raise TypeError(f"images: expected {wanted}, got {type(images).__name__}")
+        raise TypeError(f"images: expected {expected}, got {type(images).__name__}")
     if not images.is_floating_point():
         hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
-        raise TypeError(f"images: expected {wanted}, got {images.dtype}{hint}")
+        raise TypeError(f"images: expected {expected}, got {images.dtype}{hint}")
     if images.dim() != 4 or not fits(images.shape[1:], shape):
-        raise ValueError(f"images: expected {wanted}, which is what this model was trained on, got shape {tuple(images.shape)}")
+        raise ValueError(f"images: expected {expected}, which is what this model was trained on, got shape {tuple(images.shape)}")
     if images.shape[0] == 0:
-        raise ValueError(f"images: expected {wanted} with B >= 1, got an empty batch")
+        raise ValueError(f"images: expected {expected} with B >= 1, got an empty batch")
     low, high = images.aminmax()
     if not (bool(low >= 0) and bool(high <= 1)):  # also false for NaN
         raise ValueError(f"images: expected values in [0, 1], got values from {low.item():.4g} to {high.item():.4g}")
 
 
 def check_share(value: float, name: str) -> float:
-    """A number in [0, 1]."""
+    """Check a number in [0, 1].
+
+    Args:
+        value: the number.
+        name: of the argument, for the message.
+
+    Returns:
+        The number as a float.
+
+    Raises:
+        TypeError, ValueError: naming the argument, for anything else.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -43,20 +65,44 @@ def check_share(value: float, name: str) -> float:
 
 
 def check_gains(h: Tensor, symbols: Tensor) -> Tensor:
-    """Gains for symbols (B, uses) as they are multiplied: finite, (B,) as (B, 1), the rest broadcastable. TypeError or ValueError else."""
+    """Check channel gains and give them the symbols' dtype, device, and a shape that broadcasts to them.
+
+    Args:
+        h: finite gains, (B,) or broadcastable to the symbols.
+        symbols: complex (B, uses).
+
+    Returns:
+        The gains; (B,) becomes (B, 1).
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
     if not isinstance(h, Tensor):
         raise TypeError(f"h: expected a tensor, got {type(h).__name__}")
     gains = h[:, None] if h.dim() == 1 else h
     if gains.dim() > 2 or any(n not in (1, m) for n, m in zip(reversed(gains.shape), reversed(symbols.shape), strict=False)):
-        wanted = f"shape ({symbols.shape[0]},) or one that broadcasts to the symbols' {tuple(symbols.shape)}"
-        raise ValueError(f"h: expected {wanted}, got {tuple(h.shape)}")
+        expected = f"shape ({symbols.shape[0]},) or one that broadcasts to the symbols' {tuple(symbols.shape)}"
+        raise ValueError(f"h: expected {expected}, got {tuple(h.shape)}")
     if not bool(gains.isfinite().all()):
         raise ValueError("h: expected finite numbers, got NaN or infinity")
     return gains.to(symbols)
 
 
 def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = False) -> Tensor:
-    """A number or a tensor () or (B,) as float64 (B,) on the CPU; finite, and above zero where `positive`."""
+    """Expand a number to one float64 number for each sample, on the CPU.
+
+    Args:
+        value: a number or a floating-point tensor, () or (B,), finite.
+        name: of the argument, for the message.
+        batch: B.
+        positive: whether the numbers must be above zero.
+
+    Returns:
+        float64 (B,).
+
+    Raises:
+        TypeError, ValueError: naming the argument, for anything else.
+    """
     if isinstance(value, Tensor):
         if not value.is_floating_point():
             raise TypeError(f"{name}: expected a number or a floating-point tensor, got {value.dtype}")
@@ -76,21 +122,33 @@ def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = Fa
 
 
 def choose_rate(cbr: float | None, layout: Layout) -> int:
-    """The symbol channels whose ratio is within 5 % of `cbr`: of the rates that were trained, else of what lies between them, with a
-    UserWarning. None is the most there are."""
+    """Choose the number of symbol channels whose bandwidth ratio is within 5 % of the one asked for.
+
+    Trained numbers are preferred. Numbers between them are taken with a UserWarning.
+
+    Args:
+        cbr: complex channel uses for each source value; None is the largest on offer.
+        layout: the symbols of the model.
+
+    Returns:
+        Symbol channels.
+
+    Raises:
+        TypeError, ValueError: naming cbr, where no number of symbol channels comes near it.
+    """
     if cbr is None:
         return max(layout.rates)
     try:
-        wanted = float(cbr)
+        asked = float(cbr)
     except (TypeError, ValueError):
         raise TypeError(f"cbr: expected a number or None, got {type(cbr).__name__}") from None
     offers = ", ".join(f"{ratio:.4f} (1/{1 / ratio:.1f})" for ratio in layout.cbrs.values())
-    if not (math.isfinite(wanted) and wanted > 0):
-        raise ValueError(f"cbr: expected a ratio that this model offers ({offers}), got {wanted}")
+    if not (math.isfinite(asked) and asked > 0):
+        raise ValueError(f"cbr: expected a ratio that this model offers ({offers}), got {asked}")
     for counts in (layout.rates, layout.counts):
-        channels = min(counts, key=lambda c: abs(math.log(layout.cbr(c) / wanted)))
-        if abs(layout.cbr(channels) / wanted - 1) <= 0.05:
+        channels = min(counts, key=lambda c: abs(math.log(layout.cbr(c) / asked)))
+        if abs(layout.cbr(channels) / asked - 1) <= TOLERANCE:
             if channels not in layout.rates:
                 warn_of_rate(layout.cbr(channels), list(layout.cbrs.values()))
             return channels
-    raise ValueError(f"cbr: expected a ratio within 5 % of one that this model offers ({offers}), got {wanted:.4g}")
+    raise ValueError(f"cbr: expected a ratio within 5 % of one that this model offers ({offers}), got {asked:.4g}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How images of one size lie on the air: the shape of their features, and what each rate costs."""
+"""Describe the symbols of an image: the shape of its features, and the channel uses at each rate."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semdiff.transmission.header import USES as HEADER_USES
+from semdiff.transmission.header import HEADER_USES
 
 
 class Layout(NamedTuple):
-    """image: (C, H, W), padded to multiples of `multiple` pixels. Each cell of `cell` x `cell` pixels has `channels` real features at the
-    full rate.
+    """Hold the shape of an image's features and count the channel uses that they take.
 
-    rates: how many of them each offer sends. header: whether a header goes ahead. nominal: the offers are called by their ratio on whole
-    cells, for models of any size; else by what an image really costs.
+    Attributes:
+        image: (C, H, W) of the image.
+        multiple: images are padded to multiples of so many pixels.
+        cell: pixels on the side of the square that one set of features stands for.
+        channels: real features of each cell at the full rate.
+        rates: numbers of symbol channels on offer, at most `channels`.
+        header: whether a header is sent ahead, see `semdiff.transmission.header`.
+        nominal: True gives ratios on whole cells, for models of any size; False gives those of this image, padding included.
     """
 
     image: tuple[int, int, int]
@@ -29,34 +34,47 @@ class Layout(NamedTuple):
 
     @property
     def symbols(self) -> tuple[int, int, int]:
-        """(channels, h, w) of the features at the full rate."""
+        """Return (channels, h, w) of the features at the full rate."""
         _, height, width = (-(-n // self.multiple) * self.multiple for n in self.image)
         return self.channels, height // self.cell, width // self.cell
 
     def uses(self, channels: int) -> int:
-        """Complex channel uses for one image, the header among them."""
+        """Count the complex channel uses of one image sent with `channels` symbol channels, header included."""
         _, h, w = self.symbols
         return -(-channels * h * w // 2) + (HEADER_USES if self.header else 0)
 
     @property
     def counts(self) -> list[int]:
-        """Numbers of symbol channels that can be sent, since the first matter most: the rates and all between them, as far as the number
-        of uses tells them apart."""
+        """List the numbers of symbol channels that can be sent, in rising order.
+
+        They are the trained rates and all numbers between, since the first channels matter most. Numbers that take
+        equally many channel uses appear once, since the receiver could not tell them apart.
+        """
         counts = [*range(min(self.rates), max(self.rates) + 1), *self.rates]
         return sorted({self.uses(channels): channels for channels in counts}.values())
 
     def cbr(self, channels: int) -> float:
-        """Complex uses for each source value."""
+        """Compute the complex channel uses for each source value, sent with `channels` symbol channels."""
         c, height, width = self.image
         return channels / (2 * c * self.cell**2) if self.nominal else self.uses(channels) / (c * height * width)
 
     @property
     def cbrs(self) -> dict[int, float]:
-        """`cbr` of the rates on offer."""
+        """Return `cbr` by number of symbol channels, for the rates on offer."""
         return {channels: self.cbr(channels) for channels in self.rates}
 
     def channels_of(self, symbols: Tensor) -> int:
-        """The rate at which symbols, complex (B, uses), were sent. TypeError or ValueError where they are none of this layout."""
+        """Find the number of symbol channels with which symbols were sent.
+
+        Args:
+            symbols: complex (B, uses), finite.
+
+        Returns:
+            The number of symbol channels that takes so many uses.
+
+        Raises:
+            TypeError, ValueError: for symbols that do not belong to this layout.
+        """
         if not isinstance(symbols, Tensor) or not symbols.is_complex():
             raise TypeError(f"symbols: expected a complex tensor (B, uses), got {getattr(symbols, 'dtype', type(symbols).__name__)}")
         offers = {self.uses(channels): channels for channels in self.counts}

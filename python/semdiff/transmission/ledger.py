@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one transmission gave, and what it cost on the air."""
+"""Record a transmission: its images and its cost in channel uses."""
 
 from __future__ import annotations
 
@@ -14,41 +14,79 @@ from semdiff.phy.channel import Channel, Received, measured_snr_db, without_nois
 
 @dataclass(frozen=True)
 class Ledger:
-    """Complex channel uses for one image."""
+    """Count the complex channel uses of one image by what they carry.
 
-    payload: int  # uses that carry the image's symbols
-    source_values: int  # C * H * W of the image as given
-    side_information: int = 0  # uses for anything else that the receiver is told
-    pilots: int = 0  # uses for symbols that the receiver knows, from which it learns the channel
-    preamble: int = 0  # uses by which the receiver finds the start of a frame
-    cyclic_prefix: int = 0  # uses that repeat what was sent (OFDM)
+    Attributes:
+        payload: uses for the image's symbols.
+        source_values: C * H * W of the image as given.
+        side_information: uses for anything else that the receiver is told.
+        pilots: uses for symbols that the receiver knows, from which it estimates the channel.
+        preamble: uses by which the receiver finds the start of a frame.
+        cyclic_prefix: uses that repeat what was sent (OFDM).
+
+    Example:
+        >>> from semdiff.link import Ledger
+        >>> ledger = Ledger(payload=64, source_values=784, pilots=8)
+        >>> ledger.total, round(ledger.cbr, 4)
+        (72, 0.0918)
+    """
+
+    payload: int
+    source_values: int
+    side_information: int = 0
+    pilots: int = 0
+    preamble: int = 0
+    cyclic_prefix: int = 0
 
     @property
     def total(self) -> int:
+        """Sum all uses."""
         return self.payload + self.side_information + self.pilots + self.preamble + self.cyclic_prefix
 
     @property
     def cbr(self) -> float:
-        """Complex uses for each source value, everything counted."""
+        """Compute the channel bandwidth ratio: complex uses for each source value, all of them counted."""
         return self.total / self.source_values
 
 
 @dataclass(frozen=True)
 class Transmission:
-    """What `SemanticLink.transmit` returns."""
+    """Hold the received images of one batch, their cost, and what was measured. `ImageTransmitter.transmit` returns it.
 
-    images: Tensor  # (B, C, H, W), float, in [0, 1]
-    ledger: Ledger  # for one image; all images of a batch cost the same
-    snr_db: Tensor  # (B,), float64: measured, sum |h s|^2 / sum |y - h s|^2, with the gain that the receiver knows
-    t: Tensor  # (B,), float64: the time at which denoising began; NaN without diffusion
-    evaluations: int  # denoiser evaluations for each image; with steps="auto" the most that any took
-    seconds: float  # wall-clock time of the whole batch
+    Attributes:
+        images: float (B, C, H, W) in [0, 1].
+        ledger: the channel uses of one image; all images of a batch cost the same.
+        snr_db: float64 (B,), measured: sum |h s|^2 / sum |y - h s|^2 in dB, with the gain h that the receiver knows.
+        t: float64 (B,), the time at which denoising began; NaN without diffusion.
+        evaluations: denoiser evaluations for each image; with steps="auto" the most that any image took.
+        seconds: wall-clock time of the whole batch.
+    """
+
+    images: Tensor
+    ledger: Ledger
+    snr_db: Tensor
+    t: Tensor
+    evaluations: int
+    seconds: float
 
 
 def make_transmission(
     pictures: Tensor, symbols: Tensor, received: Received, channel: Channel, begun: float, t: Tensor | None = None, evaluations: int = 0
 ) -> Transmission:
-    """Pictures (B, C, H, W), sent as symbols (B, uses) that came back as `received`. begun: what time.perf_counter() said at the start."""
+    """Assemble a `Transmission` and count the channel uses.
+
+    Args:
+        pictures: received images, (B, C, H, W).
+        symbols: as sent, complex (B, uses).
+        received: as the channel returned them.
+        channel: the channel, which counts pilots and prefixes.
+        begun: time.perf_counter() at the start.
+        t: time at which denoising began, (B,); None is NaN.
+        evaluations: denoiser evaluations for each image.
+
+    Returns:
+        The transmission.
+    """
     ledger = Ledger(source_values=pictures[0].numel(), **channel.uses(symbols.shape[1])._asdict())
     snr = measured_snr_db(without_noise(symbols, received.h), received.y)
     if t is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One interface for everything that sends images over a channel: links, learned codes, codecs behind channel codes, and a user's own."""
+"""Define one interface for all that sends images over a channel: links, learned codes, codecs with channel codes, a user's classes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,50 @@ from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share, per_sample
 from semdiff.transmission.ledger import Transmission, make_transmission
-from semdiff.transmission.steps import Steps, check_steps
+from semdiff.transmission.steps import StepCount, check_steps
 
 
 class Decoded(NamedTuple):
-    """What a receiver makes of one batch."""
+    """Hold a receiver's output for one batch.
 
-    images: Tensor  # (B, C, H, W) in [0, 1]
-    t: Tensor | None = None  # (B,), float64: the time at which denoising began; None or NaN without diffusion
-    evaluations: int = 0  # denoiser evaluations for each image, the most where they differ
+    Attributes:
+        images: (B, C, H, W) in [0, 1].
+        t: float64 (B,), the time at which denoising began; None or NaN without diffusion.
+        evaluations: denoiser evaluations for each image, the most where they differ.
+    """
+
+    images: Tensor
+    t: Tensor | None = None
+    evaluations: int = 0
 
 
 @dataclass
 class Air:
-    """One batch's way over a channel. Call it once with the symbols; it keeps them and what came back, of which the books are made."""
+    """Send one batch over a channel, and keep the symbols and what came back for the count of channel uses.
+
+    Attributes:
+        channel: where the symbols go.
+        snr_db: float64 (B,), finite.
+        key: of the channel's random numbers.
+        symbols: as sent, complex (B, uses); None before the call.
+        received: as the channel returned them; None before the call.
+    """
 
     channel: Channel
-    snr_db: Tensor  # (B,), float64, finite
+    snr_db: Tensor
     key: Key
     symbols: Tensor | None = None
     received: Received | None = None
 
     def __call__(self, symbols: Tensor) -> Received:
-        """Send symbols, complex (B, uses), of unit average power in each sample."""
+        """Send symbols. Call this once.
+
+        Args:
+            symbols: complex (B, uses), of unit average power in each sample.
+
+        Returns:
+            Received symbols, gains and noise variances.
+        """
         self.symbols = symbols
         self.received = self.channel(symbols, self.snr_db, self.key)
         return self.received
@@ -50,6 +71,7 @@ class ImageTransmitter(ABC):
 
     Example:
         >>> import torch, semdiff as sd
+        >>> from semdiff.transmission.transmitter import Decoded, ImageTransmitter
         >>> class Pixels(ImageTransmitter):
         ...     '''Two pixels in each symbol, uncoded.'''
         ...     def exchange(self, images, air, *, cbr, steps, realism, key):
@@ -63,7 +85,7 @@ class ImageTransmitter(ABC):
 
     @property
     def most_steps(self) -> int:
-        """The most evaluations that a sampler can be asked for."""
+        """Return the most evaluations that a sampler can be asked for."""
         return 1000
 
     @torch.no_grad()
@@ -74,7 +96,7 @@ class ImageTransmitter(ABC):
         *,
         cbr: float | None = None,
         channel: Channel | None = None,
-        steps: Steps = "auto",
+        steps: StepCount = "auto",
         realism: float = 1.0,
         key: KeyLike = None,
         **receiver: Any,
@@ -110,8 +132,15 @@ class ImageTransmitter(ABC):
         return make_transmission(decoded.images, air.symbols, air.received, air.channel, begun, decoded.t, decoded.evaluations)
 
     @abstractmethod
-    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: Steps, realism: float, key: Key) -> Decoded:
-        """Make symbols of the images, call `air` with them once, and make images of what it returns.
+    def exchange(self, images: Tensor, air: Air, *, cbr: float | None, steps: StepCount, realism: float, key: Key) -> Decoded:
+        """Encode the images, call `air` once with the symbols, and decode what it returns.
 
-        key: the batch's; its child 0 is the channel's, others are free. The rest as in `transmit`.
+        Args:
+            images: float (B, C, H, W) in [0, 1], not checked beyond being a tensor.
+            air: the channel at this batch's SNR.
+            cbr, steps, realism: as in `transmit`, the last two checked.
+            key: of the batch; its child 0 is the channel's, others are free.
+
+        Returns:
+            The decoded images.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model was trained for. It works beyond that, as it happens; whoever goes there is told."""
+"""Warn of use outside a model's training. The model still works there, at some loss."""
 
 from __future__ import annotations
 
@@ -8,26 +8,46 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from semdiff.transmission.symbols import SMALLEST
+from semdiff.transmission.symbols import TINY
 
-TOLERANCE_DB = 0.05  # an SNR that was estimated, or came back from a noise variance
+TOLERANCE_DB = 0.05  # chosen by hand: an SNR that was estimated, or computed from a noise variance, is off by less
 
 
 def check_range(trained: Sequence[float] | None) -> None:
-    """None or [low, high] with low < high. ValueError otherwise."""
+    """Check a range of SNRs.
+
+    Args:
+        trained: None, or [low, high] in dB with low < high.
+
+    Raises:
+        ValueError: for anything else.
+    """
     if trained is not None and not (len(trained) == 2 and trained[0] < trained[1]):
         raise ValueError(f"snr_db_range: expected two rising SNRs in dB, got {trained}")
 
 
 def average_snr_db(gain: Tensor, noise_var: Tensor, fading: bool) -> Tensor:
-    """Of symbols (B, uses) with these gains and noises, broadcastable to them: float64 (B,). fading: (1,), the batch's average, since a
-    sample in a deep fade is no channel of another SNR."""
+    """Compute the average SNR of symbols.
+
+    Args:
+        gain: complex gains, broadcastable to the symbols (B, uses).
+        noise_var: noise variances, broadcastable to the symbols.
+        fading: True averages over the batch, since a deep fade of one sample does not make the channel one of another SNR.
+
+    Returns:
+        float64 in dB, (B,), or (1,) with fading.
+    """
     power = gain.abs().square().double().mean(1).cpu() / noise_var.double().cpu().mean(1)
-    return 10 * (power.mean(0, keepdim=True) if fading else power).clamp_min(SMALLEST).log10()
+    return 10 * (power.mean(0, keepdim=True) if fading else power).clamp_min(TINY).log10()
 
 
 def warn_of_snr(snr_db: Tensor, trained: Sequence[float] | None) -> None:
-    """One UserWarning where SNRs (B,) lie outside the range [low, high] of training; None is not known."""
+    """Give one UserWarning where SNRs lie outside the training's range.
+
+    Args:
+        snr_db: (B,).
+        trained: [low, high] in dB; None is unknown and gives no warning.
+    """
     if trained is None:
         return
     low, high = trained
@@ -39,6 +59,11 @@ def warn_of_snr(snr_db: Tensor, trained: Sequence[float] | None) -> None:
 
 
 def warn_of_rate(cbr: float, trained: Sequence[float]) -> None:
-    """A UserWarning: a bandwidth ratio between those of training."""
+    """Give a UserWarning for a bandwidth ratio between those of the training.
+
+    Args:
+        cbr: the ratio in use.
+        trained: the ratios of the training.
+    """
     known = ", ".join(f"1/{1 / ratio:.3g}" for ratio in sorted(trained, reverse=True))
     warnings.warn(f"cbr: this model was trained for {known} and not for 1/{1 / cbr:.3g}", stacklevel=2)

@@ -18,11 +18,11 @@ pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-t
 from PIL import Image
 
 from semdiff.baselines import Capacity, Digital, capacity_bits, opta_psnr_db
-from semdiff.baselines.codecs import FORMATS, _avif_saved, _jp2, decode, encode, rebuild
-from semdiff.baselines.modem import Modem, Scheme, modem
-from semdiff.baselines.packet import read, write
-from semdiff.baselines.schemes import Threshold, choose, needed_snr_db, thresholds
-from semdiff.baselines.thresholds import block_error_rate, threshold
+from semdiff.baselines.codecs import FORMATS, _avif_saved, _jp2, compress, decompress, rebuild
+from semdiff.baselines.modem import Modem, Scheme, shared_modem
+from semdiff.baselines.packet import read_packet, write_packet
+from semdiff.baselines.schemes import Threshold, choose_scheme, load_thresholds, needed_snr_db
+from semdiff.baselines.thresholds import block_error_rate, interpolate_threshold
 
 KEY = semdiff.Key(11)
 
@@ -80,12 +80,12 @@ def test_bounds_name_bad_arguments(call, message):
 def test_budget_is_kept_and_used(kind, mode):
     errors = []
     for budget in (1, 150, 300, 600):
-        content = encode(picture(mode), kind, budget)
+        content = compress(picture(mode), kind, budget)
         if content is None:
             assert budget <= 150
             continue
         assert len(content) <= budget
-        shown = decode(content, kind, mode, (40, 24))
+        shown = decompress(content, kind, mode, (40, 24))
         assert (shown.mode, shown.size) == (mode, (40, 24))
         errors.append(float((pixels(shown) - pixels(picture(mode))).square().mean()))
     assert len(errors) >= 2
@@ -101,34 +101,34 @@ def test_rebuilt_files_are_pillows_own():
     source = picture()
     file = io.BytesIO()
     source.save(file, "JPEG", quality=100)
-    assert rebuild(encode(source, "jpeg", 10**6), "jpeg", "L", source.size) == file.getvalue()
+    assert rebuild(compress(source, "jpeg", 10**6), "jpeg", "L", source.size) == file.getvalue()
     file = io.BytesIO()
     source.convert("RGB").save(file, "WEBP", quality=100, method=6)
-    assert rebuild(encode(source, "webp", 10**6), "webp", "L", source.size) == file.getvalue()
-    assert rebuild(encode(source, "avif", 10**6), "avif", "L", source.size) == _avif_saved(source, 99)
+    assert rebuild(compress(source, "webp", 10**6), "webp", "L", source.size) == file.getvalue()
+    assert rebuild(compress(source, "avif", 10**6), "avif", "L", source.size) == _avif_saved(source, 99)
     assert _jp2(source, 400) is not None  # it compares by itself
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_empty_stream_is_a_value_error(kind):
     with pytest.raises(ValueError, match="content"):
-        decode(b"", kind, "L", (40, 24))
+        decompress(b"", kind, "L", (40, 24))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (1, 28, 28)])
 @pytest.mark.parametrize("formats", [("jpeg",), FORMATS])
 def test_packets_give_the_picture_back(shape, formats):
     image = torch.full(shape, 0.6)
-    packet = write(image, 1000, formats)
+    packet = write_packet(image, 1000, formats)
     assert packet.shape == (1000,)
-    assert (read(packet, shape, formats) - image).abs().max() < 0.02
+    assert (read_packet(packet, shape, formats) - image).abs().max() < 0.02
 
 
 def test_what_does_not_fit_and_what_is_damaged_is_no_picture():
     image = sample_images()[0]
     for bits in (0, 3, 20):
-        assert read(write(image, bits, FORMATS), (1, 28, 28), FORMATS) is None
-    assert read(torch.ones(100), (1, 28, 28), FORMATS) is None
+        assert read_packet(write_packet(image, bits, FORMATS), (1, 28, 28), FORMATS) is None
+    assert read_packet(torch.ones(100), (1, 28, 28), FORMATS) is None
 
 
 # Modem
@@ -149,42 +149,42 @@ def test_transports_are_cut_into_blocks_and_arrive():
 
 
 def thresholds_rate(text):
-    return next(scheme.rate for scheme in thresholds() if str(scheme.rate) == text)
+    return next(scheme.rate for scheme in load_thresholds() if str(scheme.rate) == text)
 
 
 def test_cliff():
-    scheme = choose(128, 10.5, 0.01)
+    scheme = choose_scheme(128, 10.5, 0.01)
     needed = needed_snr_db(scheme, 128, 0.01)
     assert needed <= 10.5
-    assert block_error_rate(modem(128, scheme), needed + 1, 64, KEY) == 0
-    assert block_error_rate(modem(128, scheme), needed - 3, 64, KEY) > 0.9
+    assert block_error_rate(shared_modem(128, scheme), needed + 1, 64, KEY) == 0
+    assert block_error_rate(shared_modem(128, scheme), needed - 3, 64, KEY) > 0.9
 
 
 def test_faster_schemes_need_more_and_longer_blocks_less():
     for uses in (64, 128, 512):
-        ranked = sorted((s for s in thresholds() if uses in thresholds()[s]), key=lambda s: s.efficiency)
-        snrs = [thresholds()[s][uses].hundredth for s in ranked]
+        ranked = sorted((s for s in load_thresholds() if uses in load_thresholds()[s]), key=lambda s: s.efficiency)
+        snrs = [load_thresholds()[s][uses].hundredth for s in ranked]
         assert snrs == sorted(snrs)
         for scheme in ranked:
             # Shannon: no scheme below its capacity; and none further than 4 dB above it
             limit = 10 * math.log10(2**scheme.efficiency - 1)
-            assert limit < thresholds()[scheme][uses].tenth < thresholds()[scheme][uses].hundredth < limit + 4.5
-    assert thresholds()[Scheme(2, thresholds_rate("1/2"))][512].tenth < thresholds()[Scheme(2, thresholds_rate("1/2"))][64].tenth
+            assert limit < load_thresholds()[scheme][uses].tenth < load_thresholds()[scheme][uses].hundredth < limit + 4.5
+    assert load_thresholds()[Scheme(2, thresholds_rate("1/2"))][512].tenth < load_thresholds()[Scheme(2, thresholds_rate("1/2"))][64].tenth
 
 
 def test_threshold_interpolates():
-    assert threshold([(0.0, 1.0), (1.0, 0.1), (3.0, 0.001)], 0.01) == pytest.approx(2.0)
+    assert interpolate_threshold([(0.0, 1.0), (1.0, 0.1), (3.0, 0.001)], 0.01) == pytest.approx(2.0)
     assert Threshold(1.0, 1.5).at(0.001) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="both sides"):
-        threshold([(0.0, 1.0), (1.0, 0.5)], 0.1)
+        interpolate_threshold([(0.0, 1.0), (1.0, 0.5)], 0.1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("snr_db", [5.0, 11.0, 19.0])
 def test_block_error_rate_at_the_chosen_scheme(snr_db):
-    scheme = choose(64, snr_db, 0.1)
+    scheme = choose_scheme(64, snr_db, 0.1)
     # 0.1 is the target; three standard deviations of 400 trials are 0.045
-    assert block_error_rate(modem(64, scheme), snr_db, 400, KEY, enough=400) < 0.145
+    assert block_error_rate(shared_modem(64, scheme), snr_db, 400, KEY, enough=400) < 0.145
 
 
 # Whole
@@ -195,7 +195,7 @@ def test_digital_over_a_good_channel_shows_the_packets_picture():
     out = Digital("jpeg").transmit(images, 25.0, cbr=1 / 4, key=KEY)
     scheme = Digital("jpeg").scheme(196, 25.0)
     for shown, image in zip(out.images, images, strict=True):
-        assert torch.equal(shown, read(write(image, modem(196, scheme).info_bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
+        assert torch.equal(shown, read_packet(write_packet(image, shared_modem(196, scheme).info_bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
     assert (out.ledger.payload, out.ledger.total, out.ledger.source_values) == (196, 196, 784)
     assert out.snr_db.tolist() == pytest.approx([25, 25], abs=1)
     assert out.evaluations == 0
@@ -224,15 +224,15 @@ def test_capacity_bounds_digital_and_counts_the_same_uses():
     assert bound.ledger == real.ledger
     assert (bound.images - images).square().mean() < (real.images - images).square().mean()
     bits = int(capacity_bits(131, 12.0))
-    assert torch.equal(bound.images[0], read(write(images[0], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
+    assert torch.equal(bound.images[0], read_packet(write_packet(images[0], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
 
 def test_capacity_over_fading_is_that_of_the_gains():
     images, h = sample_images()[:2], torch.tensor([[2 + 0j], [0.5j]]).repeat(1, 131)
     h[:, ::2] *= 0.3
-    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
+    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=semdiff.FixedChannel(h), key=KEY)
     for i, bits in enumerate(capacity_bits(131, 14.0, h).int().tolist()):
-        assert torch.equal(out.images[i], read(write(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
+        assert torch.equal(out.images[i], read_packet(write_packet(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
 
 def test_capacity_and_digital_meet_the_same_fades():
@@ -260,7 +260,7 @@ def test_digital_over_several_antennas(uses):
 
 def test_digital_over_fading_loses_what_fades():
     images, h = sample_images()[:2], torch.tensor([[1j], [0.1 + 0j]])
-    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
+    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.FixedChannel(h), key=KEY)
     still = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, key=KEY)
     assert torch.equal(out.images[0], still.images[0])
     assert bool((out.images[1] == 0.5).all())

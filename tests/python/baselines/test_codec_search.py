@@ -10,8 +10,8 @@ pytest.importorskip("PIL")
 pytest.importorskip("diffusers")
 
 from semdiff.baselines import codecs, packet
-from semdiff.baselines.byte_cache import ENTRY, Remembered
-from semdiff.baselines.codecs import FORMATS, _jp2, _jp2_header, _largest, encode
+from semdiff.baselines.byte_cache import ENTRY, ByteCache
+from semdiff.baselines.codecs import FORMATS, _jp2, _jp2_header, _largest, compress
 from semdiff.data import sample_images, sample_photos
 from semdiff.data.pictures import to_picture
 
@@ -20,7 +20,7 @@ PHOTO = sample_photos()[1, :, 64:160, 64:192]
 
 def test_what_was_made_is_made_once_and_the_oldest_is_forgotten() -> None:
     made: list[int] = []
-    memory = Remembered(2 * (ENTRY + 100))
+    memory = ByteCache(2 * (ENTRY + 100))
 
     def get(key: int, size: int = 100) -> int:
         content = memory.get(key, lambda: made.append(key) or bytes([key]) * size)  # type: ignore[func-returns-value]
@@ -38,10 +38,10 @@ def test_what_was_made_is_made_once_and_the_oldest_is_forgotten() -> None:
 
 def test_a_search_codes_no_quality_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     picture, coded = to_picture(PHOTO), []
-    monkeypatch.setattr(codecs, "REMEMBERED", Remembered(2**24))
+    monkeypatch.setattr(codecs, "CACHE", ByteCache(2**24))
     webp = codecs._webp
     monkeypatch.setattr(codecs, "_webp", lambda p, quality: coded.append(quality) or webp(p, quality))
-    found = [encode(picture, "webp", budget) for budget in (400, 1200, 400, 800)]
+    found = [compress(picture, "webp", budget) for budget in (400, 1200, 400, 800)]
     assert len(coded) == len(set(coded)) > 7
     assert found[0] == found[2]
     for content, budget in zip(found, (400, 1200, 400, 800), strict=True):
@@ -54,10 +54,10 @@ def test_a_search_codes_no_quality_twice(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_jpeg_2000_is_found_from_above_as_by_bisection(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To 1/256 of the budget the largest file that bisection finds."""
     picture = to_picture(PHOTO)
-    monkeypatch.setattr(codecs, "REMEMBERED", Remembered(0))
+    monkeypatch.setattr(codecs, "CACHE", ByteCache(0))
     header = len(_jp2_header(picture.mode, picture.size, 0))
     expected = _largest(lambda size: _jp2(picture, header + size), 1, budget, budget)
-    found = encode(picture, "jp2", budget)
+    found = compress(picture, "jp2", budget)
     if expected is None:
         assert found is None
     else:
@@ -70,7 +70,7 @@ def test_scales_that_are_left_out_would_not_have_been_chosen(bits: int) -> None:
     """The same packets as when every scale of every format is tried."""
     for image in (*sample_images()[:3], PHOTO):
         room = bits if image.shape[0] == 1 else 10 * bits
-        assert torch.equal(packet.write(image, room, FORMATS), _all_scales(image, room))
+        assert torch.equal(packet.write_packet(image, room, FORMATS), _all_scales(image, room))
 
 
 def _all_scales(image: torch.Tensor, bits: int) -> torch.Tensor:
@@ -79,10 +79,10 @@ def _all_scales(image: torch.Tensor, bits: int) -> torch.Tensor:
     for kind in FORMATS if budget > 0 else ():
         for step, scale in enumerate(packet.SCALES):
             small = packet._smaller(image, scale)
-            content = encode(packet._picture(small), kind, budget)
+            content = compress(packet._picture(small), kind, budget)
             if content is None:
                 continue
-            shown = packet._larger(packet._pixels(codecs.decode(content, kind, *packet._kind_of(small))), image)
+            shown = packet._larger(packet._pixels(codecs.decompress(content, kind, *packet._kind_of(small))), image)
             error = float((shown - image).square().mean())
             if error < least:
                 least, best = error, packet._assemble([FORMATS.index(kind), step], content, bits)

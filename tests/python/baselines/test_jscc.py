@@ -12,7 +12,7 @@ from semdiff.models.jscc import GDN, AttentionFeature
 from semdiff.training.channel_conditions import Conditions
 from semdiff.training.finetuning import told as outcome
 from semdiff.training.recipes import jscc
-from semdiff.transmission.header import USES
+from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 
@@ -210,7 +210,7 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
     for cbr, channels in ((1 / 12, 128), (1 / 24, 64), (1 / 48, 32)):
         sent = net.transmit(images, 5.0, cbr=cbr, key=KEY)
         assert sent.images.shape == images.shape
-        assert sent.ledger.total == cells * channels // 2 + USES
+        assert sent.ledger.total == cells * channels // 2 + HEADER_USES
     together = net.transmit(images, 5.0, cbr=1 / 24, key=KEY).images
     torch.testing.assert_close(net.transmit(images[:1], 5.0, cbr=1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
 

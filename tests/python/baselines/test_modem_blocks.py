@@ -12,10 +12,10 @@ pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-t
 
 import semdiff
 from semdiff.baselines.modem import Modem, Scheme
-from semdiff.baselines.schemes import choose, thresholds
+from semdiff.baselines.schemes import choose_scheme, load_thresholds
 
 
-@pytest.mark.parametrize("scheme", [s for s in thresholds() if s.efficiency < 1], ids=lambda s: f"{s.bits_per_symbol} {s.rate}")
+@pytest.mark.parametrize("scheme", [s for s in load_thresholds() if s.efficiency < 1], ids=lambda s: f"{s.bits_per_symbol} {s.rate}")
 def test_long_transports_arrive(scheme: Scheme) -> None:
     """Of base graph 2, which rates up to 1/4 take, a block holds 3,840 bits; of base graph 1 it holds 8,448 (TS 38.212, 5.2.2)."""
     uses = 24_000
@@ -32,5 +32,5 @@ def test_long_transports_arrive(scheme: Scheme) -> None:
 def test_longer_transports_are_never_slower() -> None:
     """Of the same SNR a longer transport carries at least as many bits a use."""
     for snr_db in (0.0, 5.0, 10.0, 15.0):
-        found = [choose(uses, snr_db, 0.01).efficiency for uses in (256, 1024, 2000)]
+        found = [choose_scheme(uses, snr_db, 0.01).efficiency for uses in (256, 1024, 2000)]
         assert found == sorted(found), snr_db

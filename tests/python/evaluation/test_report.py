@@ -52,7 +52,7 @@ def test_over_snr_draws_the_summary(results: Results) -> None:
     found = curves(plots.over_snr(results, "psnr"))
     assert list(found) == ["dial, posterior mean", "dial, realism 0.5, 3 steps", "dial, sample, 3 steps", "plain <b>"]
     for name, points in found.items():
-        rows = [r for r in results.summary() if plots.receiver(r) == name]
+        rows = [r for r in results.summary() if plots.receiver_label(r) == name]
         assert points == [(r["snr_db"], r["psnr"]) for r in rows]
 
 
@@ -63,7 +63,7 @@ def test_error_bars_are_the_intervals(results: Results) -> None:
     for row, ((_, low), (_, high)) in zip(rows, bars, strict=True):
         assert high - low == pytest.approx(2 * row["psnr_ci95"])
     one_seed = [row | {"seeds": 1, "psnr_ci95": None} for row in rows]
-    assert plots.interval(one_seed[0], "psnr") == pytest.approx(1.96 * rows[0]["psnr_se"])
+    assert plots.error_bar(one_seed[0], "psnr") == pytest.approx(1.96 * rows[0]["psnr_se"])
 
 
 def test_distortion_perception_runs_along_the_dial(results: Results) -> None:

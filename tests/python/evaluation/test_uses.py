@@ -16,7 +16,7 @@ pytest.importorskip("PIL")
 
 from semdiff.baselines import Capacity
 from semdiff.evaluation import Results, plots, sweep
-from semdiff.evaluation.systems import equal_ratios, given_system
+from semdiff.evaluation.systems import equal_cost_ratios, wrap_system
 from semdiff.link import SemanticLink, Transmission
 from semdiff.transmission.layout import Layout
 from tests.python.evaluation_systems import psnr
@@ -58,13 +58,13 @@ def test_without_a_learned_system_the_cbr_is_taken_as_it_is() -> None:
 
 def test_a_ratio_that_is_exact_already_changes_no_cell() -> None:
     """Then what a cell is known by is the same with and without a learned system beside it, so that finished cells stay."""
-    flexible, learned = given_system("any", Capacity("jpeg")), given_system("learned", Learned("jpeg"))
-    assert equal_ratios([flexible, learned], 2 / 384, SHAPE) == {"any": 88 / 4050}
-    assert equal_ratios([flexible, learned], 2 / 384, (3, 24, 704)) == {"any": (64 + 4 * 66) / 50688}  # nothing to pad, but the header
-    assert equal_ratios([flexible], 2 / 384, SHAPE) == equal_ratios([learned], 2 / 384, SHAPE) == {}
-    link = given_system("link", SemanticLink.default("fashion-mnist"))
-    assert equal_ratios([flexible, link], 64 / 784, (1, 28, 28)) == {}
-    assert equal_ratios([flexible, link], 1 / 12, (1, 28, 28)) == {"any": 64 / 784}  # 1/12 would be 65 uses
+    flexible, learned = wrap_system("any", Capacity("jpeg")), wrap_system("learned", Learned("jpeg"))
+    assert equal_cost_ratios([flexible, learned], 2 / 384, SHAPE) == {"any": 88 / 4050}
+    assert equal_cost_ratios([flexible, learned], 2 / 384, (3, 24, 704)) == {"any": (64 + 4 * 66) / 50688}  # nothing to pad, but the header
+    assert equal_cost_ratios([flexible], 2 / 384, SHAPE) == equal_cost_ratios([learned], 2 / 384, SHAPE) == {}
+    link = wrap_system("link", SemanticLink.default("fashion-mnist"))
+    assert equal_cost_ratios([flexible, link], 64 / 784, (1, 28, 28)) == {}
+    assert equal_cost_ratios([flexible, link], 1 / 12, (1, 28, 28)) == {"any": 64 / 784}  # 1/12 would be 65 uses
 
 
 def test_the_shipped_photograph_link_and_the_codecs_cost_the_same() -> None:
@@ -74,7 +74,7 @@ def test_the_shipped_photograph_link_and_the_codecs_cost_the_same() -> None:
     systems = [{"name": "link", "options": {"model": "photos"}}, {"name": "digital"} | jpeg, {"name": "capacity"} | jpeg]
     found = sweep(systems=systems, data=IMAGES, metrics=METRICS, snr_db=10, cbr=1 / 24, steps=1, realism=[0, 1], batch=2)
     assert {row["uses"] for row in found.rows} == {64 + 6 * 32}  # 6 cells of 16x16 pixels, 768 values, a 24th of them
-    names = [plots.receiver(row) for row in found.summary()]
+    names = [plots.receiver_label(row) for row in found.summary()]
     assert names == ["link, mean decoder", "link, detail decoder, 1 step", "digital", "capacity"]
     assert [row["evaluations"] for row in found.rows] == [0, 1, 0, 0]
     assert Results.output(found, found.rows[2]) is None
@@ -84,6 +84,6 @@ def test_a_posterior_mean_is_called_so() -> None:
     link = SemanticLink.default("fashion-mnist")
     images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(2))
     found = sweep(systems={"link": link}, data=images, metrics=METRICS, snr_db=10, steps=2, realism=[0, 0.5, 1], batch=2)
-    names = [plots.receiver(row) for row in found.summary()]
+    names = [plots.receiver_label(row) for row in found.summary()]
     assert names == ["link, posterior mean", "link, realism 0.5, 2 steps", "link, sample, 2 steps"]
     assert [row["evaluations"] for row in found.rows] == [1, 3, 2]

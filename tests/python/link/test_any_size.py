@@ -12,7 +12,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.link import SemanticLink
 from semdiff.models.codec import from_blocks, to_blocks
-from semdiff.transmission.header import USES
+from semdiff.transmission.header import HEADER_USES
 from semdiff.transmission.symbols import ReceivedFeatures, clamp_snr
 from tests.python.photographs import photograph
 from tests.python.small_links import any_size_link
@@ -48,7 +48,7 @@ def test_sizes_and_books(link, size):
             done = link.transmit(x, 5.0, cbr=cbr, steps=2, realism=realism, key=KEY)
             assert done.images.shape == x.shape
             assert 0 <= done.images.min() <= done.images.max() <= 1
-            assert done.ledger.total == cells * channels // 2 + USES
+            assert done.ledger.total == cells * channels // 2 + HEADER_USES
             assert done.ledger.source_values == x[0].numel()
             assert done.evaluations == evaluations
     assert link.cbrs == pytest.approx({128: 1 / 12, 64: 1 / 24, 32: 1 / 48})

@@ -14,7 +14,7 @@ from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.training.engine import Plan
 from semdiff.training.recipes.photos import read_recipe
 from semdiff.training.stages.ends import train_ends
-from semdiff.transmission.header import USES
+from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photograph
 
 KEY = semdiff.Key(4)
@@ -61,7 +61,7 @@ def test_any_size_over_a_variational_autoencoder(vae, unet, size):
     for realism in (0.0, 1.0):
         sent = link.transmit(x, 5.0, cbr=1 / 24, steps=2, realism=realism, key=KEY)
         assert sent.images.shape == x.shape
-        assert sent.ledger.total == cells * 8 + USES
+        assert sent.ledger.total == cells * 8 + HEADER_USES
 
 
 def test_latents_are_scaled_as_the_autoencoder_says(vae, unet):
@@ -85,7 +85,7 @@ def test_a_tiny_autoencoder_too(unet):
     link = SemanticLink.from_diffusers(tiny, unet, SCHEDULER)
     x = pictures(16, 24)
     ledger = link.transmit(x, 5.0, cbr=1 / 48, steps=1, key=KEY).ledger
-    assert ledger.payload == 4 * 6 * 1 + USES  # cells of 4 pixels, two real symbols each
+    assert ledger.payload == 4 * 6 * 1 + HEADER_USES  # cells of 4 pixels, two real symbols each
     with torch.no_grad():
         torch.testing.assert_close(link.encode(x), tiny.encode(2 * x - 1).latents)
 
@@ -115,7 +115,7 @@ def test_pictures_are_padded_to_what_the_denoiser_halves(vae, levels, size):
     assert sent.images.shape == x.shape
     multiple = 8 * 2 ** max(levels - 2, 0)  # pixels; a latent stands for 4, and a cell has two
     cells = [-(-n // multiple) * multiple // 8 for n in size]
-    assert sent.ledger.total == cells[0] * cells[1] * 8 + USES
+    assert sent.ledger.total == cells[0] * cells[1] * 8 + HEADER_USES
     assert link.encode(x).shape[2:] == (2 * cells[0], 2 * cells[1])
     with torch.no_grad():
         torch.testing.assert_close(link.decode(link.encode(x), size).shape, x.shape)

@@ -11,7 +11,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.link import SemanticLink
 from semdiff.training.recipes.fashion_mnist import build
-from semdiff.transmission.steps import USUAL, resolve_steps
+from semdiff.transmission.steps import DEFAULT_STEPS, resolve_steps
 
 KEY = semdiff.Key(5)
 TABLE = [[-5.0, 4], [2.0, 3], [10.0, 1]]
@@ -34,7 +34,7 @@ def images():
 def test_a_row_holds_from_its_snr_up_to_the_next():
     snr_db = torch.tensor([-50.0, -5.0, 1.99, 2.0 - 1e-7, 2.0, 9.9, 10.0, 90.0])
     assert resolve_steps("auto", snr_db, TABLE).tolist() == [4, 4, 4, 3, 3, 3, 1, 1]
-    assert resolve_steps("auto", snr_db[:2], None).tolist() == [USUAL, USUAL]
+    assert resolve_steps("auto", snr_db[:2], None).tolist() == [DEFAULT_STEPS, DEFAULT_STEPS]
     assert resolve_steps(5, snr_db[:2], TABLE).tolist() == [5, 5]
 
 
@@ -54,9 +54,7 @@ def test_batch_mates_change_nothing(link, images):
     alone = link.transmit(images[:1], SNR_DB[:1], steps="auto", key=KEY)
     assert alone.evaluations == 1
     for mates in (torch.full((4,), 12.0, dtype=torch.float64), SNR_DB):
-        torch.testing.assert_close(
-            link.transmit(images, mates, steps="auto", key=KEY).images[:1], alone.images, rtol=0, atol=1e-4
-        )
+        torch.testing.assert_close(link.transmit(images, mates, steps="auto", key=KEY).images[:1], alone.images, rtol=0, atol=1e-4)
 
 
 def test_the_receiver_alone_resolves_the_same(link, images):
@@ -75,7 +73,7 @@ def test_the_table_is_kept_with_the_model(link, images, tmp_path):
 def test_without_a_table_and_without_samples(images):
     plain = build(0).link()
     plain.register_to_config(auto_steps=None)
-    assert plain.transmit(images[:1], 3.0, steps="auto", key=KEY).evaluations == USUAL
+    assert plain.transmit(images[:1], 3.0, steps="auto", key=KEY).evaluations == DEFAULT_STEPS
     assert plain.transmit(images[:1], 3.0, steps="auto", realism=0.0, key=KEY).evaluations == 1
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from semdiff.data.cache import cache_folder
 from semdiff.metrics import LPIPS, lpips, lpips_shifted, psnr
 from semdiff.metrics.perceptual import SHIFTS
-from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read, read_arrays
+from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read_arrays, read_weights
 from tests.python.photographs import noisy, photograph, photographs
 from tests.python.pretrained import installed
 
@@ -165,9 +165,9 @@ def test_altered_weights_are_refused(nowhere, tmp_path):
     content[5000] ^= 1
     (tmp_path / ALEXNET.name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{ALEXNET.name}: expected .* of sha256 {ALEXNET.sha256}, got"):
-        read(ALEXNET, tmp_path)
+        read_weights(ALEXNET, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"weights: expected the file alexnet.ckpt"):
-        read(ALEXNET, tmp_path / "other")
+        read_weights(ALEXNET, tmp_path / "other")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(nowhere, monkeypatch, tmp_path):

@@ -11,8 +11,8 @@ from diffusers import UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.steps import add_noise
 from semdiff.rng import Key, normal
 from semdiff.training.engine import Stage
 

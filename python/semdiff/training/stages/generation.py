@@ -15,8 +15,8 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.steps import add_noise
 from semdiff.link.reception import estimate_elements
 from semdiff.models.codec import Border, to_blocks
 from semdiff.models.networks import Denoiser, Downsampler, Upsampler

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.diffusion.loss import upsampler_loss
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.steps import add_noise
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.reception import starting_state
 from semdiff.models.codec import to_blocks
