@@ -101,3 +101,9 @@ $(VENV)/.photos: | $(VENV)/.torch
 	@test -n "$${SEMDIFF_PHOTOS:-}" || tools/debian.sh gcompris-qt-data mate-backgrounds plasma-workspace-wallpapers libjxl-testdata \
 	  || test "$$(id -u)" != 0
 	@touch $@
+
+# --- the site ---------------------------------------------------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: $(VENV)/.installed ## the documentation, into build/docs; a warning is an error
+	$(PY) -m sphinx -q -W --keep-going docs build/docs

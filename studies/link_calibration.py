@@ -58,6 +58,8 @@ def main() -> None:
     found = {(r["channel"], r["cbr"], r["snr_db"]): r for r in rows}
     worst = max(abs(r["x_t"] - 1) for r in rows)
     lines = [
+        "# Is the photograph link's Gaussian calibrated?",
+        "",
         f"Mean squared z-scores of the photograph link's Gaussian, {len(images)} held-out photographs: of x_t / of z / squared error of z.",
         f"1 is honest; of x_t the farthest is {100 * worst:.1f} % from it. `python -m studies.link_calibration` makes this.",
         "",

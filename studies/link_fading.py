@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semdiff import AWGN, Blind, Channel, Key, Mistaken, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
+from semdiff import AWGN, BlindNoise, Channel, ImperfectCSI, Key, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
 from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Reception
@@ -75,18 +75,18 @@ def matching(link: SemanticLink, images: Tensor, snr_db: float, key: Key) -> dic
     return {k: psnr(v, images) for k, v in found.items()}
 
 
-# All go through Mistaken, which splits the key: so all meet the same fades.
+# All go through ImperfectCSI, which splits the key: so all meet the same fades.
 KNOWLEDGE: dict[str, Callable[[Channel], Channel]] = {
-    "perfect": lambda c: Mistaken(c),
-    "1 pilot, LS": lambda c: Pilots(Mistaken(c), 1, "ls"),
-    "1 pilot, LMMSE": lambda c: Pilots(Mistaken(c), 1, "lmmse"),
-    "4 pilots, LS": lambda c: Pilots(Mistaken(c), 4, "ls"),
-    "4 pilots, LMMSE": lambda c: Pilots(Mistaken(c), 4, "lmmse"),
-    "h off by variance 0.01": lambda c: Mistaken(c, error_var=0.01),
-    "h off by variance 0.1": lambda c: Mistaken(c, error_var=0.1),
-    "SNR believed 3 dB too high": lambda c: Mistaken(c, snr_offset_db=3.0),
-    "SNR believed 3 dB too low": lambda c: Mistaken(c, snr_offset_db=-3.0),
-    "SNR estimated blindly": lambda c: Blind(Mistaken(c)),
+    "perfect": lambda c: ImperfectCSI(c),
+    "1 pilot, LS": lambda c: Pilots(ImperfectCSI(c), 1, "ls"),
+    "1 pilot, LMMSE": lambda c: Pilots(ImperfectCSI(c), 1, "lmmse"),
+    "4 pilots, LS": lambda c: Pilots(ImperfectCSI(c), 4, "ls"),
+    "4 pilots, LMMSE": lambda c: Pilots(ImperfectCSI(c), 4, "lmmse"),
+    "h off by variance 0.01": lambda c: ImperfectCSI(c, error_var=0.01),
+    "h off by variance 0.1": lambda c: ImperfectCSI(c, error_var=0.1),
+    "SNR believed 3 dB too high": lambda c: ImperfectCSI(c, snr_offset_db=3.0),
+    "SNR believed 3 dB too low": lambda c: ImperfectCSI(c, snr_offset_db=-3.0),
+    "SNR estimated blindly": lambda c: BlindNoise(ImperfectCSI(c)),
 }
 
 

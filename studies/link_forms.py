@@ -58,6 +58,8 @@ def main() -> None:
     found = {(r["form"], r["snr_db"], r["steps"]): r for r in rows}
     best = min(FORMS, key=lambda f: statistics.mean(min(found[f, s, n]["lpips_alex"] for n in STEPS) for s in SNRS_DB))
     lines = [
+        "# Three forms of the photograph link's denoiser",
+        "",
         f"Samples of three forms of the photograph link's denoiser at equal training time: PSNR in dB / LPIPS (AlexNet), {len(images)} "
         f"held-out photographs, AWGN, CBR 1/{1 / CBR:g}, by steps. Decoded by the autoencoder's decoder, which all share. "
         "`python -m studies.link_forms` makes this.",

@@ -102,6 +102,8 @@ def main() -> None:
     write_csv(options.out / "link_official.csv", rows)
     fewer = [row["evaluations"] / rows[0]["evaluations"] for row in rows]
     lines = [
+        "# Beside the procedure of the paper's code",
+        "",
         f"Receiving at {SNR_DB:g} dB with the shipped Fashion-MNIST link's network, beside the procedure of the paper's own code.",
         f"`python -m studies.link_official` makes this: quality from {len(images)} test images, CBR 1/12; times of one image, "
         f"{torch.get_num_threads()} threads, {options.rounds} interleaved rounds, with the range of 80 % of them.",

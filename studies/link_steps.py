@@ -34,6 +34,7 @@ class Study(NamedTuple):
     images: int
     batch: int
     file: str
+    title: str
     what: str
 
 
@@ -45,6 +46,7 @@ STUDIES = {
         300,
         50,
         "link_steps",
+        "How many steps pay on Fashion-MNIST",
         "Samples of the shipped Fashion-MNIST link",
     ),
     "photos": Study(
@@ -54,6 +56,7 @@ STUDIES = {
         12,
         4,
         "photos_steps",
+        "How many steps pay on photographs",
         "The shipped photograph link's detail decoder",
     ),
 }
@@ -110,8 +113,9 @@ def main() -> None:
     most = max(study.counts["dpmpp_2m"])
     command = "python -m studies.link_steps" + ("" if options.model == "fashion-mnist" else f" {options.model}")
     lines = [
-        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
-        "steps and SNR.",
+        f"# {study.title}",
+        "",
+        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, steps and SNR.",
         f"`{command}` makes this. LPIPS moves by {LPIPS_NOISE} with the noise alone.",
         "",
         *table(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of photographs, of what docs/results/photos.csv and kodak.csv hold: each number stands in one file, and is copied from there.
 
-python -m studies.photo_tables writes docs/results/photos.md, kodak.md and the README's tables, from <!-- NAME --> to <!-- end -->.
+python -m studies.photo_tables writes them into the pages of PAGES, from <!-- NAME --> to <!-- end -->; what is around them stays.
 `--add photos FOLDER` (or kodak) first takes the finished cells of an evaluation (`semdiff evaluate kodak --out FOLDER`) into the CSV.
 """
 
@@ -10,15 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from semdiff._util.atomic import write_atomically
-from studies.tables import table, write_csv, write_lines
+from studies.tables import fill, table, write_csv
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -34,6 +33,12 @@ SYSTEMS = {
 }
 RATES = tuple(Fraction(1, n) for n in (12, 24, 48))
 CHANNELS = {"awgn": "awgn", "rayleigh(coherence=block)": "rayleigh, block", "rayleigh(coherence=fast)": "rayleigh, fast"}
+# The generated parts of each page.
+PAGES = {
+    "README.md": ("photos: 1/24",),
+    "docs/results/photos.md": ("photos: about", "photos: awgn", "photos: fading", "codecs"),
+    "docs/results/kodak.md": ("kodak: about", "kodak", "codecs"),
+}
 FADING = {"rayleigh, block": "block", "rayleigh, fast": "fast"}
 # PSNR on Kodak at CBR 1/24 over AWGN as published (SwinJSCC, Yang et al., IEEE TCCN, arXiv 2308.09361), not measured here.
 PUBLISHED = {"SwinJSCC (published, arXiv 2308.09361)": {1.0: 28.3, 10.0: 31.5}}
@@ -99,11 +104,11 @@ def snrs_of(rows: Sequence[Row]) -> list[float]:
     return sorted({float(row["snr_db"]) for row in rows})
 
 
-def awgn_table(rows: Sequence[Row]) -> list[str]:
+def awgn_table(rows: Sequence[Row], rates: Sequence[Fraction] = RATES) -> list[str]:
     snrs = snrs_of(rows)
     body = [
         line
-        for r in RATES
+        for r in rates
         for line in lines([row for row in rows if row["channel"] == "awgn" and rate(row) == r], snrs, f"1/{r.denominator}")
     ]
     return table(["CBR, system", *(f"{snr:g} dB" for snr in snrs)], body)
@@ -140,14 +145,14 @@ PHOTOS = """
 24 held-out photographs (semdiff-photos, test), the middle 432x480 pixels of each: PSNR in dB / LPIPS (AlexNet), seed 0. All systems of a
 rate have the same channel uses, the link's header of 64 among them: {uses}. The detail decoder and the last ADJSCC were trained on LPIPS
 (AlexNet). `semdiff evaluate photos` computes, photos.csv beside this holds standard errors and more metrics, and `python -m
-studies.photo_tables` makes this page.
+studies.photo_tables` makes the tables.
 """
 KODAK = """
 Kodak's 24 pictures of 768x512 pixels, the six upright ones turned a quarter, seed 0, CBR 1/24: PSNR in dB / LPIPS (AlexNet). All systems
 have the same channel uses, the link's header of 64 among them ({uses}), but the published one, which is quoted.
 The detail decoder was trained on LPIPS (AlexNet). `semdiff evaluate kodak` computes, with the pictures' folder in $SEMDIFF_KODAK
 (`semdiff.data.kodak` says where they are), kodak.csv beside this holds standard errors, and `python -m studies.photo_tables` makes
-this page.
+the table.
 """
 CODECS = """
 Best codec, LDPC, QAM: for each picture the best of JPEG, JPEG 2000, WebP and AVIF, behind a 5G LDPC code and QAM that lose at most 1 % of
@@ -157,12 +162,17 @@ sender. No real system reaches it. Over block fading all systems meet the same 2
 """
 
 
-def photos_page(rows: Sequence[Row]) -> list[str]:
-    return [*_wrapped(PHOTOS, rows), "", *awgn_table(rows), "", *fading_table(rows), "", *_wrapped(CODECS, rows)]
-
-
-def kodak_page(rows: Sequence[Row]) -> list[str]:
-    return [*_wrapped(KODAK, rows), "", *kodak_table(rows), "", *_wrapped(CODECS, rows)]
+def parts(photos: Sequence[Row], kodak: Sequence[Row]) -> dict[str, list[str]]:
+    """What is generated, by the name that it has in the pages."""
+    return {
+        "photos: 1/24": awgn_table(photos, RATES[1:2]),
+        "photos: about": _wrapped(PHOTOS, photos),
+        "photos: awgn": awgn_table(photos),
+        "photos: fading": fading_table(photos),
+        "kodak: about": _wrapped(KODAK, kodak),
+        "kodak": kodak_table(kodak),
+        "codecs": _wrapped(CODECS, []),
+    }
 
 
 def _wrapped(text: str, rows: Sequence[Row]) -> list[str]:
@@ -174,15 +184,9 @@ def _uses(rows: Sequence[Row]) -> str:
     return ", ".join(f"{uses:,} at 1/{(-r).denominator}" for r, uses in found)
 
 
-def readme(text: str, photos: Sequence[Row], kodak: Sequence[Row]) -> str:
-    """The README with its tables made anew."""
-    parts = {"photos: awgn": awgn_table(photos), "photos: fading": fading_table(photos), "kodak": kodak_table(kodak)}
-    for name, made in parts.items():
-        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md: expected <!-- {name} --> and <!-- end --> around a table")
-        text = pattern.sub(lambda found, made=made: found[1] + "\n".join(made) + "\n" + found[2], text)  # type: ignore[misc]
-    return text
+def filled(page: str, text: str, made: Mapping[str, Sequence[str]]) -> str:
+    """The text of a page of PAGES with its parts made anew."""
+    return fill(page, text, {name: made[name] for name in PAGES[page]})
 
 
 def main() -> None:
@@ -191,11 +195,10 @@ def main() -> None:
     options = parser.parse_args()
     for name, folder in options.add:
         add(RESULTS / f"{name}.csv", map(from_evaluation, cells(Path(folder))))
-    photos, kodak = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
-    write_lines(RESULTS / "photos.md", photos_page(photos))
-    write_lines(RESULTS / "kodak.md", kodak_page(kodak))
-    page = ROOT / "README.md"
-    write_atomically(page, readme(page.read_text(encoding="utf-8"), photos, kodak).encode())
+    made = parts(read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv"))
+    for page in PAGES:
+        place = ROOT / page
+        write_atomically(place, filled(page, place.read_text(encoding="utf-8"), made).encode())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ torch and the names of `__all__` are loaded when the first is used; where torch 
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ else:
             globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
             if name in globals():
                 return globals()[name]
+            if name in public.RENAMED:
+                new = public.RENAMED[name]
+                warnings.warn(f"semdiff.{name} is called semdiff.{new}", DeprecationWarning, stacklevel=2)
+                return getattr(public, new)
         raise AttributeError(f"module 'semdiff' has no attribute {name!r}")
 
     def __dir__() -> list[str]:

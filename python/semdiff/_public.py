@@ -8,10 +8,10 @@ from semdiff.diffusion.sampler import add_noise, ddim_step, ddpm_step, dpmpp_2m_
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample, reparameterize
 from semdiff.phy.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
-from semdiff.phy.csi import Blind, Mistaken, Pilots, estimate_noise_var
+from semdiff.phy.csi import BlindNoise, ImperfectCSI, Pilots, estimate_noise_var
 from semdiff.phy.equalizer import equalize
-from semdiff.phy.fading import Given, Rayleigh, Rician
-from semdiff.phy.hardware import Impaired
+from semdiff.phy.fading import FixedChannel, Rayleigh, Rician
+from semdiff.phy.hardware import HardwareImpairments
 from semdiff.phy.mimo import MIMO
 from semdiff.phy.multipath import Multipath
 from semdiff.rng import Key, normal
@@ -19,15 +19,15 @@ from semdiff.rng import Key, normal
 __all__ = [
     "AWGN",
     "MIMO",
-    "Blind",
+    "BlindNoise",
     "Channel",
     "DiffusionState",
     "Equalized",
+    "FixedChannel",
     "GaussianSample",
-    "Given",
-    "Impaired",
+    "HardwareImpairments",
+    "ImperfectCSI",
     "Key",
-    "Mistaken",
     "Multipath",
     "NoiseSchedule",
     "Pilots",
@@ -58,3 +58,11 @@ __all__ = [
     "unpack_per_symbol",
     "upsampler_loss",
 ]
+
+# Names of version 0.1.0 that semdiff still gives, with a DeprecationWarning, and what they are called.
+RENAMED = {
+    "Blind": "BlindNoise",
+    "Given": "FixedChannel",
+    "Impaired": "HardwareImpairments",
+    "Mistaken": "ImperfectCSI",
+}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 import semdiff
-from semdiff import AWGN, Given, Key, NoiseSchedule, Rayleigh, Received, Rician
+from semdiff import AWGN, FixedChannel, Key, NoiseSchedule, Rayleigh, Received, Rician
 from semdiff.diffusion.schedule import check_schedule
 from semdiff.phy.fading import Coherence
 from semdiff.rng import KeyLike
@@ -41,8 +42,8 @@ __all__ = [
     "dpmpp_2m_step",
     "equalize",
     "estimate_noise_var",
+    "fixed_channel",
     "gaussian_upsample",
-    "given",
     "match",
     "measured_snr_db",
     "noise_var",
@@ -141,9 +142,7 @@ def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: KeyLike = None) -> 
 
 
 @_adapt
-def rayleigh(
-    s: torch.Tensor, snr_db: float | torch.Tensor, coherence: Coherence = "block", key: KeyLike = None
-) -> Received:
+def rayleigh(s: torch.Tensor, snr_db: float | torch.Tensor, coherence: Coherence = "block", key: KeyLike = None) -> Received:
     """y = h s + n with h ~ CN(0, 1), once for each `coherence` symbols: "block", "fast" or a number; `semdiff.Rayleigh` as a function."""
     return Rayleigh(coherence)(s, snr_db, key)  # type: ignore[no-any-return]
 
@@ -161,15 +160,15 @@ def rician(
 
 
 @_adapt
-def given(
+def fixed_channel(
     s: torch.Tensor,
     h: torch.Tensor,
     noise_var: float | torch.Tensor | None = None,
     snr_db: float | torch.Tensor | None = None,
     key: KeyLike = None,
 ) -> Received:
-    """y = h s + n with the gain h and the noise variance (or snr_db) given; `semdiff.Given` as a function."""
-    return Given(h, noise_var)(s, snr_db, key)  # type: ignore[no-any-return]
+    """y = h s + n with the gain h and the noise variance (or snr_db) given; `semdiff.FixedChannel` as a function."""
+    return FixedChannel(h, noise_var)(s, snr_db, key)  # type: ignore[no-any-return]
 
 
 def alphas_cumprod(schedule: NoiseSchedule) -> NDArray[np.float64]:
@@ -209,3 +208,10 @@ time_grid = _adapt(semdiff.time_grid)
 reparameterize = _adapt(semdiff.reparameterize)
 gaussian_upsample = _adapt(semdiff.gaussian_upsample)
 upsampler_loss = _adapt(semdiff.upsampler_loss)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "given":  # as version 0.1.0 called it
+        warnings.warn("semdiff.numpy.given is called semdiff.numpy.fixed_channel", DeprecationWarning, stacklevel=2)
+        return fixed_channel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

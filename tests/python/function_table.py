@@ -12,7 +12,19 @@ import torch
 
 import semdiff
 import semdiff.numpy as sdn
-from semdiff import Blind, DiffusionState, Given, Impaired, Key, Mistaken, Multipath, NoiseSchedule, Pilots, Received, metrics
+from semdiff import (
+    BlindNoise,
+    DiffusionState,
+    FixedChannel,
+    HardwareImpairments,
+    ImperfectCSI,
+    Key,
+    Multipath,
+    NoiseSchedule,
+    Pilots,
+    Received,
+    metrics,
+)
 
 KEY = Key(7)
 SCHEDULE = NoiseSchedule.scaled_linear(100)
@@ -74,19 +86,19 @@ ROWS = [
     _row("Rayleigh()", semdiff.Rayleigh(), s=S, snr_db=5.0, key=KEY),
     _row("Rayleigh().equalized", semdiff.Rayleigh("fast").equalized, s=S, snr_db=5.0, method="mmse", key=KEY),
     _row("Rician", semdiff.Rician, k_db=3.0, coherence="block"),
-    _row("Given", lambda h, noise_var: Given(h, noise_var)(S, key=KEY), h=H, noise_var=N0),
-    _row("Given()", Given(1 + 1j, 0.1), s=S, key=KEY),
+    _row("FixedChannel", lambda h, noise_var: FixedChannel(h, noise_var)(S, key=KEY), h=H, noise_var=N0),
+    _row("FixedChannel()", FixedChannel(1 + 1j, 0.1), s=S, key=KEY),
     _row("MIMO", semdiff.MIMO, nt=2, nr=2, precoding="equal", correlation=0.5, coherence="block"),
     _row("MIMO()", semdiff.MIMO(2, 2), s=S, snr_db=5.0, key=KEY),
     _row("Multipath", Multipath, taps=4, decay=3.0, subcarriers=16, cyclic_prefix=4, coherence="block", papr_db=5.0),
     _row("Multipath powers", Multipath, powers=[1.0, 0.5]),
     _row("Multipath()", Multipath(subcarriers=8, cyclic_prefix=7), s=S, snr_db=5.0, key=KEY),
     _row("Pilots", lambda **a: Pilots(**a)(S, 5.0, KEY), channel=semdiff.AWGN(), count=2, method="ls", every=4),
-    _row("Mistaken", lambda **a: Mistaken(**a)(S, 5.0, KEY), channel=semdiff.AWGN(), error_var=0.1, snr_offset_db=1.0),
-    _row("Blind", lambda channel: Blind(channel)(S, 5.0, KEY), channel=semdiff.AWGN()),
+    _row("ImperfectCSI", lambda **a: ImperfectCSI(**a)(S, 5.0, KEY), channel=semdiff.AWGN(), error_var=0.1, snr_offset_db=1.0),
+    _row("BlindNoise", lambda channel: BlindNoise(channel)(S, 5.0, KEY), channel=semdiff.AWGN()),
     _row(
-        "Impaired",
-        lambda **a: Impaired(**a)(S, 5.0, KEY),
+        "HardwareImpairments",
+        lambda **a: HardwareImpairments(**a)(S, 5.0, KEY),
         channel=semdiff.AWGN(), phase_noise=0.1, frequency_offset=0.01, papr_db=5.0,
     ),
     _row("estimate_noise_var", semdiff.estimate_noise_var, y=S, h=H),
@@ -103,6 +115,7 @@ ROWS = [
     _row("NoiseSchedule.timestep", SCHEDULE.timestep, noise_var=N0, rounding="ceil"),
     _row("match", semdiff.match, x=X, noise_var=0.3, schedule=SCHEDULE, mode="exact", key=KEY, rounding="none", gain=0.5, spread="element"),
     _row("match tensors", semdiff.match, x=X, noise_var=X.abs(), schedule=SCHEDULE, key=KEY, gain=X.abs()),
+    _row("match received", semdiff.match, x=Received(S, H, N0), schedule=SCHEDULE, shape=[2, 4, 4], scale=torch.ones(2)),
     _row("add_noise", semdiff.add_noise, x0=X, t=T, schedule=SCHEDULE, key=KEY),
     _row("ddim_step", semdiff.ddim_step, **STEP, eta=0.5, prediction="eps", clip=1.5, key=KEY),
     _row("ddpm_step", semdiff.ddpm_step, **STEP, prediction="eps", clip=1.5, key=KEY),
@@ -140,7 +153,7 @@ ROWS = [
     _row("numpy.awgn", sdn.awgn, s=S.numpy(), snr_db=5.0, key=KEY),
     _row("numpy.rayleigh", sdn.rayleigh, s=S.numpy(), snr_db=5.0, coherence="fast", key=KEY),
     _row("numpy.rician", sdn.rician, s=S.numpy(), snr_db=5.0, k_db=3.0, coherence="fast", key=KEY),
-    _row("numpy.given", sdn.given, s=S.numpy(), h=H.numpy(), noise_var=0.1, key=KEY),
+    _row("numpy.fixed_channel", sdn.fixed_channel, s=S.numpy(), h=H.numpy(), noise_var=0.1, key=KEY),
     _row("numpy.pack", sdn.pack, z=X.numpy()),
     _row("numpy.unpack", sdn.unpack, s=S.numpy(), shape=(2, 4, 4)),
     _row("numpy.unpack_per_symbol", sdn.unpack_per_symbol, values=N0.numpy(), shape=(2, 4, 4)),

@@ -82,7 +82,9 @@ def test_the_numbers_are_torchs(name: str) -> None:
 def test_every_public_function_is_here() -> None:
     functions = {name for name in semdiff.__all__ if inspect.isfunction(getattr(semdiff, name))} - {"build_info"}
     assert functions == set(CALLS)
-    assert functions | set(METHODS) | {"awgn", "rayleigh", "rician", "given", "alphas_cumprod", "Key", "NoiseSchedule"} == set(sdn.__all__)
+    assert functions | set(METHODS) | {"awgn", "rayleigh", "rician", "fixed_channel", "alphas_cumprod", "Key", "NoiseSchedule"} == set(
+        sdn.__all__
+    )
 
 
 def test_awgn_is_the_channel() -> None:
@@ -98,8 +100,8 @@ def test_fading_channels_are_the_channels() -> None:
     pairs = [
         (sdn.rayleigh(S, snr, "fast", KEY), semdiff.Rayleigh("fast")(s, torch.from_numpy(snr), KEY)),
         (sdn.rician(S, snr, 3.0, 2, KEY), semdiff.Rician(3.0, 2)(s, torch.from_numpy(snr), KEY)),
-        (sdn.given(S, h, snr_db=snr, key=KEY), semdiff.Given(torch.from_numpy(h))(s, torch.from_numpy(snr), KEY)),
-        (sdn.given(S, h, 0.1, key=KEY), semdiff.Given(torch.from_numpy(h), 0.1)(s, key=KEY)),
+        (sdn.fixed_channel(S, h, snr_db=snr, key=KEY), semdiff.FixedChannel(torch.from_numpy(h))(s, torch.from_numpy(snr), KEY)),
+        (sdn.fixed_channel(S, h, 0.1, key=KEY), semdiff.FixedChannel(torch.from_numpy(h), 0.1)(s, key=KEY)),
     ]
     for ours, theirs in pairs:
         assert isinstance(ours, semdiff.Received)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_tensors, save_tensors
 
 
 def cache_folder() -> Path:
@@ -45,7 +45,7 @@ def load_cached(path: Path) -> dict[str, Tensor] | None:
         The tensors; None where there are none, or where they are damaged.
     """
     with suppress(OSError, ValueError):
-        tensors, meta = load_checkpoint(path)
+        tensors, meta = load_tensors(path)
         if meta.get("sha256") == _digest(tensors):
             return tensors
     return None
@@ -59,7 +59,7 @@ def store_cached(path: Path, tensors: dict[str, Tensor]) -> None:
         tensors: by name.
     """
     with suppress(OSError):
-        save_checkpoint(path, tensors, {"sha256": _digest(tensors)})
+        save_tensors(path, tensors, {"sha256": _digest(tensors)})
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -10,13 +10,28 @@ from torch import Tensor
 
 from semdiff._ops import ops
 from semdiff._util.arguments import check_tensor, to_number, to_tensor
+from semdiff._util.named_tuples import with_field_docs
 from semdiff.rng import KeyLike, key_tensor
 
 
+@with_field_docs
 class UpsamplerLoss(NamedTuple):
-    """Scalars, means over all elements. Only `total` carries a gradient; the terms are for reading."""
+    """Hold the loss and its terms: scalars, means over all elements. Only `total` carries a gradient; the terms are for reading.
 
-    total: Tensor  # reconstruction + lambda_prior * prior + lambda_match * match
+    Attributes:
+        total: reconstruction + lambda_prior * prior + lambda_match * match.
+        reconstruction: The mean of (mu - x_t)^2.
+        prior: KL(N(mu, e^logvar) || N(0, 1)).
+        match: KL(N(sqrt(alpha_bar) z, 1 - alpha_bar) || N(mu, e^logvar)).
+
+    Example:
+        >>> import torch, semdiff
+        >>> zeros = torch.zeros(2, 4)
+        >>> semdiff.upsampler_loss(zeros, zeros, zeros, 0.5, key=semdiff.Key(0)).prior
+        tensor(0.)
+    """
+
+    total: Tensor
     reconstruction: Tensor
     prior: Tensor
     match: Tensor
@@ -31,18 +46,36 @@ def upsampler_loss(
     lambda_match: float = 0.1,
     key: KeyLike = None,
 ) -> UpsamplerLoss:
-    """How far the up-sampler's N(mu, exp(logvar)) is from q(x_t | z) = N(sqrt(alpha_bar) z, 1 - alpha_bar).
+    """Compute how far the up-sampler's N(mu, exp(logvar)) is from q(x_t | z) = N(sqrt(alpha_bar) z, 1 - alpha_bar).
 
-    reconstruction  (mu - x_t)^2, x_t drawn from q(x_t | z) with key
-    prior           KL(N(mu, e^logvar) || N(0, 1))
-    match           KL(N(sqrt(alpha_bar) z, 1 - alpha_bar) || N(mu, e^logvar))
+    The terms (see `UpsamplerLoss`) are those of the official implementation of arXiv 2407.18468, whose weights are 0.1 and 0.1. A positive
+    lambda_prior inflates the variance and shrinks the mean even where transmission is perfect (it contradicts `match` unless alpha_bar is
+    0), so its default here is 0: then exp(logvar) is drawn to 1 - alpha_bar plus the error variance of mu.
 
-    The terms are those of the official implementation of arXiv 2407.18468, whose weights are 0.1 and 0.1. A positive lambda_prior
-    inflates the variance and shrinks the mean even where transmission is perfect (it contradicts `match` unless alpha_bar is 0), so its
-    default here is 0: then exp(logvar) is drawn to 1 - alpha_bar plus the error variance of mu.
+    Args:
+        mu: The mean, (B, ...), floating-point.
+        logvar: The logarithm of the variance, of mu's shape and dtype; clamped to +-80 before it enters exponentials.
+        z: The target, of mu's shape and dtype. It must not require a gradient.
+        alpha_bar: A number or (B,), in (0, 1): 1 / (1 + noise_var) for a latent of unit variance that was received with that noise.
+        lambda_prior: The weight of `prior`, >= 0.
+        lambda_match: The weight of `match`, >= 0.
+        key: Of x_t, which `reconstruction` draws from q(x_t | z).
 
-    mu, logvar, z: one shape and floating-point dtype; z is a target and must not require a gradient. alpha_bar: () or (B,), in (0, 1).
-    logvar enters exponentials clamped to +-80. ValueError or TypeError for anything else, and for an empty batch.
+    Returns:
+        `UpsamplerLoss`: scalars of float64 for float64, else float32. total is differentiable in mu and logvar.
+
+    Raises:
+        TypeError: An argument of another type or dtype.
+        ValueError: An argument of another shape or out of its range, an empty batch, or a z or alpha_bar that requires a gradient.
+
+    Example:
+        >>> import torch, semdiff
+        >>> z = semdiff.normal((2, 4, 8, 8), semdiff.Key(0))
+        >>> mu = (0.5**0.5 * z).requires_grad_()
+        >>> loss = semdiff.upsampler_loss(mu, torch.full_like(z, 0.5).log(), z, alpha_bar=0.5, key=semdiff.Key(1))
+        >>> loss.total.backward()
+        >>> mu.grad.shape, round(float(loss.match), 6)
+        (torch.Size([2, 4, 8, 8]), 0.0)
     """
     for name, value in (("mu", mu), ("logvar", logvar), ("z", z)):
         check_tensor(value, name)

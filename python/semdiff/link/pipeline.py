@@ -17,7 +17,6 @@ from semdiff._util.precision import Precision
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, multiple_of, options_around
-from semdiff.link.base import DEFAULT_MODEL as DEFAULT_MODEL
 from semdiff.link.base import ImageLink
 from semdiff.link.compilation import compile_networks
 from semdiff.link.receiver import DecodingReceiver, Denoise, DenoisingReceiver, Receiver

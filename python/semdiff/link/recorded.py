@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semdiff._util.arguments import fits
-from semdiff.link.pipeline import DEFAULT_MODEL, SemanticLink
+from semdiff.link.files import DEFAULT_MODEL
+from semdiff.link.pipeline import SemanticLink
 from semdiff.models.store import NAME, shipped_models, verify_checksums
 from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
 from semdiff.rng import Key, KeyLike

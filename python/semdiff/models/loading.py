@@ -14,9 +14,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from semdiff._util.parameters import check_finite, check_names
+from semdiff._util.parameters import check_finite, check_names, check_tensors
+from semdiff.models.int8 import FILE, dequantize, is_quantized
 from semdiff.models.store import model_index, quiet
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
@@ -95,6 +98,12 @@ def load_network(kind: Any, folder: Path, names: Collection[str], options: Mappi
     if own and (unknown := [n for n in config if not n.startswith("_") and n not in signature(kind.__init__).parameters]):
         raise ValueError(f"{folder / 'config.json'}: unknown field of a {kind.__name__}: {', '.join(unknown)}")
     try:
+        if own and (folder / FILE).is_file() and is_quantized(folder / FILE):
+            network = kind.from_config(config)
+            stored = dequantize(load_file(folder / FILE))
+            check_tensors(str(folder), stored, network.state_dict())
+            network.load_state_dict(stored)
+            return network.to(options.get("torch_dtype", torch.float32)).eval()
         with quiet():
             network, found = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (SafetensorError, OSError) as error:

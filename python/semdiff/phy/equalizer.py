@@ -24,16 +24,33 @@ from semdiff.phy.matrix_equalizer import check_method, equalize_matrix
 
 
 def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
-    """Undoes the channel's gain, for symbols of unit power, in one pass.
+    """Undo a channel's gain, for symbols of unit power, in one pass, and say what noise is left.
 
-    zf: y / h. mmse: conj(h) y / (|h|^2 + N0), of least squared error, biased by its gain |h|^2 / (|h|^2 + N0). mmse_unbiased: that,
-    divided by its gain; for one antenna it is zf. matched: conj(h) y. mrc: maximum-ratio combining of several receive antennas; for one
-    antenna there is nothing to combine, and it is zf.
+    Args:
+        received: What a channel returned. With received.h of one dimension more than received.y (several receive antennas) the streams are
+            separated: semdiff.phy.matrix_equalizer has the formulas.
+        method: "zf", zero forcing: y / h. "mmse": conj(h) y / (|h|^2 + N0), of least squared error, biased by its gain
+            |h|^2 / (|h|^2 + N0). "mmse_unbiased": that, divided by its gain; for one antenna it is zf. "matched": conj(h) y. "mrc":
+            maximum-ratio combining of several receive antennas; for one there is nothing to combine, and it is zf. (Proakis and Salehi,
+            "Digital Communications", 5th ed., 2008; the table at the top of semdiff.phy.equalizer.)
 
-    A symbol whose h is zero says nothing: zf, mrc and mmse_unbiased give x = 0 with an infinite noise variance, mmse x = 0 with gain 0.
-    With received.h of one dimension more than received.y (several antennas), the equaliser of semdiff.phy.matrix_equalizer.
+    Returns:
+        `Equalized` (x, noise_var, gain). A symbol whose h is zero says nothing: zf, mrc and mmse_unbiased give x = 0 with an infinite noise
+        variance, mmse x = 0 with gain 0. Differentiable in y, h and noise_var; for matrices in y.
 
-    ValueError for another method, a shape of h or noise_var that does not broadcast to y's, or (zf, mrc) a sample whose every h is zero.
+    Raises:
+        TypeError: y or h is not complex.
+        ValueError: An unknown method, a shape of h or noise_var that does not broadcast to y's, or (zf, mrc) a sample whose every h is
+            zero.
+
+    Example:
+        >>> import torch, semdiff
+        >>> s = semdiff.pack(semdiff.normal((2, 8), semdiff.Key(0)))
+        >>> received = semdiff.FixedChannel(2j)(s, 200.0, semdiff.Key(1))
+        >>> torch.allclose(semdiff.equalize(received).x, s)
+        True
+        >>> semdiff.equalize(semdiff.AWGN()(s, 0.0, semdiff.Key(1)), "mmse").gain.flatten()
+        tensor([0.5000, 0.5000], dtype=torch.float64)
     """
     kernel = kernel_name(method)
     y, h, noise_var = check_received(received)
@@ -47,13 +64,13 @@ def equalize(received: Received, method: EqualizerMethod = "zf") -> Equalized:
 
 
 def kernel_name(method: str) -> str:
-    """The operators' name of a method."""
+    """Return the operators' name of a method."""
     check_method(method)
     return "zf" if method == "mrc" else method
 
 
 def rayleigh_mmse_gain(snr_db: float | Tensor) -> Tensor:
-    """E[gain] of the mmse equaliser over a gain h ~ CN(0, 1) for each symbol: 1 - m, m = c e^c E1(c), c = N0. Float64.
+    """Return E[gain] of the mmse equaliser over a gain h ~ CN(0, 1) for each symbol: 1 - m, m = c e^c E1(c), c = N0. Float64.
 
     m is also the mean squared error, and what is left beside E[gain] s has variance m (1 - m): an SNR of (1 - m) / m after undoing the
     gain, which is what a single noise variance for all symbols can say (the integral of c / (p + c) e^-p over p = |h|^2).

@@ -30,13 +30,13 @@ class Bussgang(NamedTuple):
 
 
 def clip(s: Tensor, papr_db: float) -> Tensor:
-    """Magnitudes above A = 10^(papr_db / 20) are cut to A, phases kept: the peak power is papr_db above the average, which is 1."""
+    """Cut magnitudes above A = 10^(papr_db / 20) to A and keep the phases: the peak power is papr_db above the average, which is 1."""
     peak = 10 ** (to_finite(papr_db, "papr_db") / 10)
     return s * (power(s) / peak).clamp_min(1).rsqrt()
 
 
 def bussgang(papr_db: float) -> Bussgang:
-    """What `clip` does to complex Gaussian symbols of unit power."""
+    """Return what `clip` does to complex Gaussian symbols of unit power."""
     a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64, device="cpu")
     kept = -torch.expm1(-a.square())
     gain = kept + 0.5 * math.sqrt(math.pi) * a * torch.erfc(a)
@@ -44,20 +44,20 @@ def bussgang(papr_db: float) -> Bussgang:
 
 
 def phase_noise(batch: int, uses: int, std: float, key: KeyLike = None, device: torch.device | str = "cpu") -> Tensor:
-    """Wiener phases in radians, float64 (batch, uses): 0 at the first use, and a normal step of deviation std from each to the next."""
+    """Draw Wiener phases in radians, float64 (batch, uses): 0 at the first use, a normal step of deviation std from each to the next."""
     steps = normal((batch, uses), key, torch.float64, device) * to_finite(std, "std", 0)
     steps[:, :1] = 0
     return steps.cumsum(1)
 
 
 def frequency_offset(uses: int, cycles: float, device: torch.device | str = "cpu") -> Tensor:
-    """Phases in radians, float64 (uses,): 2 pi cycles k at use k, for an offset in cycles per use (offset in hertz / symbol rate)."""
+    """Return phases in radians, float64 (uses,): 2 pi cycles k at use k. cycles: the offset in cycles per use, hertz / symbol rate."""
     turns = torch.arange(uses, dtype=torch.float64, device=device) * to_finite(cycles, "cycles")
     return 2 * math.pi * (turns - turns.round())
 
 
 def rotate(y: Tensor, phase: Tensor) -> Tensor:
-    """y e^(j phase)."""
+    """Return y e^(j phase)."""
     return times(y, torch.complex(phase.cos(), phase.sin()).to(y.dtype))
 
 
@@ -71,10 +71,11 @@ class Wrapper(Channel):
         self.channel = channel
 
     def uses(self, symbols: int) -> Uses:
+        """Count what the channel within takes; as `Channel.uses`."""
         return self.channel.uses(symbols)
 
     def send(self, s: Tensor, snr_db: float | Tensor, key: KeyLike) -> Received:
-        """What the channel inside returns, held to one received symbol for each that was sent."""
+        """Return what the channel within makes of s, held to one received symbol for each that was sent."""
         check_frame(s)
         received: Received = self.channel(s, snr_db, key)
         if received.y.shape != s.shape:
@@ -82,17 +83,30 @@ class Wrapper(Channel):
         return received
 
 
-class Impaired(Wrapper):
-    """A single-carrier channel with hardware that the receiver does not track: y = e^(j phi_k) (h clip(s) + n).
+class HardwareImpairments(Wrapper):
+    """Add hardware that the receiver does not track to a single-carrier channel: y = e^(j phi_k) (h clip(s) + n).
 
-    phase_noise: the deviation of the Wiener phase's step from use to use, radians. frequency_offset: cycles per use. Both phases are 0 at
-    the first use. papr_db: the transmitter's peak power above the average, or None.
     Received.h is what the receiver believes: the channel's h without the rotation, times the Bussgang gain. noise_var has the distortion's
-    |h|^2 E|d|^2 too, both by the formulas for Gaussian symbols; it says nothing of the rotation. Around an estimated gain it is a little
-    high: clipped symbols have less power for the estimate's error to multiply.
+    |h|^2 E|d|^2 too, both by the formulas for Gaussian symbols (at the top of semdiff.phy.hardware); it says nothing of the rotation.
+    Around an estimated gain it is a little high: clipped symbols have less power for the estimate's error to multiply.
 
-    TypeError or ValueError for a number out of its range, for a channel of several antennas, and for Multipath, whose symbols are not what
-    its hardware sends: it clips by itself.
+    Args:
+        channel: The channel around which this goes: of scalar gains and one carrier. Multipath, whose symbols are not what its hardware
+            sends, clips by itself.
+        phase_noise: The deviation of the Wiener phase's step from use to use, in radians, >= 0. The phase is 0 at the first use.
+        frequency_offset: Of the receiver's oscillator, in cycles per use.
+        papr_db: The transmitter's peak power above the average 1, in dB; None for no clipping.
+
+    Raises:
+        TypeError: channel is no `Channel`, or a number is none.
+        ValueError: A number out of its range, a channel with subcarriers, or (in a call) one of several antennas.
+
+    Example:
+        >>> import semdiff
+        >>> channel = semdiff.HardwareImpairments(semdiff.AWGN(), phase_noise=0.01, papr_db=3.0)
+        >>> received = channel(semdiff.pack(semdiff.normal((1, 64), semdiff.Key(0))), 20.0, semdiff.Key(1))
+        >>> round(float(received.h.real[0, 0]), 3), received.noise_var.round(decimals=3)
+        (0.921, tensor([[0.0250]], dtype=torch.float64))
     """
 
     def __init__(self, channel: Channel, phase_noise: float = 0.0, frequency_offset: float = 0.0, papr_db: float | None = None) -> None:
@@ -104,6 +118,7 @@ class Impaired(Wrapper):
         self.papr_db = None if papr_db is None else to_finite(papr_db, "papr_db")
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
+        """Send symbols (B, n); arguments, result and errors are `Channel.forward`'s."""
         check_frame(s)
         channel_key, phase_key = ops.key_split.default(key_tensor(key), 2).unbind()
         y, h, noise_var = self.send(s if self.papr_db is None else clip(s, self.papr_db), snr_db, channel_key)
@@ -116,15 +131,19 @@ class Impaired(Wrapper):
             y = rotate(y, phase + phase_noise(s.shape[0], s.shape[1], self.phase_noise, phase_key, s.device))
         return Received(y, h, noise_var)
 
+    def extra_repr(self) -> str:
+        return f"phase_noise={self.phase_noise}, frequency_offset={self.frequency_offset}, papr_db={self.papr_db}"
+
 
 def innermost(channel: Channel) -> Channel:
-    """The channel within all wrappers."""
+    """Return the channel within all wrappers."""
     while isinstance(channel, Wrapper):
         channel = channel.channel
     return channel
 
 
 def check_frame(s: Tensor, name: str = "s") -> None:
+    """TypeError unless they are complex symbols, ValueError unless they are (B, uses)."""
     check_symbols(s, name)
     if s.dim() != 2:
         raise ValueError(f"{name}: expected shape (B, uses), got {tuple(s.shape)}")

@@ -21,12 +21,13 @@ METHODS: tuple[str, ...] = get_args(EqualizerMethod)
 
 
 def check_method(method: str) -> None:
+    """ValueError unless it is one of METHODS."""
     if method not in METHODS:
         raise ValueError(f"method: expected {', '.join(METHODS[:-1])} or {METHODS[-1]}, got {method!r}")
 
 
 def equalize_matrix(received: Received, method: EqualizerMethod = "zf") -> Equalized:
-    """Separates the streams of y (B, uses, nr) with h (B, uses or 1, nr, nt): x (B, uses * nt) in the order in which the symbols went out.
+    """Separate the streams of y (B, uses, nr) with h (B, uses or 1, nr, nt): x (B, uses * nt) in the order in which the symbols went out.
 
     noise_var (one number a use, the same for all antennas) is N0; `noise_var` and `gain` of the result are float64, (B, uses * nt).
     Symbols that only padded the last use are the caller's to drop. Differentiable in y.
@@ -67,7 +68,7 @@ def equalize_matrix(received: Received, method: EqualizerMethod = "zf") -> Equal
 
 
 def _left_inverse(h: Tensor, n0: Tensor) -> Tensor:
-    """(H^H H + N0 I)^-1 H^H, without forming H^H H, which would square the condition number.
+    """Return (H^H H + N0 I)^-1 H^H, without forming H^H H, which would square the condition number.
 
     2x2: (det* adj H + N0 H^H) / (|det|^2 + N0 ||H||^2 + N0^2).   Other sizes: [H; sqrt(N0) I] = [Q1; Q2] R and W = R^-1 Q1^H.
     """
@@ -104,7 +105,7 @@ def _singular(h: Tensor, w: Tensor, eps: float) -> Tensor:
 
 
 def _checked(received: Received) -> tuple[Tensor, Tensor, Tensor]:
-    """y, h, and N0 as float64 (B or 1, uses or 1, 1)."""
+    """Return y, h, and N0 as float64 (B or 1, uses or 1, 1)."""
     y, h, n0 = check_received(received)
     for name, value, dims, shape in (("y", y, 3, "(B, uses, nr)"), ("h", h, 4, "(B, uses or 1, nr, nt)")):
         if not value.is_complex():

@@ -29,21 +29,38 @@ _PRECODINGS = (None, "equal", "waterfilling", "equalizing")
 
 
 class MIMO(Channel):
-    """nt transmit and nr receive antennas. Each antenna sends unit power on average, nt in all; E|H_ij|^2 = 1; the noise is
-    N0 = 10^(-snr_db/10) for each receive antenna, so one hears nt times `snr_db`.
+    """Send with nt antennas and receive with nr: y = H x + n.
 
-    precoding: None: only the receiver knows H. Symbol k leaves antenna k % nt at use k // nt; the last use is padded with zeros. Received
-    has the matrix form, y (B, uses, nr) and h (B, uses or 1, nr, nt), for `semdiff.phy.matrix_equalizer`.
-    Otherwise both ends know H. Symbol k is stream k % m of use k // m, m = min(nt, nr), the strongest stream first. Received has the scalar
-    form, y (B, n) and h (B, n), which is real and not negative: the stream's gain s_i sqrt(p_i), with sum p_i = nt.
-        "equal": p_i = nt / m.   "waterfilling": the p that maximise sum log2(1 + p_i s_i^2 / N0); a stream without power has h = 0: zf
-    has an infinite noise variance there, mmse gain 0.   "equalizing": p_i proportional to s_i^-2: all streams have SNR
-    nt snr / sum_j s_j^-2, and all are silent if H is rank-deficient.
-    correlation: c gives receive (and transmit) antennas i, j the correlation c^|i-j|: H = R_r^(1/2) W R_t^(1/2) (the Kronecker model with
-    exponential correlation, Loyka 2001). A pair is (transmitter's, receiver's).
-    coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses, or for the frame where that is shorter.
+    Each transmit antenna sends unit power on average, nt in all; E|H_ij|^2 = 1; the noise is N0 = 10^(-snr_db / 10) for each receive
+    antenna, so one hears nt times `snr_db`.
 
-    TypeError or ValueError for other arguments.
+    Without precoding only the receiver knows H. Symbol k leaves antenna k % nt at use k // nt; the last use is padded with zeros. Received
+    has the matrix form, y (B, uses, nr) and h (B, uses or 1, nr, nt), which `equalize` takes.
+
+    With precoding both ends know H. Symbol k is stream k % m of use k // m, m = min(nt, nr), the strongest stream first. Received has the
+    scalar form, y (B, n) and h (B, n), which is real and not negative: the stream's gain s_i sqrt(p_i), with sum p_i = nt.
+
+    Args:
+        nt: Transmit antennas, 1 to 4096.
+        nr: Receive antennas, 1 to 4096.
+        precoding: None. "equal": p_i = nt / m. "waterfilling": the p that maximise sum log2(1 + p_i s_i^2 / N0); a stream without power has
+            h = 0: zf has an infinite noise variance there, mmse gain 0. "equalizing": p_i proportional to s_i^-2: all streams have SNR
+            nt snr / sum_j s_j^-2, and all are silent if H is rank-deficient. (Telatar, 1999.)
+        correlation: c in [-1, 1] gives antennas i, j of an end the correlation c^|i-j|: H = R_r^(1/2) W R_t^(1/2), the Kronecker model with
+            exponential correlation (Loyka, 2001). A pair is (transmitter's, receiver's).
+        coherence: "block": one H a sample; "fast": one a use; an integer: H lasts that many uses, or for the frame where that is shorter.
+
+    Raises:
+        TypeError: An argument of another type.
+        ValueError: An argument out of its range.
+
+    Example:
+        >>> import semdiff
+        >>> s = semdiff.pack(semdiff.normal((2, 16), semdiff.Key(0)))
+        >>> semdiff.MIMO(2, 3)(s, 10.0, semdiff.Key(1))
+        Received(y=complex64 (2, 4, 3), h=complex64 (2, 1, 3, 2), noise_var=float64 (2, 1, 1))
+        >>> semdiff.MIMO(2, 2, "waterfilling")(s, 10.0, semdiff.Key(1))
+        Received(y=complex64 (2, 8), h=complex64 (2, 8), noise_var=float64 (2, 1))
     """
 
     def __init__(
@@ -68,12 +85,29 @@ class MIMO(Channel):
         return self.nt if self.precoding is None else min(self.nt, self.nr)
 
     def uses(self, symbols: int) -> Uses:
+        """Count the uses, each of which carries `streams` symbols; as `Channel.uses`."""
         return Uses(-(-symbols // self.streams))
 
     def draw(
         self, batch: int, blocks: int, key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """H for each block, (batch, blocks, nr, nt): CN(0, 1) entries, correlated as asked."""
+        """Draw H: CN(0, 1) entries, correlated as asked.
+
+        Args:
+            batch: Samples.
+            blocks: Matrices for each sample.
+            key: Of the draw.
+            dtype: complex64 or complex128.
+            device: Of the result.
+
+        Returns:
+            Complex, (batch, blocks, nr, nt).
+
+        Example:
+            >>> import semdiff
+            >>> semdiff.MIMO(2, 3).draw(4, 1, semdiff.Key(0)).shape
+            torch.Size([4, 1, 3, 2])
+        """
         h = complex_normal((batch, blocks, self.nr, self.nt), key, dtype, device)
         transmitter, receiver = self.correlation
         if receiver != 0:
@@ -83,6 +117,7 @@ class MIMO(Channel):
         return h
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
+        """Send symbols (B, n); arguments and errors are `Channel.forward`'s, Received is as the class says."""
         check_symbols(s)
         if s.dim() != 2:
             raise ValueError(f"s: expected shape (B, n), got {tuple(s.shape)}")
@@ -103,13 +138,13 @@ class MIMO(Channel):
         return Received(y, h, n0.reshape(batch, *(1,) * (y.dim() - 1)))
 
     def _lasts(self, uses: int) -> int:
-        """The uses for which H stays the same."""
+        """Return the uses for which H stays the same."""
         if self.coherence == "block":
             return max(uses, 1)
         return 1 if self.coherence == "fast" else int(self.coherence)
 
     def _stream_gains(self, h: Tensor, n0: Tensor) -> Tensor:
-        """s_i sqrt(p_i) of each block, (B, blocks, streams), float64."""
+        """Return s_i sqrt(p_i) of each block, (B, blocks, streams), float64."""
         s: Tensor = (ops.svd_2x2.default(h)[1] if self.nt == self.nr == 2 else torch.linalg.svdvals(h)).double()
         if self.precoding == "equal":
             return s * math.sqrt(self.nt / self.streams)
@@ -122,7 +157,7 @@ class MIMO(Channel):
 
 
 def water_filling(gains: Tensor, total: float) -> Tensor:
-    """The powers p >= 0 along the last dimension, summing to `total`, that maximise sum log2(1 + p_i gains_i).
+    """Return the powers p >= 0 along the last dimension, summing to `total`, that maximise sum log2(1 + p_i gains_i).
 
     p_i = max(level - 1/gains_i, 0) (Cover and Thomas, "Elements of information theory", 9.4). gains (..., k): not negative, one of each row
     positive; float64 is returned. ValueError otherwise, or unless total is finite and positive.

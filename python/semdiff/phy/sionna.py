@@ -32,7 +32,7 @@ _OPTIONS = {"precision": "double", "device": "cpu"}  # single loses the equalise
 
 
 class SionnaOFDM(Channel):
-    """channel(s, snr_db, key) -> Received: Sionna's grid, channel and LMMSE equaliser. Symbols arrive equalised, y = s + e, so h is 1.
+    """Send through Sionna's OFDM grid, channel and LMMSE equaliser. Symbols arrive equalised, y = s + e, so h is 1.
 
     noise_var, float64 (B, n), is E|e|^2 of each symbol as the equaliser states it. With one antenna at each end the LMMSE estimate without
     its bias is y / h, whose noise is N0 / |h|^2.
@@ -91,14 +91,18 @@ class SionnaOFDM(Channel):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._grids = lru_cache(maxsize=8)(self._build)
 
+    def extra_repr(self) -> str:
+        names = ("csi", "subcarriers", "subcarrier_spacing", "cyclic_prefix")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
     def uses(self, symbols: int) -> Uses:
-        """Subcarriers that are left over in the last OFDM symbol are counted with the pilots."""
+        """Count the uses, subcarriers that are left over in the last OFDM symbol with the pilots; as `Channel.uses`."""
         data, pilots = self._ofdm_symbols(symbols)
         idle = data * self.subcarriers - symbols
         return Uses(symbols, pilots * self.subcarriers + idle, (data + pilots) * self.cyclic_prefix)
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
-        """s: complex (B, n), unit power in each sample. snr_db: at most 100. Each sample has a realisation of the channel of its own."""
+        """Send symbols (B, n), each sample through a realisation of its own; as `Channel.forward`, but with snr_db at most 100."""
         check_symbols(s)
         if s.dim() != 2 or 0 in s.shape:
             raise ValueError(f"s: expected shape (B, n) with at least one symbol, got {tuple(s.shape)}")

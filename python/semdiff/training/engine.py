@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from semdiff._util.parameters import check_tensors
-from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_tensors, save_tensors
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import Batches, Rows
@@ -146,7 +146,7 @@ def fit(
                 if curve is not None:
                     curve.save()
                 tensors = {f"model.{n}": t for n, t in stage.weights().items()} | {f"average.{n}": t for n, t in average.items()}
-                save_checkpoint(file, tensors | optimizer_tensors(optimizer), meta)
+                save_tensors(file, tensors | optimizer_tensors(optimizer), meta)
                 saved = time.monotonic()
             if on_step is not None:
                 on_step(step)
@@ -200,7 +200,7 @@ def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, a
 def _take_up(
     file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> tuple[int, dict[str, Tensor]]:
-    tensors, meta = load_checkpoint(file)
+    tensors, meta = load_tensors(file)
     if meta.get("identity") != identity:
         wanted = "a checkpoint of this plan, seed, data and precision"
         raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")

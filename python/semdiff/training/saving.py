@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from semdiff._util.atomic import folder_atomically
-from semdiff.link import SemanticLink
+from semdiff.link.base import ImageLink
+from semdiff.models.int8 import FILE, quantize
+from semdiff.models.store import write_checksums
+
+IMAGES_SEEN = "training.json"
 
 
-def save_link(link: SemanticLink, place: Path) -> None:
-    """The folder becomes the link's in one step. Half precision halves the files; it is widened again on loading."""
+def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapping[str, int] | None = None) -> None:
+    """Write a link's folder in one step, its weights in float16, or in eight bits (`semdiff.models.int8`); loading widens them again.
+
+    Args:
+        link: the trained link; its weights become narrow.
+        place: the folder.
+        eight_bits: whether weights are stored so.
+        seen: images that each stage has seen, which go into training.json.
+    """
     with folder_atomically(place) as beside:
-        link.to(torch.float16).save_pretrained(beside)
+        link.to(torch.float16 if not eight_bits else torch.float32).save_pretrained(beside)
+        if eight_bits:
+            for file in beside.rglob(FILE):
+                save_file(quantize(load_file(file)), file)
+        if seen is not None:
+            (beside / IMAGES_SEEN).write_text(json.dumps(dict(seen), indent=1) + "\n", encoding="utf-8")
+        write_checksums(beside)
+
+
+def images_seen(folder: Path) -> dict[str, int]:
+    """Images that each stage of a saved link has seen; empty where the folder does not say."""
+    place = folder / IMAGES_SEEN
+    return {str(k): int(v) for k, v in json.loads(place.read_text("utf-8")).items()} if place.is_file() else {}

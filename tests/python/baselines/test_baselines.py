@@ -230,7 +230,7 @@ def test_capacity_bounds_digital_and_counts_the_same_uses():
 def test_capacity_over_fading_is_that_of_the_gains():
     images, h = sample_images()[:2], torch.tensor([[2 + 0j], [0.5j]]).repeat(1, 131)
     h[:, ::2] *= 0.3
-    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
+    out = Capacity("jpeg").transmit(images, 14.0, cbr=1 / 6, channel=semdiff.FixedChannel(h), key=KEY)
     for i, bits in enumerate(capacity_bits(131, 14.0, h).int().tolist()):
         assert torch.equal(out.images[i], read_packet(write_packet(images[i], bits, ("jpeg",)), (1, 28, 28), ("jpeg",)))
 
@@ -260,7 +260,7 @@ def test_digital_over_several_antennas(uses):
 
 def test_digital_over_fading_loses_what_fades():
     images, h = sample_images()[:2], torch.tensor([[1j], [0.1 + 0j]])
-    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.Given(h), key=KEY)
+    out = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, channel=semdiff.FixedChannel(h), key=KEY)
     still = Digital("jpeg").transmit(images, 15.0, cbr=1 / 6, key=KEY)
     assert torch.equal(out.images[0], still.images[0])
     assert bool((out.images[1] == 0.5).all())

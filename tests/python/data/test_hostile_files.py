@@ -154,7 +154,7 @@ def test_deep_json_of_models_checkpoints_and_plans_is_refused(tmp_path: Path) ->
     from accelerate import Accelerator
     from safetensors.torch import save_file
 
-    from semdiff._util.tensor_files import load_checkpoint
+    from semdiff._util.tensor_files import load_tensors
     from semdiff.link import SemanticLink
     from semdiff.training.budget import Plans
 
@@ -172,7 +172,7 @@ def test_deep_json_of_models_checkpoints_and_plans_is_refused(tmp_path: Path) ->
 
     save_file({"a": torch.zeros(1)}, tmp_path / "stage.safetensors", metadata={"semdiff": deep})
     with pytest.raises(ValueError, match=r"stage\.safetensors: expected a checkpoint of semdiff"):
-        load_checkpoint(tmp_path / "stage.safetensors")
+        load_tensors(tmp_path / "stage.safetensors")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a = " + b"[" * 100_000])

@@ -38,8 +38,8 @@ CASES: dict[str, tuple[Channel, Uses, float | None]] = {
     "rayleigh, 5": (semdiff.Rayleigh(5), Uses(64), None),
     "rician": (semdiff.Rician(20.0), Uses(64), 0.0),
     "rician, fast": (semdiff.Rician(3.0, "fast"), Uses(64), 0.0),
-    "given": (semdiff.Given(0.5j), Uses(64), db(0.25)),
-    "given, by symbol": (semdiff.Given(torch.polar(torch.ones(64), torch.arange(64.0))), Uses(64), 0.0),
+    "given": (semdiff.FixedChannel(0.5j), Uses(64), db(0.25)),
+    "given, by symbol": (semdiff.FixedChannel(torch.polar(torch.ones(64), torch.arange(64.0))), Uses(64), 0.0),
     "mimo": (MIMO(2, 2, coherence="fast"), Uses(32), db(2)),
     "mimo, padded": (MIMO(3, 4, coherence="fast"), Uses(22), db(3 * 64 / 66)),
     "mimo, one receiver": (MIMO(2, 1, coherence="fast"), Uses(32), db(2)),
@@ -52,10 +52,10 @@ CASES: dict[str, tuple[Channel, Uses, float | None]] = {
     "pilots": (Pilots(AWGN, 32), Uses(64, pilots=32), -db(1 + 1 / 32)),
     "pilots between": (Pilots(semdiff.Rayleigh(10), 2, "lmmse", every=8), Uses(64, pilots=16), None),
     "pilots of ofdm": (Pilots(Multipath(), 1, "lmmse"), Uses(64, pilots=64, cyclic_prefix=32), None),
-    "impaired": (semdiff.Impaired(AWGN, 0.01, 1e-4, papr_db=3.0), Uses(64), None),
-    "mistaken": (semdiff.Mistaken(AWGN, snr_offset_db=3.0), Uses(64), 0.0),
-    "mistaken mimo": (semdiff.Mistaken(MIMO(2, 2), 0.01), Uses(32), None),
-    "blind": (semdiff.Blind(Pilots(semdiff.Impaired(semdiff.Rayleigh(), 0.001), 2)), Uses(64, pilots=2), None),
+    "impaired": (semdiff.HardwareImpairments(AWGN, 0.01, 1e-4, papr_db=3.0), Uses(64), None),
+    "mistaken": (semdiff.ImperfectCSI(AWGN, snr_offset_db=3.0), Uses(64), 0.0),
+    "mistaken mimo": (semdiff.ImperfectCSI(MIMO(2, 2), 0.01), Uses(32), None),
+    "blind": (semdiff.BlindNoise(Pilots(semdiff.HardwareImpairments(semdiff.Rayleigh(), 0.001), 2)), Uses(64, pilots=2), None),
 }
 
 
@@ -114,13 +114,13 @@ def test_a_gain_of_zero_and_no_noise_are_defined(link: SemanticLink) -> None:
     """A sample that is not heard, one beside it that is, one without noise, and one whose SNR has no digits in float32."""
     images = sample_images()[:2]
     dead = torch.tensor([[0j], [1.0 + 0j]])
-    got = link.transmit(images, 10.0, channel=semdiff.Given(dead), steps=1, key=KEY)
+    got = link.transmit(images, 10.0, channel=semdiff.FixedChannel(dead), steps=1, key=KEY)
     assert bool(got.images.isfinite().all())
-    heard = link.transmit(images, 10.0, channel=semdiff.Given(torch.ones_like(dead)), steps=1, key=KEY)
+    heard = link.transmit(images, 10.0, channel=semdiff.FixedChannel(torch.ones_like(dead)), steps=1, key=KEY)
     torch.testing.assert_close(got.images[1], heard.images[1], rtol=0, atol=1e-4)
     for channel, snr_db in (
-        (semdiff.Given(1.0, 0.0), 10.0),
-        (semdiff.Given(0.0, 0.0), 10.0),
+        (semdiff.FixedChannel(1.0, 0.0), 10.0),
+        (semdiff.FixedChannel(0.0, 0.0), 10.0),
         (AWGN, 200.0),
         (semdiff.Rayleigh("fast"), 200.0),
     ):

@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
-from semdiff.link.pipeline import DEFAULT_MODEL
+from semdiff.link.files import DEFAULT_MODEL
 from semdiff.link.reception import estimate, later, starting_state
 from semdiff.metrics import psnr
 from semdiff.models.codec import from_blocks, to_blocks

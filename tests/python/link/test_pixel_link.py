@@ -25,35 +25,20 @@ from semdiff.link import PixelLink, SemanticLink
 from semdiff.link.outputs import output_names
 from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid
 from semdiff.models.jscc import JSCCDecoder, Transmitter
-from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.models.pixels import PixelDenoiser, PixelScale
 from semdiff.training.channel_conditions import Conditions
 from semdiff.training.engine import Plan, fit
-from semdiff.training.recipes.common import scheduler
 from semdiff.training.stages.diffusion import velocity
 from semdiff.training.stages.pixels import FlowStage, Front, JointStage, UpsamplerStage
 from tests.python.pretrained import require_lpips
+from tests.python.small_links import SCALE, networks, pixel_link
 
-SCALE = PixelScale(0.3, 0.35)
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
-
-
-def networks(seed: int = 0) -> tuple[Transmitter, PixelUpsampler, JSCCDecoder, PixelDenoiser]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        small = {"width": 16, "outer_width": 8, "depth": 1}
-        denoiser = PixelDenoiser(1, 8, 16, 1, 2, 16)
-        nn.init.normal_(denoiser.conv_out.weight, std=0.1)
-        return (
-            Transmitter((1, 28, 28), 2, **small),
-            PixelUpsampler(1, 2, 16, 1, 8, 1, 16),
-            JSCCDecoder(1, 2, **small),
-            denoiser,
-        )
 
 
 @pytest.fixture
 def link() -> PixelLink:
-    return PixelLink(*networks(), scheduler(), (1, 28, 28), (2, 1), *SCALE, snr_db_range=(-7.0, 18.0))
+    return pixel_link()
 
 
 def reception(batch: int = 4, size: int = 200) -> PixelReception:

@@ -93,7 +93,7 @@ def test_so_has_the_classifier(monkeypatch):
 def test_so_has_a_checkpoint(tmp_path):
     pytest.importorskip("accelerate")
     from semdiff import Key
-    from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+    from semdiff._util.tensor_files import load_tensors, save_tensors
     from semdiff.training.engine import Plan, Stage, fit
 
     class Line(Stage):
@@ -106,7 +106,7 @@ def test_so_has_a_checkpoint(tmp_path):
 
     options = {"name": "line", "key": Key(0), "folder": tmp_path, "progress": False}
     fit(Line(), [torch.ones(4, 2)], Plan(2, 4, 1e-3), **options)
-    tensors, meta = load_checkpoint(tmp_path / "line.safetensors")
+    tensors, meta = load_tensors(tmp_path / "line.safetensors")
     for kind in ("model", "average"):
         for name, words in (("bias", f"got them without net.bias and with the unknown net.{kind}$"), (None, "net.bias: expected finite")):
             changed = dict(tensors)
@@ -114,7 +114,7 @@ def test_so_has_a_checkpoint(tmp_path):
                 changed[f"{kind}.net.{kind}"] = changed.pop(f"{kind}.net.bias")
             else:
                 changed[f"{kind}.net.bias"] = torch.full((1,), torch.nan)
-            save_checkpoint(tmp_path / "line.safetensors", changed, meta)
+            save_tensors(tmp_path / "line.safetensors", changed, meta)
             with pytest.raises(ValueError, match=f"line.safetensors: .*{words}"):
                 fit(Line(), [torch.ones(4, 2)], Plan(2, 4, 1e-3), **options)
 

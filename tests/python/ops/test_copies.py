@@ -13,15 +13,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import semdiff
-from semdiff import Given, Impaired, Key, Mistaken, Multipath, NoiseSchedule, Pilots
+from semdiff import FixedChannel, HardwareImpairments, ImperfectCSI, Key, Multipath, NoiseSchedule, Pilots
 from semdiff.oracle import GaussianMixture
 
 S = semdiff.pack(semdiff.normal((2, 64), Key(1)))
 CHANNELS = [
-    semdiff.AWGN(), semdiff.Rayleigh("fast"), semdiff.Rician(3.0, 4), Given(1 + 2j, 0.1), semdiff.MIMO(2, 2, "equal"),
+    semdiff.AWGN(), semdiff.Rayleigh("fast"), semdiff.Rician(3.0, 4), FixedChannel(1 + 2j, 0.1), semdiff.MIMO(2, 2, "equal"),
     Multipath(subcarriers=16), Multipath(gains=[1.0, 0.5j]),
-    Pilots(semdiff.Rayleigh(), 2), Mistaken(semdiff.AWGN(), 0.1, 1.0), semdiff.Blind(semdiff.AWGN()),
-    Impaired(semdiff.AWGN(), 0.1, 0.01, 5.0),
+    Pilots(semdiff.Rayleigh(), 2), ImperfectCSI(semdiff.AWGN(), 0.1, 1.0), semdiff.BlindNoise(semdiff.AWGN()),
+    HardwareImpairments(semdiff.AWGN(), 0.1, 0.01, 5.0),
 ]  # fmt: skip
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda x: pickle.loads(pickle.dumps(x)),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import semdiff
-from semdiff import Given, Key, Multipath, NoiseSchedule, Pilots, Received
+from semdiff import FixedChannel, Key, Multipath, NoiseSchedule, Pilots, Received
 from semdiff.baselines.limits import capacity_bits
 from semdiff.metrics.inception import normalized
 from semdiff.oracle import GaussianMixture
@@ -45,13 +45,13 @@ CALLS: dict[str, Callable[[], Any]] = {
         s.alphas_cumprod for s in (NoiseSchedule.linear(5), NoiseSchedule.cosine(5), NoiseSchedule.from_alphas_cumprod([0.9, 0.1]))
     ],
     "times": lambda: [SCHEDULE.alpha_bar(3), SCHEDULE.timestep(0.5), SCHEDULE.noise_var(torch.tensor([3.0], device="cpu"))],
-    "Given": lambda: Given(1 + 2j, 0.1)(S, key=Key(1)),
+    "FixedChannel": lambda: FixedChannel(1 + 2j, 0.1)(S, key=Key(1)),
     "Multipath": lambda: Multipath(subcarriers=16, papr_db=3.0)(S, 5.0, Key(1)),
     "Multipath gains": lambda: Multipath(gains=[1.0, 0.5j], subcarriers=16)(S, 5.0, Key(1)),
     "Pilots": lambda: Pilots(semdiff.Rayleigh(), 2, "lmmse")(S, 5.0, Key(1)),
     "MIMO": lambda: semdiff.MIMO(3, 2, "waterfilling", 0.5)(S, 5.0, Key(1)),
     "MIMO equalized": lambda: semdiff.equalize(semdiff.MIMO(3, 3, None, 0.5)(S, 5.0, Key(1)), "mmse"),
-    "Impaired": lambda: semdiff.Impaired(semdiff.AWGN(), 0.1, 0.1, 3.0)(S, 5.0, Key(1)),
+    "HardwareImpairments": lambda: semdiff.HardwareImpairments(semdiff.AWGN(), 0.1, 0.1, 3.0)(S, 5.0, Key(1)),
     "keys": lambda: [Key(3).tensor, Key(3).fold_in(1).tensor, semdiff.normal((4,), Key(1))],
     "oracle": lambda: _oracle(),
     "capacity": lambda: [capacity_bits(5, 3.0), capacity_bits(32, 3.0, S)],
@@ -101,20 +101,20 @@ def test_a_default_device_changes_no_transmission() -> None:
 
 
 OTHER = "lazy"  # of torch's devices the one that needs nothing built in
-GIVEN, ECHOES = Given(1 + 2j, 0.1), Multipath(subcarriers=16, papr_db=3.0, coherence=1)
+GIVEN, ECHOES = FixedChannel(1 + 2j, 0.1), Multipath(subcarriers=16, papr_db=3.0, coherence=1)
 GAINS, PILOTS = Multipath(gains=[1.0, 0.5j], subcarriers=16), Pilots(Multipath(subcarriers=16), 2, "lmmse")
 # Inputs of another device. There is none here: fake tensors of one, which have a place and a shape, and mix with no CPU tensor.
 ELSEWHERE: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "AWGN": lambda s, x: semdiff.AWGN()(s, 5.0, Key(1)),
     "Rayleigh": lambda s, x: semdiff.Rayleigh("fast")(s, 5.0, Key(1)),
     "Rician equalized": lambda s, x: semdiff.Rician(3.0).equalized(s, 5.0, "mmse", Key(1)),
-    "Given": lambda s, x: GIVEN(s, key=Key(1)),
+    "FixedChannel": lambda s, x: GIVEN(s, key=Key(1)),
     "Multipath": lambda s, x: ECHOES(s, 5.0, Key(1)),
     "Multipath gains": lambda s, x: GAINS(s, 5.0, Key(1)),
     "Pilots": lambda s, x: PILOTS(s, 5.0, Key(1)),
-    "Mistaken": lambda s, x: semdiff.Mistaken(semdiff.Rayleigh(), 0.1, 1.0)(s, 5.0, Key(1)),
-    "Blind": lambda s, x: semdiff.Blind(semdiff.AWGN())(s, 5.0, Key(1)),
-    "Impaired": lambda s, x: semdiff.Impaired(semdiff.AWGN(), 0.1, 0.1, 3.0)(s, 5.0, Key(1)),
+    "ImperfectCSI": lambda s, x: semdiff.ImperfectCSI(semdiff.Rayleigh(), 0.1, 1.0)(s, 5.0, Key(1)),
+    "BlindNoise": lambda s, x: semdiff.BlindNoise(semdiff.AWGN())(s, 5.0, Key(1)),
+    "HardwareImpairments": lambda s, x: semdiff.HardwareImpairments(semdiff.AWGN(), 0.1, 0.1, 3.0)(s, 5.0, Key(1)),
     "MIMO": lambda s, x: semdiff.MIMO(3, 2, None, 0.5)(s, 5.0, Key(1)),
     "equalize": lambda s, x: semdiff.equalize(Received(s, s[:, :1], torch.ones(2, 1)), "mmse"),
     "normalize_power": lambda s, x: semdiff.normalize_power(s),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 
 import pytest
@@ -161,3 +163,62 @@ def test_an_snr_beyond_is_refused(snr_db: float) -> None:
         for given in (snr_db, torch.tensor([3.0, snr_db], dtype=torch.float64)):
             with pytest.raises(ValueError, match=r"snr_db: expected .*finite number.*, within \[-150, 3000\] dB, got"):
                 channel(s, given, Key(1))
+
+
+CHANNELS = [
+    AWGN(), semdiff.Rayleigh("fast"), semdiff.Rician(3.0, 4), semdiff.FixedChannel(1 + 2j, 0.1), semdiff.MIMO(2, 2, "equal", 0.5),
+    semdiff.Multipath(subcarriers=16), semdiff.Multipath(gains=[1.0, 0.5j]), semdiff.Pilots(semdiff.Multipath(), 2, "lmmse"),
+    semdiff.ImperfectCSI(AWGN(), 0.1, 1.0), semdiff.BlindNoise(AWGN()), semdiff.HardwareImpairments(AWGN(), 0.1, 0.01, 5.0),
+]  # fmt: skip
+name_of_class = {"argvalues": CHANNELS, "ids": [type(c).__name__ for c in CHANNELS]}
+
+
+@pytest.mark.parametrize("channel", **name_of_class)
+def test_a_channels_tensors_are_buffers_that_follow_and_keep_their_dtype(channel: semdiff.Channel) -> None:
+    """As parts of a model: cast with it, a channel computes what it computed before; moved with it, all of it is there."""
+    s = semdiff.pack(semdiff.normal((2, 64), Key(1)))
+    for cast in (lambda m: m.half(), lambda m: m.to(torch.float32), lambda m: m.to(torch.bfloat16), lambda m: m.double()):
+        model = torch.nn.Sequential(copy.deepcopy(channel), torch.nn.Linear(2, 2))
+        for got, want in zip(cast(model)[0](s, 5.0, Key(3)), channel(s, 5.0, Key(3)), strict=True):
+            assert torch.equal(got, want)
+    held = {name for module in channel.modules() for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
+    assert held == set()
+    assert {b.device.type for b in copy.deepcopy(channel).to("meta").buffers()} <= {"meta"}
+    assert channel.state_dict() == {}
+
+
+@pytest.mark.parametrize("channel", **name_of_class)
+def test_a_channels_text_says_its_settings(channel: semdiff.Channel) -> None:
+    text = repr(channel)
+    for name in inspect.signature(type(channel).__init__).parameters:
+        if name in ("self", "args", "kwargs", "nt", "nr", "channel") or (isinstance(channel, semdiff.Multipath) and name in _PROFILE):
+            continue
+        assert f"{name}=" in text
+    assert ("channel" in inspect.signature(type(channel).__init__).parameters) == ("(channel): " in text)
+
+
+_PROFILE = ("taps", "decay", "powers", "gains")
+
+
+def test_a_channel_with_parameters_is_cast_as_other_modules_are() -> None:
+    class Learned(semdiff.Channel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+
+    assert Learned().half().weight.dtype == torch.float16
+
+
+def test_results_are_shown_by_shape_and_their_fields_are_documented() -> None:
+    s = semdiff.pack(semdiff.normal((2, 8), Key(1)))
+    received = AWGN()(s, 5.0, Key(2))
+    assert repr(received) == "Received(y=complex64 (2, 4), h=complex64 (2, 1), noise_var=float64 (2, 1))"
+    assert repr(received._replace(y=s.to("meta"))).startswith("Received(y=complex64 (2, 4) on meta, ")
+    assert repr(semdiff.Received(s.numpy(), 1j, None)) == "Received(y=complex64 (2, 4), h=1j, noise_var=None)"  # type: ignore[arg-type]
+    assert repr(semdiff.Uses(3)) == "Uses(payload=3, pilots=0, cyclic_prefix=0)"
+    kinds = (semdiff.Received, semdiff.Equalized, semdiff.Uses, semdiff.DiffusionState, semdiff.GaussianSample, semdiff.UpsamplerLoss)
+    for kind in kinds:
+        for name in kind._fields:
+            said = getattr(kind, name).__doc__
+            assert not said.startswith("Alias for field"), (kind, name)
+            assert said.endswith((".", ")")), (kind, name)

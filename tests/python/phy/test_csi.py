@@ -10,11 +10,11 @@ import torch
 
 from semdiff import (
     AWGN,
-    Blind,
+    BlindNoise,
     Channel,
-    Impaired,
+    HardwareImpairments,
+    ImperfectCSI,
     Key,
-    Mistaken,
     Multipath,
     Pilots,
     Rayleigh,
@@ -126,7 +126,7 @@ def test_pilots_through_a_clipping_transmitter(method: Any) -> None:
 @pytest.mark.parametrize("snr_db", SNRS)
 def test_a_mistaken_receiver(snr_db: float) -> None:
     s = gaussian(20_000, 2)
-    told = Mistaken(Rayleigh(), error_var=0.05, snr_offset_db=3.0)(s, snr_db, Key(6))
+    told = ImperfectCSI(Rayleigh(), error_var=0.05, snr_offset_db=3.0)(s, snr_db, Key(6))
     true = Rayleigh()(s, snr_db, Key(6).split()[0])
     assert torch.equal(told.y, true.y)
     e = told.h - true.h
@@ -134,7 +134,7 @@ def test_a_mistaken_receiver(snr_db: float) -> None:
     assert float(e.real.square().mean()) == pytest.approx(0.025, rel=0.03)
     assert abs(complex((e * true.h.conj()).mean())) < 4 * math.sqrt(0.05 / 20_000)
     assert torch.allclose(told.noise_var, true.noise_var * 10**-0.3)  # an SNR that is 3 dB too high
-    exact = Mistaken(Rayleigh(), snr_offset_db=-3.0)(s, snr_db, Key(6))
+    exact = ImperfectCSI(Rayleigh(), snr_offset_db=-3.0)(s, snr_db, Key(6))
     assert torch.equal(exact.h, true.h)
     assert torch.allclose(exact.noise_var, true.noise_var * 10**0.3)
 
@@ -172,7 +172,7 @@ def test_the_blind_estimate_is_exact_arithmetic_with_a_floor() -> None:
     y = torch.tensor([[1, 1j, 2, 0], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=torch.complex64)
     assert estimate_noise_var(y).tolist() == pytest.approx([0.5, 1e-3, 1e-3])
     assert estimate_noise_var(y, torch.tensor([[0.5], [0.5j], [0]])).tolist() == pytest.approx([1.25, 0.75, 1e-3])
-    received = Blind(AWGN())(gaussian(3, 50), 0.0, Key(1))
+    received = BlindNoise(AWGN())(gaussian(3, 50), 0.0, Key(1))
     assert received.noise_var.shape == (3, 1)
     assert torch.equal(received.noise_var.flatten(), estimate_noise_var(received.y, received.h))
     with pytest.raises(ValueError, match=r"y: expected at least one use, got shape \(3, 0\)"):
@@ -185,14 +185,14 @@ CHANNELS: dict[str, Channel] = {
     "multipath": Multipath(),
     "multipath, drawn again": Multipath(coherence=1, papr_db=3.0),
     "multipath, given": Multipath(gains=[1, 0.5j]),
-    "impaired": Impaired(AWGN(), phase_noise=0.1, frequency_offset=0.01, papr_db=2.0),
-    "impaired, fading": Impaired(Rayleigh(), phase_noise=0.1, papr_db=2.0),
+    "impaired": HardwareImpairments(AWGN(), phase_noise=0.1, frequency_offset=0.01, papr_db=2.0),
+    "impaired, fading": HardwareImpairments(Rayleigh(), phase_noise=0.1, papr_db=2.0),
     "pilots": Pilots(Rayleigh(), 3, "lmmse"),
     "pilots between": Pilots(Rayleigh(coherence=5), 1, "ls", every=4),
     "pilots of ofdm": Pilots(Multipath(), 2, "lmmse"),
     "pilots of ofdm between": Pilots(Multipath(coherence=2, papr_db=4.0), 1, "lmmse", every=1),
-    "mistaken": Mistaken(Multipath(), 0.1, 3.0),
-    "blind": Blind(Pilots(Impaired(Rayleigh(), phase_noise=0.01), 2)),
+    "mistaken": ImperfectCSI(Multipath(), 0.1, 3.0),
+    "blind": BlindNoise(Pilots(HardwareImpairments(Rayleigh(), phase_noise=0.01), 2)),
 }
 
 
@@ -276,12 +276,12 @@ def test_bad_input() -> None:
         (lambda: Pilots(Rayleigh("fast"), 1), ValueError, "channel: expected gains that last.*got coherence 'fast'"),
         (lambda: Pilots(Rayleigh(8), 1), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ None"),
         (lambda: Pilots(Rayleigh(8), 1, every=8), ValueError, r"every: expected count \+ every to divide .* coherence 8, got 1 \+ 8"),
-        (lambda: Pilots(Blind(Rayleigh(8)), 1), ValueError, "every: expected count"),
+        (lambda: Pilots(BlindNoise(Rayleigh(8)), 1), ValueError, "every: expected count"),
         (lambda: Pilots(TwoAntennas(), 1), ValueError, "channel: expected scalar gains"),
-        (lambda: Pilots(Blind(Impaired(AWGN(), papr_db=3.0)), 1), ValueError, "channel: expected one that does not clip"),
+        (lambda: Pilots(BlindNoise(HardwareImpairments(AWGN(), papr_db=3.0)), 1), ValueError, "channel: expected one that does not clip"),
         (lambda: Pilots("awgn", 1), TypeError, "channel: expected a Channel, got str"),  # type: ignore[arg-type]
-        (lambda: Mistaken(AWGN(), -0.1), ValueError, "error_var: expected a finite number >= 0, got -0.1"),
-        (lambda: Mistaken(AWGN(), snr_offset_db=math.nan), ValueError, "snr_offset_db: expected a finite number, got nan"),
+        (lambda: ImperfectCSI(AWGN(), -0.1), ValueError, "error_var: expected a finite number >= 0, got -0.1"),
+        (lambda: ImperfectCSI(AWGN(), snr_offset_db=math.nan), ValueError, "snr_offset_db: expected a finite number, got nan"),
         (lambda: Pilots(Multipath(coherence=6), 2, every=1)(gaussian(1, 64), 3.0), ValueError, "coherence: expected at most the 3 OFDM"),
     ]
     for call, error, message in cases:

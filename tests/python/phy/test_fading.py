@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from semdiff import AWGN, Channel, Given, Key, Rayleigh, Received, Rician, equalize, normal, normalize_power, pack
+from semdiff import AWGN, Channel, FixedChannel, Key, Rayleigh, Received, Rician, equalize, normal, normalize_power, pack
 from semdiff.phy.equalizer import EqualizerMethod, rayleigh_mmse_gain
 from semdiff.phy.matrix_equalizer import METHODS
 
@@ -204,10 +204,12 @@ def test_no_gradient_of_an_snr_in_the_fused_path() -> None:
 @pytest.mark.parametrize("coherence", ["block", "fast"])
 def test_any_batch_and_frame(batch: int, uses: int, coherence: Any) -> None:
     s = torch.ones(batch, uses, dtype=torch.complex64)
-    received, equalized = Rayleigh(coherence)(s, 3.0, Key(1)), Rayleigh(coherence).equalized(s, 3.0, key=Key(1))
+    received, equalized = Rayleigh(coherence)(s, 3.0, Key(1)), Rayleigh(coherence).equalized(s, 3.0, "mmse", key=Key(1))
     assert received.y.shape == equalized.x.shape == s.shape
     assert torch.broadcast_shapes(received.h.shape, s.shape) == s.shape
     assert all(torch.equal(a, b) for a, b in zip(equalized, equalize(received, "mmse"), strict=True))
+    plain = Rayleigh(coherence).equalized(s, 3.0, key=Key(1))  # the two ways have one default
+    assert all(torch.equal(a, b) for a, b in zip(plain, equalize(received), strict=True))
 
 
 def test_compiles_whole() -> None:
@@ -220,40 +222,40 @@ def test_compiles_whole() -> None:
 
 
 def test_a_use_carries_a_symbol() -> None:
-    assert all(channel.uses(100).total == 100 for channel in (*CHANNELS, Given(1j)))
+    assert all(channel.uses(100).total == 100 for channel in (*CHANNELS, FixedChannel(1j)))
 
 
 def test_names() -> None:
     assert [str(c) for c in CHANNELS[2:4]] == ["Rayleigh(coherence=7)", "Rician(k_db=3.0, coherence='block')"]
 
 
-# --- Given -------------------------------------------------------------------------------------------------------------------------------
+# --- FixedChannel ------------------------------------------------------------------------------------------------------------------------
 
 
 def test_given_gains_are_applied() -> None:
     s = symbols(3, 200, dtype=torch.float64)
     for shape in ((), (200,), (3, 1), (1, 200), (3, 200)):
         h = torch.view_as_complex(normal((*shape, 2), Key(2), torch.float64))
-        received = Given(h)(s, torch.tensor([0.0, 5.0, 9.0]), Key(3))
+        received = FixedChannel(h)(s, torch.tensor([0.0, 5.0, 9.0]), Key(3))
         plain = AWGN()(h * s, torch.tensor([0.0, 5.0, 9.0]), Key(3))
         assert torch.allclose(received.y, plain.y, rtol=1e-13)
         assert torch.equal(received.h, h)
         assert torch.equal(received.noise_var, plain.noise_var)
-    assert torch.allclose(Given(0.6 + 0.8j, 0.0)(s).y, s * (0.6 + 0.8j), rtol=1e-14)
-    assert Given(1j)(s.to(torch.complex64), 3.0).y.dtype == torch.complex64
+    assert torch.allclose(FixedChannel(0.6 + 0.8j, 0.0)(s).y, s * (0.6 + 0.8j), rtol=1e-14)
+    assert FixedChannel(1j)(s.to(torch.complex64), 3.0).y.dtype == torch.complex64
 
 
 def test_a_fading_channels_draw_can_be_given_again() -> None:
     s = symbols(3, 200, dtype=torch.float64)
     y, h, noise_var = Rayleigh(10)(s, 7.0, Key(5))
-    assert torch.allclose(Given(h, noise_var)(s, key=Key(5).split()[1]).y, y, rtol=1e-12)
+    assert torch.allclose(FixedChannel(h, noise_var)(s, key=Key(5).split()[1]).y, y, rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 1), (3, 20_000)])
 def test_given_noise_variances_are_used(shape: tuple[int, ...]) -> None:
     s = symbols(3, 20_000, dtype=torch.float64)
     noise_var = 0.2 + 0.1 * normal(shape, Key(1), torch.float64).abs()
-    received = Given(1j, noise_var)(s, 40.0, Key(3))  # whatever the SNR says
+    received = FixedChannel(1j, noise_var)(s, 40.0, Key(3))  # whatever the SNR says
     want = noise_var.reshape(3, 1) if shape == (3,) else noise_var.expand(s.shape)
     n = (received.y - 1j * s).abs().square() / want
     assert n.mean(1).tolist() == pytest.approx([1] * 3, abs=0.04)
@@ -263,7 +265,7 @@ def test_given_noise_variances_are_used(shape: tuple[int, ...]) -> None:
 
 def test_gradients_pass_a_given_gain() -> None:
     s, h = symbols(2, 5, dtype=torch.float64).requires_grad_(), symbols(2, 5, 2, torch.float64)
-    Given(h, 0.1)(s, key=Key(1)).y.real.sum().backward()
+    FixedChannel(h, 0.1)(s, key=Key(1)).y.real.sum().backward()
     assert torch.allclose(s.grad, h.conj())
 
 
@@ -285,18 +287,22 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no batch": (lambda: Rayleigh()(S[0], 3.0), ValueError, r"s: expected shape \(B, uses\), got \(4,\)"),
     "k nan": (lambda: Rician(math.nan), ValueError, "k_db: expected a finite number, within .*got nan"),
     "k text": (lambda: Rician("3"), TypeError, "k_db: expected a number, got str"),  # type: ignore[arg-type]
-    "h's batch": (lambda: Given(S[:1].expand(3, 4))(S, 3.0), ValueError, r"h: expected a shape that broadcasts to s's .*got \(3, 4\)"),
-    "h's uses": (lambda: Given(S[:, :3])(S, 3.0), ValueError, r"h: expected a shape that broadcasts to s's \(2, 4\), got \(2, 3\)"),
-    "h's dimensions": (lambda: Given(S[None])(S, 3.0), ValueError, r"h: expected a shape .*got \(1, 2, 4\)"),
-    "h real": (lambda: Given(S.real), TypeError, "h: expected complex gains, got torch.float32"),
-    "h text": (lambda: Given("1"), TypeError, "h: expected a complex number or tensor, got str"),  # type: ignore[arg-type]
-    "h nan": (lambda: Given(S * math.nan), ValueError, "h: expected finite gains"),
-    "h zero": (lambda: equalize(Given(S * 0)(S, 3.0)), ValueError, "h: expected non-zero gains for zf"),
-    "no noise": (lambda: Given(1j)(S), ValueError, "snr_db: expected a number or .*got None"),
-    "noise below zero": (lambda: Given(1j, -0.1), ValueError, "noise_var: expected finite numbers >= 0, got -0.1"),
-    "noise of three": (lambda: Given(1j, torch.ones(3))(S), ValueError, r"noise_var: expected shape \(\), \(2,\), .*got \(3,\)"),
-    "noise text": (lambda: Given(1j, "1"), TypeError, "noise_var: expected a number or a floating-point tensor, got str"),  # type: ignore[arg-type]
-    "noise integers": (lambda: Given(1j, torch.ones(2).int()), TypeError, "noise_var: expected .*got torch.int32"),
+    "h's batch": (
+        lambda: FixedChannel(S[:1].expand(3, 4))(S, 3.0),
+        ValueError,
+        r"h: expected a shape that broadcasts to s's .*got \(3, 4\)",
+    ),
+    "h's uses": (lambda: FixedChannel(S[:, :3])(S, 3.0), ValueError, r"h: expected a shape that broadcasts to s's \(2, 4\), got \(2, 3\)"),
+    "h's dimensions": (lambda: FixedChannel(S[None])(S, 3.0), ValueError, r"h: expected a shape .*got \(1, 2, 4\)"),
+    "h real": (lambda: FixedChannel(S.real), TypeError, "h: expected complex gains, got torch.float32"),
+    "h text": (lambda: FixedChannel("1"), TypeError, "h: expected a complex number or tensor, got str"),  # type: ignore[arg-type]
+    "h nan": (lambda: FixedChannel(S * math.nan), ValueError, "h: expected finite gains"),
+    "h zero": (lambda: equalize(FixedChannel(S * 0)(S, 3.0)), ValueError, "h: expected non-zero gains for zf"),
+    "no noise": (lambda: FixedChannel(1j)(S), ValueError, "snr_db: expected a number or .*got None"),
+    "noise below zero": (lambda: FixedChannel(1j, -0.1), ValueError, "noise_var: expected finite numbers >= 0, got -0.1"),
+    "noise of three": (lambda: FixedChannel(1j, torch.ones(3))(S), ValueError, r"noise_var: expected shape \(\), \(2,\), .*got \(3,\)"),
+    "noise text": (lambda: FixedChannel(1j, "1"), TypeError, "noise_var: expected a number or a floating-point tensor, got str"),  # type: ignore[arg-type]
+    "noise integers": (lambda: FixedChannel(1j, torch.ones(2).int()), TypeError, "noise_var: expected .*got torch.int32"),
 }
 
 

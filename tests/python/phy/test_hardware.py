@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from semdiff import AWGN, Channel, Impaired, Key, Multipath, Received, normal, normalize_power, pack
+from semdiff import AWGN, Channel, HardwareImpairments, Key, Multipath, Received, normal, normalize_power, pack
 from semdiff.phy.hardware import bussgang, clip, frequency_offset, phase_noise, rotate
 
 SNRS = [0.0, 5.0, 10.0, 20.0]
@@ -64,7 +64,7 @@ def test_a_frequency_offset_turns_exactly() -> None:
     # Whole turns are nothing, however many: no accuracy is lost far along.
     assert float(frequency_offset(1_000_001, 0.5)[-1]) == 0
     s = gaussian(2, 50)
-    received = Impaired(AWGN(), frequency_offset=-0.01)(s, 300.0, Key(1))
+    received = HardwareImpairments(AWGN(), frequency_offset=-0.01)(s, 300.0, Key(1))
     k = torch.arange(50, dtype=torch.float64)
     assert torch.allclose(received.y, s * torch.exp(-2j * math.pi * 0.01 * k), rtol=0, atol=1e-12)
     assert bool((received.h == 1).all())  # the receiver does not know
@@ -73,7 +73,7 @@ def test_a_frequency_offset_turns_exactly() -> None:
 @pytest.mark.parametrize("snr_db", SNRS)
 def test_the_noise_of_clipped_symbols_is_as_told(snr_db: float) -> None:
     s = gaussian(8, 50_000)
-    y, h, noise_var = Impaired(AWGN(), papr_db=1.0)(s, snr_db, Key(2))
+    y, h, noise_var = HardwareImpairments(AWGN(), papr_db=1.0)(s, snr_db, Key(2))
     assert noise_var.shape == (8, 1)
     assert float(((y - h * s).abs().square() / noise_var).mean()) == pytest.approx(1, rel=0.02)
     assert float((y * s.conj()).real.mean() / s.abs().square().mean()) == pytest.approx(float(h[0].real), rel=0.02)
@@ -85,7 +85,7 @@ def test_the_noise_of_clipped_symbols_is_as_told(snr_db: float) -> None:
 def test_the_receiver_of_phase_noise_sees_a_smaller_gain() -> None:
     std = 0.2  # at the last use exp(-0.62), far from 1
     s = gaussian(3000, 32)
-    received = Impaired(AWGN(), phase_noise=std)(s, 10.0, Key(4))
+    received = HardwareImpairments(AWGN(), phase_noise=std)(s, 10.0, Key(4))
     gain = (received.y * s.conj()).mean(0)
     k = torch.arange(32, dtype=torch.float64)
     assert float((gain - torch.exp(-k * std**2 / 2)).abs().max()) < 5 * math.sqrt(2 / 3000)
@@ -95,7 +95,7 @@ def test_the_receiver_of_phase_noise_sees_a_smaller_gain() -> None:
 def test_without_impairments_the_channel_is_as_it_was() -> None:
     s = gaussian(3, 20)
     bare = AWGN()(s, 5.0, Key(9).split(2)[0])
-    for name, value in Impaired(AWGN())(s, 5.0, Key(9))._asdict().items():
+    for name, value in HardwareImpairments(AWGN())(s, 5.0, Key(9))._asdict().items():
         assert torch.equal(value, getattr(bare, name)), name
 
 
@@ -113,12 +113,12 @@ def test_bad_input() -> None:
         ({"papr_db": math.inf}, ValueError, "papr_db: expected a finite number, got inf"),
     ):
         with pytest.raises(error, match=message):
-            Impaired(AWGN(), **options)  # type: ignore[arg-type]
+            HardwareImpairments(AWGN(), **options)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="channel: expected a Channel, got str"):
-        Impaired("awgn")  # type: ignore[arg-type]
+        HardwareImpairments("awgn")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="channel: expected a single-carrier channel"):
-        Impaired(Multipath())
+        HardwareImpairments(Multipath())
     with pytest.raises(ValueError, match=r"channel: expected scalar gains, y of shape \(2, 4\) as s, got \(2, 4, 2\)"):
-        Impaired(TwoAntennas())(s, 3.0)
+        HardwareImpairments(TwoAntennas())(s, 3.0)
     with pytest.raises(ValueError, match=r"s: expected shape \(B, uses\), got \(2, 4, 1\)"):
-        Impaired(AWGN())(s[..., None], 3.0)
+        HardwareImpairments(AWGN())(s[..., None], 3.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each number of the photograph tables stands once, in a CSV: the pages and the README are what the command makes of it."""
+"""Each number of the photograph tables stands once, in a CSV: what the pages and the README show is what the command makes of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from pathlib import Path
 import pytest
 
 from semdiff._util.atomic import write_atomically
-from studies.photo_tables import RESULTS, ROOT, add, cells, from_evaluation, kodak_page, photos_page, read, readme
+from studies.photo_tables import PAGES, RESULTS, ROOT, add, cells, filled, from_evaluation, parts, read
 
 PHOTOS, KODAK = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
+MADE = parts(PHOTOS, KODAK)
 
 
-def test_pages_are_made_of_the_tables() -> None:
-    assert (RESULTS / "photos.md").read_text("utf-8").splitlines() == photos_page(PHOTOS)
-    assert (RESULTS / "kodak.md").read_text("utf-8").splitlines() == kodak_page(KODAK)
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert readme(text, PHOTOS, KODAK) == text
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_show_the_tables(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert filled(page, text, MADE) == text
+
+
+def test_every_part_is_shown() -> None:
+    assert {name for names in PAGES.values() for name in names} == set(MADE)
+    assert all(len(lines) > 3 for lines in MADE.values())
 
 
 def test_all_systems_of_a_rate_cost_the_same() -> None:
@@ -28,9 +33,7 @@ def test_all_systems_of_a_rate_cost_the_same() -> None:
     assert {row["images"] for row in PHOTOS + KODAK} == {"24"}
 
 
-@pytest.mark.parametrize(
-    ("rows", "channels"), [(PHOTOS, ("awgn",)), (KODAK, ("awgn", "rayleigh, block"))], ids=["photographs", "kodak"]
-)
+@pytest.mark.parametrize(("rows", "channels"), [(PHOTOS, ("awgn",)), (KODAK, ("awgn", "rayleigh, block"))], ids=["photographs", "kodak"])
 def test_the_codecs_stand_beside_the_link(rows: list[dict[str, str]], channels: tuple[str, ...]) -> None:
     """At every SNR at CBR 1/24."""
     rows = [row for row in rows if row["cbr"] == "0.0416667" and row["channel"] in channels and row["seed"] == "0"]
@@ -55,6 +58,7 @@ def test_rows_come_from_an_evaluation_and_those_that_are_there_stay(tmp_path: Pa
     ]
 
 
-def test_a_readme_without_the_marks_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected <!-- photos: awgn --> and <!-- end -->"):
-        readme("# nothing", PHOTOS, KODAK)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_without_the_marks_is_refused(page: str) -> None:
+    with pytest.raises(ValueError, match=rf"{page}: expected <!-- {PAGES[page][0]} --> and <!-- end --> once"):
+        filled(page, "# nothing", MADE)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("accelerate")
 
-from semdiff._util.tensor_files import load_checkpoint
+from semdiff._util.tensor_files import load_tensors
 from semdiff.data.pictures import to_picture
 from semdiff.training.recipes.photos import train
 from semdiff.training.saving import save_link
@@ -50,7 +50,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_curve_whole(name, options, t
         with pytest.raises(OSError, match=f"{Path(name).name}") as caught:
             train(out, on_step=full, **options)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(out / name))
-    assert load_checkpoint(out / "checkpoints" / "fidelity.safetensors")[1]["step"] == 2
+    assert load_tensors(out / "checkpoints" / "fidelity.safetensors")[1]["step"] == 2
     assert (out / name).read_bytes() == before[out / name]
     assert not list(out.rglob("*.part"))
     resumed = train(out, **options)  # there is room again

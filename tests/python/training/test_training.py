@@ -12,7 +12,7 @@ import semdiff
 pytest.importorskip("accelerate")
 
 from semdiff._util.atomic import write_atomically
-from semdiff._util.tensor_files import load_checkpoint, save_checkpoint
+from semdiff._util.tensor_files import load_tensors, save_tensors
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.models.codec import from_blocks
@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, interrupted_at):
     whole = weights_of(run())
     with pytest.raises(Stop):
         run(tmp_path, save_every=0.0, on_step=stop_at(interrupted_at))
-    assert load_checkpoint(tmp_path / "line.safetensors")[1]["step"] == interrupted_at
+    assert load_tensors(tmp_path / "line.safetensors")[1]["step"] == interrupted_at
     resumed = weights_of(run(tmp_path))
     assert all(torch.equal(whole[n], resumed[n]) for n in whole)
     seen = []
@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "c.safetensors"
-    save_checkpoint(file, {"a": torch.ones(2)}, {"step": 1})
+    save_tensors(file, {"a": torch.ones(2)}, {"step": 1})
 
     def fail(*_):
         raise OSError("disk full")
@@ -131,7 +131,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
-    assert load_checkpoint(file)[1] == {"step": 1}
+    assert load_tensors(file)[1] == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,20 @@ from accelerate import Accelerator
 from diffusers import AutoencoderTiny, DDIMScheduler
 from torch import Tensor
 
+from semdiff.data import cifar10, fashion_mnist
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
 from semdiff.training.curve import StageCurve
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.saving import save_link
+
+
+def read_images(name: str, folder: str | os.PathLike[str] | None = None) -> Tensor:
+    """Read the training images of fashion-mnist or cifar10, (N, C, H, W) in [0, 1], from a folder or the data set's usual place."""
+    if name == "cifar10":
+        return cifar10("train", folder).images.float() / 255
+    return fashion_mnist("train", folder).images
 
 
 def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:

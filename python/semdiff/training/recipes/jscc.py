@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from semdiff._util.precision import Precision
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.data import fashion_mnist
 from semdiff.metrics import lpips
 from semdiff.models.loading import check_class
 from semdiff.models.store import digest, find_model
@@ -34,6 +33,7 @@ from semdiff.training.channel_conditions import Conditions, over_the_air
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.finetuning import Quality, gently, note
+from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
 from semdiff.training.validation import how_many, over_the_link, price, score
 
@@ -41,6 +41,11 @@ MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJS
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
+# Of CIFAR-10, 1.5 million images and half a million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the resolution.
+CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4)}
+CIFAR10_PLAN = Plan(steps=12_000, batch_size=128, learning_rate=1e-3, average=0.9995)
+CIFAR10_PERCEPTUAL_PLAN = Plan(steps=4_000, batch_size=128, learning_rate=5e-4, average=0.9995)
+PLANS = {"fashion-mnist": (PLAN, PERCEPTUAL_PLAN), "cifar10": (CIFAR10_PLAN, CIFAR10_PERCEPTUAL_PLAN)}
 # At 1/8 of the resolution, with as many symbols as the link has: complex CBR 1/12, 1/24, 1/48.
 PHOTOS: dict[str, Any] = {
     "image_shape": (3, None, None),
@@ -92,24 +97,48 @@ def train(
     images: Tensor | None = None,
     start: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    data: str = "fashion-mnist",
+    data_folder: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Trains a baseline and returns the folder out/model, which its `load` reads. Resumes as every stage does.
+    """Train a baseline on small images, and resume it as every stage does.
 
-    start: for adjscc-lpips, the adjscc that it begins with, a folder or the name of one in the package; None is fashion-mnist.
+    Args:
+        name: deepjscc, adjscc or adjscc-lpips.
+        out: folder of the checkpoints, and of the model at the end.
+        budget: factor on the steps of the plan.
+        seed: of the weights, the batches and all noise.
+        images: (N, C, H, W) in [0, 1], in place of the data set's training images.
+        start: for adjscc-lpips, the adjscc that it begins with, a folder or the name of one in the package; None is that of `data`.
+        progress: whether a bar is shown.
+        data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
+        data_folder: where the data set lies, if not in its usual place.
+
+    Returns:
+        The folder out/model, which the class's `load` reads.
     """
     if name not in MODELS:
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
-    if images is None:
-        images = fashion_mnist("train").images
+    if data not in PLANS:
+        raise ValueError(f"data: expected one of {', '.join(PLANS)}, got {data!r}")
     if start is not None and name != "adjscc-lpips":
         raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
-    model, plan = _fresh(name, seed), PLAN
+    if images is None:
+        images = read_images(data, data_folder)
+    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][name == "adjscc-lpips"]
     if name == "adjscc-lpips":
-        model.load_state_dict(ADJSCC.load(find_model(start or "fashion-mnist", "start", ADJSCC.weights)).state_dict())
-        plan = PERCEPTUAL_PLAN
-    folder = Path(out)
-    fit(JSCCStage(model), [images], plan.scaled(budget), name=name, key=Key(seed), folder=folder / "checkpoints", progress=progress)
-    return _save(model, folder / "model")
+        model.load_state_dict(ADJSCC.load(find_model(start or data, "start", ADJSCC.weights)).state_dict())
+    accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
+    fit(
+        JSCCStage(model),
+        [images],
+        plan.scaled(budget),
+        name=name,
+        key=Key(seed),
+        folder=Path(out) / "checkpoints",
+        accelerator=accelerator,
+        progress=progress,
+    )
+    return _save(model, Path(out) / "model")
 
 
 def train_photos(
@@ -192,6 +221,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", choices=sorted(PLANS), default="fashion-mnist", help="the images that it is trained on")
+    parser.add_argument("--data", type=Path, help="folder of the data set, if it is not in its usual place")
     parser.add_argument("--start", help="a model to begin with, folder or name of one in the package; adjscc-lpips: an adjscc")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
@@ -199,7 +230,7 @@ def main() -> None:
     if options.photos:
         print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start, precision=options.precision))
         return
-    print(train(options.name, options.out, options.budget, options.seed, start=options.start))
+    print(train(options.name, options.out, options.budget, options.seed, None, options.start, data=options.set, data_folder=options.data))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from semdiff._util.precision import Precision
-from semdiff._util.tensor_files import load_checkpoint
+from semdiff._util.tensor_files import load_tensors
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
-from semdiff.data import cifar10, fashion_mnist
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import PixelLink
 from semdiff.metrics import lpips, psnr
@@ -33,8 +32,8 @@ from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.channel_conditions import Conditions
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.recipes.common import scheduler
-from semdiff.training.saving import save_link
+from semdiff.training.recipes.common import read_images, scheduler
+from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 
 CONDITIONS = Conditions(fading_every=4)
@@ -63,8 +62,8 @@ RECIPES = {
         widths=(64, 128),
         plans={
             "upsampler": Plan(steps=6_250, batch_size=64, learning_rate=1e-3, average=0.998),  # 400,000 images
-            "flow": Plan(steps=30_000, batch_size=80, learning_rate=1e-3, average=0.9995),  # 2.4 million
-            "finish": Plan(steps=15_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 1.2 million
+            "flow": Plan(steps=12_500, batch_size=80, learning_rate=1e-3, average=0.9995),  # 1.0 million
+            "finish": Plan(steps=5_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 400,000
         },
         renoise=0.25,
         lpips_weight=0.5,
@@ -83,11 +82,6 @@ RECIPES = {
         lpips_weight=0.5,
     ),
 }
-
-
-def read_images(name: str) -> Tensor:
-    """The training images of a data set, (N, C, H, W) in [0, 1]."""
-    return cifar10("train").images.float() / 255 if name == "cifar10" else fashion_mnist("train").images
 
 
 class PixelTraining:
@@ -116,6 +110,12 @@ class PixelTraining:
         for part in (self.front.transmitter, self.front.decoder):
             part.load_state_dict({name: weights[name] for name in part.state_dict()})
 
+    def begin_with_link(self, link: PixelLink) -> None:
+        """The networks of a link that this recipe trained, to go on with."""
+        parts = (self.front.transmitter, link.transmitter), (self.front.upsampler, link.upsampler), (self.front.decoder, link.decoder)
+        for own, given in (*parts, (self.denoiser, link.unet)):
+            own.load_state_dict(given.state_dict())
+
     def stage(self, name: str) -> Stage:
         if name == "upsampler":
             return UpsamplerStage(self.front, self.schedule)
@@ -127,7 +127,7 @@ class PixelTraining:
 
     def load(self, name: str) -> int:
         """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
-        tensors, meta = load_checkpoint(self.checkpoint(name))
+        tensors, meta = load_tensors(self.checkpoint(name))
         stage = self.stage(name)
         stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
         return int(meta["step"]) * self.recipe.plans[name].batch_size
@@ -190,18 +190,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
+    parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
     parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out)
-    ends = options.ends
-    training.begin_with(PerceptualADJSCC.default(options.name) if ends is None else PerceptualADJSCC.load(ends))
+    seen: dict[str, int] = {}
+    if options.model is not None:
+        seen = images_seen(options.model)
+        training.begin_with_link(PixelLink.from_pretrained(options.model))
+    else:
+        ends = PerceptualADJSCC.default(options.name) if options.ends is None else PerceptualADJSCC.load(options.ends)
+        training.begin_with(ends)
     wanted = options.stages.split(",")
-    for name in training.recipe.plans:
+    for name, plan in training.recipe.plans.items():
         if name in wanted:
-            print(name, training.run(name))
+            print(name, training.run(name, begin=min(seen.get(name, 0), plan.steps * plan.batch_size)))
+            seen[name] = plan.steps * plan.batch_size
         elif training.checkpoint(name).exists():
-            print(f"{name}: its weights have seen {training.load(name)} images")
-    save_link(training.link(), options.out / "model")
+            seen[name] = training.load(name)
+    print("images seen:", seen)
+    save_link(training.link(), options.out / "model", eight_bits=True, seen=seen)
     return 0
 
 

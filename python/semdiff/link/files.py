@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load and save links: models of the package by their names, and folders of safetensors and JSON."""
+
+from __future__ import annotations
+
+import os
+from inspect import signature
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import DiffusionPipeline
+
+from semdiff.models.loading import CLASSES, load_parts, read_index
+from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
+
+DEFAULT_MODEL = "fashion-mnist"
+
+
+class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
+    """Load and save a diffusers pipeline whose folders are checked, complete, and of classes that are known here.
+
+    Attributes:
+        saved_as: the class's name in a folder's model_index.json.
+    """
+
+    saved_as: ClassVar[str]
+
+    @classmethod
+    def default(cls, model: str = DEFAULT_MODEL) -> Self:
+        """Load a link that comes with the package.
+
+        Args:
+            model: fashion-mnist (28x28 grey, CBR 1/12 and 1/24) or photos (colour, any size, CBR 1/12, 1/24 and 1/48).
+
+        Returns:
+            The link, in float32 on the CPU.
+
+        Raises:
+            ValueError: for another name.
+
+        Example:
+            >>> from semdiff.link import SemanticLink
+            >>> link = SemanticLink.default("fashion-mnist")
+            >>> link.image_shape, {channels: round(cbr, 4) for channels, cbr in link.cbrs.items()}
+            ((1, 28, 28), {8: 0.0816, 4: 0.0408})
+        """
+        models = shipped_models()
+        if model not in models:
+            raise ValueError(f"model: expected one that comes with the package ({', '.join(models)}), got {model!r}")
+        link: Self = cls.from_pretrained(models[model])
+        return link
+
+    @staticmethod
+    def folder(model: str | os.PathLike[str]) -> Path:
+        """Return the folder of a model: one of the package's by its name, or the folder itself.
+
+        Args:
+            model: a name or a path.
+        """
+        return shipped_models().get(os.fspath(model), Path(model))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """Load a link of the package by its name, or from a local folder that `save_pretrained` wrote.
+
+        Args:
+            pretrained_model_name_or_path: the name or the folder. Nothing is downloaded.
+            kwargs: networks in place of the folder's, and dtype; float32 unless it says otherwise.
+
+        Returns:
+            The link; of `SemanticLink` a `PixelLink` where the folder holds one.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            ValueError: where a file is missing, truncated or altered.
+        """
+        folder = cls.folder(pretrained_model_name_or_path)
+        if not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
+        verify_checksums(folder)
+        return cls._load(folder, **kwargs)
+
+    @classmethod
+    def _load(cls, folder: Path, **kwargs: Any) -> Any:
+        options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
+        fields = signature(cls).parameters
+        index = read_index(folder, fields, cls.saved_as)
+        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
+        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
+        settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
+        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Save the link as safetensors and JSON, with a checksum of each file.
+
+        The folder holds the old model or the whole new one at any time.
+
+        Args:
+            save_directory: the folder.
+            kwargs: of diffusers' save_pretrained.
+        """
+        with saved(save_directory) as folder:
+            super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
