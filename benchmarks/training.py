@@ -12,7 +12,8 @@ from torch.nn import functional as F
 import semdiff
 from benchmarks.cases import _loss_terms
 from benchmarks.timing import interleave
-from semdiff.models.networks import UPSCALE, Downsampler, Upsampler
+from semdiff.models.blocks import UPSCALE
+from semdiff.models.networks import Downsampler, Upsampler
 from semdiff.training.channel_conditions import Conditions, ResamplingStage
 
 LATENTS, SYMBOLS, BATCH = 8, 8, 64

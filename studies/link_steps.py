@@ -115,8 +115,7 @@ def main() -> None:
     lines = [
         f"# {study.title}",
         "",
-        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
-        "steps and SNR.",
+        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, steps and SNR.",
         f"`{command}` makes this. LPIPS moves by {LPIPS_NOISE} with the noise alone.",
         "",
         *table(

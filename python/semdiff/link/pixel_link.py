@@ -45,8 +45,8 @@ class PixelLink(ImageLink):
 
     Example:
         >>> from semdiff.link import PixelLink
-        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")  # doctest: +SKIP
-        >>> link.image_shape  # doctest: +SKIP
+        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")
+        >>> link.image_shape
         (1, 28, 28)
     """
 

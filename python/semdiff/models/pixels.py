@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample
-from semdiff.models.networks import UPSCALE, ConditionEmbedding, FiLMBlock
+from semdiff.models.blocks import UPSCALE, ConditionEmbedding, FiLMBlock
 from semdiff.rng import KeyLike
 
 SMALLEST_WEIGHT = 0.2  # what a branch's last convolution begins with, in parts of its usual weights: without a norm depth then does no harm

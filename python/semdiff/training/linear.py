@@ -14,7 +14,8 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from semdiff.models.networks import UPSCALE, Downsampler, MeanDecoder, Upsampler
+from semdiff.models.blocks import UPSCALE
+from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
 FAINT = 0.1  # what the networks add at first, of what torch's own initialisation would
 LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
