@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from semdiff.diffusion.matching import DiffusionState, MatchMode
 from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
+from semdiff.link.starting_state import Reception, estimate, estimate_elements, starting_state
 from semdiff.rng import Key
-from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
+from semdiff.transmission.step_count import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says

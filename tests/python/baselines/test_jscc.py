@@ -8,7 +8,7 @@ from torch.nn import functional as F
 import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
-from semdiff.models.jscc import GDN, AttentionFeature
+from semdiff.models.jscc_layers import GDN, AttentionFeature
 from semdiff.training.channel_conditions import Conditions
 from semdiff.training.finetuning import told as outcome
 from semdiff.training.recipes import jscc

@@ -11,7 +11,7 @@ pytest.importorskip("accelerate")
 
 import semdiff
 from semdiff.link import SemanticLink
-from semdiff.models.codec import to_blocks
+from semdiff.models.pixel_blocks import to_blocks
 from semdiff.models.store import shipped_models
 from semdiff.training.budget import parse_seconds
 from semdiff.training.ceilings import find_ceiling

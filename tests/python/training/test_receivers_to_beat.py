@@ -11,7 +11,7 @@ import semdiff
 from semdiff.baselines import PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.diffusion.matching import DiffusionState
-from semdiff.link.pixel_reception import straight_grid
+from semdiff.link.pixel_starting_state import straight_grid
 from semdiff.training.stages.adversarial import AdversarialStage
 from semdiff.training.stages.pixels import Front
 from semdiff.training.stages.regression import RegressionStage, noiseless_state

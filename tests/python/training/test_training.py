@@ -15,7 +15,7 @@ from semdiff._util.atomic import write_atomically
 from semdiff._util.tensor_files import load_tensors, save_tensors
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
-from semdiff.models.codec import from_blocks
+from semdiff.models.pixel_blocks import from_blocks
 from semdiff.training.channel_conditions import ResamplingStage, cross_channel
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.recipes.fashion_mnist import LATENT_CHANNELS, RATES, build, train
@@ -220,7 +220,7 @@ def test_path_runs_from_the_received_state_to_the_latent(receiver):
     start = SCHEDULE.noise_var(t).max()
     assert (SCHEDULE.noise_var(t) > 0.999 * start).float().mean() > 0.1  # the starts
     assert SCHEDULE.noise_var(t).min() < 0.01  # and nearly clean ones
-    from semdiff.link.reception import starting_state
+    from semdiff.link.starting_state import starting_state
 
     begun = starting_state(gaussian, noise_var, SCHEDULE, "calibrated", receiver.renoise, KEY.split(2)[0])
     a0 = SCHEDULE.alpha_bar(begun.t).float()[:, None, None, None]

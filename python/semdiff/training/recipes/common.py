@@ -29,7 +29,7 @@ def read_images(name: str, folder: str | os.PathLike[str] | None = None) -> Tens
 
 
 def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:
-    """For blocks of pixels as `channels`, see `semdiff.models.codec`; it works at one resolution throughout."""
+    """For blocks of pixels as `channels`, see `semdiff.models.pixel_blocks`; it works at one resolution throughout."""
     return AutoencoderTiny(
         in_channels=channels,
         out_channels=channels,

@@ -23,8 +23,8 @@ from semdiff.data.photos import photos
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import SemanticLink
 from semdiff.metrics import LPIPS
-from semdiff.models.codec import Border, to_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.models.store import digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.metrics import lpips
-from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 from semdiff.rng import Key, normal
 from semdiff.training.engine import Stage
 
@@ -26,7 +26,7 @@ EncoderKind = Literal["trained", "frozen"]
 class AutoencoderStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): squared error of the blocks in [-1, 1], plus `perceptual` times LPIPS.
 
-    block, border: see `semdiff.models.codec`. encoder: whether it is trained; a frozen one has latents of about unit variance already.
+    block, border: see `semdiff.models.pixel_blocks`. encoder: whether it is trained; a frozen one has latents of about unit variance already.
     """
 
     mean: Tensor

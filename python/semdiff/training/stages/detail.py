@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.sampler import sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import starting_state
+from semdiff.link.starting_state import starting_state
 from semdiff.metrics import lpips
-from semdiff.models.codec import from_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
+from semdiff.models.pixel_blocks import from_blocks
 from semdiff.rng import Key
 from semdiff.training.channel_conditions import cross_channel
 from semdiff.training.engine import Stage

@@ -18,9 +18,9 @@ from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.sampler import posterior_mean
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import estimate_elements, starting_state
-from semdiff.models.codec import Border, to_blocks
+from semdiff.link.starting_state import estimate_elements, starting_state
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
 from semdiff.training.channel_conditions import USUAL, Conditions, cross_channel
 from semdiff.training.engine import Stage
@@ -35,7 +35,7 @@ class FidelityStage(Stage):
     With a `MeanDecoder` that makes the mean of the up-sampler's Gaussian; else the denoiser does, and the autoencoder's decoder after it.
     fused_weight: of the second loss, which counts every latent alike; a transmitter that hears too much of it spends power on what pixels
     hardly show. encoder: whether it is trained too.
-    block, border: see `semdiff.models.codec`.
+    block, border: see `semdiff.models.pixel_blocks`.
     """
 
     def __init__(

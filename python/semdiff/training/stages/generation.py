@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.steps import add_noise
-from semdiff.link.reception import estimate_elements
-from semdiff.models.codec import Border, to_blocks
+from semdiff.link.starting_state import estimate_elements
 from semdiff.models.networks import Denoiser, Downsampler, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
 from semdiff.training.channel_conditions import Conditions, Crossing, cross_channel
 from semdiff.training.engine import Stage
@@ -31,7 +31,7 @@ PathKind = Literal["noise", "received"]
 
 class ReceivingStage(Stage):
     """A stage behind a finished transmitter and up-sampler: what `hear` hands on is the receiver's. block, border: see
-    `semdiff.models.codec`."""
+    `semdiff.models.pixel_blocks`."""
 
     def __init__(
         self,

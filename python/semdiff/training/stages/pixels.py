@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
+from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.metrics import lpips
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.rng import Key
 from semdiff.training.channel_conditions import USUAL, Conditions, over_the_air

@@ -24,9 +24,9 @@ from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.steps import add_noise
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import starting_state
-from semdiff.models.codec import to_blocks
+from semdiff.link.starting_state import starting_state
 from semdiff.models.networks import Downsampler, Upsampler
+from semdiff.models.pixel_blocks import to_blocks
 from semdiff.rng import Key, normal
 from semdiff.training.channel_conditions import cross_channel
 from semdiff.training.engine import Stage

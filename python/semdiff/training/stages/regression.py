@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.pixel_reception import PixelReception, perceptual_state
+from semdiff.link.pixel_starting_state import PixelReception, perceptual_state
 from semdiff.metrics import lpips
 from semdiff.models.pixels import PixelDenoiser, PixelScale
 from semdiff.rng import Key

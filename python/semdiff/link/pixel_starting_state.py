@@ -22,7 +22,7 @@ from torch import Tensor
 from semdiff.diffusion.matching import DiffusionState, match
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import later
+from semdiff.link.starting_state import later
 from semdiff.models.pixels import PixelScale
 from semdiff.rng import Key
 
