@@ -261,3 +261,25 @@ def complex_normal(
     """
     real = torch.float64 if dtype == torch.complex128 else torch.float32  # torch.compile does not know to_real()
     return torch.view_as_complex(normal((*size, 2), key, real, device) * math.sqrt(0.5))
+
+
+def uniform(count: int, key: KeyLike = None, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Draw uniform numbers: the normal distribution function of normal ones, so that they belong to the key like all others.
+
+    Args:
+        count: How many.
+        key: Of the draw.
+        low: The least.
+        high: The most.
+
+    Returns:
+        float32, (count,).
+
+    Example:
+        >>> from semdiff.rng import Key, uniform
+        >>> u = uniform(1000, Key(0), 2.0, 3.0)
+        >>> bool((u >= 2).all()), bool((u <= 3).all())
+        (True, True)
+    """
+    share: Tensor = torch.special.ndtr(normal((count,), key))
+    return low + (high - low) * share

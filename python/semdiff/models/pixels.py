@@ -3,8 +3,8 @@
 
 The up-sampler says N(mean, exp(logvar)) for x_t, as in the paper, with the image itself in the place of the latent. Beside it a decoder
 that was trained on LPIPS and squared error (`semdiff.models.jscc_layers.JSCCDecoder`) makes a perceptual estimate. The denoiser begins at
-that plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_starting_state`). It is told the state, its noise, the SNR and the
-rate, and neither of the two estimates: what the first state leaves out it has to draw.
+that plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_starting_state`). It is told the state, its noise, the SNR and
+the rate, and neither of the two estimates: what the first state leaves out it has to draw.
 
 Images are of zero mean and unit variance here (`PixelScale`).
 """

@@ -16,14 +16,15 @@ from semdiff._util.tensor_files import load_tensors, save_tensors
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.models.pixel_blocks import from_blocks
-from semdiff.training.channel_conditions import ResamplingStage, cross_channel
+from semdiff.rng import uniform
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.recipes.fashion_mnist import LATENT_CHANNELS, RATES, build, train
 from semdiff.training.stages.autoencoder import encode, fold_statistics
 from semdiff.training.stages.detail import DetailStage
-from semdiff.training.stages.diffusion import denoising_times, uniform, velocity
+from semdiff.training.stages.diffusion import denoising_times, velocity
 from semdiff.training.stages.fidelity import FidelityStage
 from semdiff.training.stages.receiver import ReceiverStage, path_point
+from semdiff.training.stages.resampling import ResamplingStage, cross_channel
 from tests.python.pretrained import require_lpips
 
 KEY = semdiff.Key(11)

@@ -31,11 +31,11 @@ from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, too_short
 from semdiff.training.ceilings import CEILING_STEPS, find_ceiling
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Stage
 from semdiff.training.finetuning import Keeper, Quality, gently
 from semdiff.training.linear import begin_linear
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import Course, autoencoder, scheduler
 from semdiff.training.stages.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.stages.detail import PhotoDetailStage

@@ -29,9 +29,9 @@ from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.curve import Curve, Score
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage

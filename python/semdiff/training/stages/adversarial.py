@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from semdiff.baselines.jscc import PerceptualADJSCC
 from semdiff.metrics import lpips
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import Conditions
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.jscc import AWGN_ALONE, LPIPS_WEIGHT, JSCCStage
 
 WEIGHT = 0.002  # of the discriminator's word, around 1, beside a squared error around 0.01; chosen by hand

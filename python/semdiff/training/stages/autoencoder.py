@@ -26,7 +26,8 @@ EncoderKind = Literal["trained", "frozen"]
 class AutoencoderStage(Stage):
     """forward(key, images (B, C, H, W) in [0, 1]): squared error of the blocks in [-1, 1], plus `perceptual` times LPIPS.
 
-    block, border: see `semdiff.models.pixel_blocks`. encoder: whether it is trained; a frozen one has latents of about unit variance already.
+    block, border: see `semdiff.models.pixel_blocks`. encoder: whether it is trained; a frozen one has latents of about unit variance
+    already.
     """
 
     mean: Tensor

@@ -21,11 +21,10 @@ from semdiff.link.starting_state import starting_state
 from semdiff.metrics import lpips
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
 from semdiff.models.pixel_blocks import from_blocks
-from semdiff.rng import Key
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import uniform
 from semdiff.training.stages.generation import ReceivingStage
+from semdiff.training.stages.resampling import cross_channel
 
 SHIFT = 8  # pixels, a block
 WINDOW = 96  # pixels

@@ -13,14 +13,8 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.steps import add_noise
-from semdiff.rng import Key, normal
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-
-
-def uniform(count: int, key: Key, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """`count` uniform numbers, float32: the normal distribution function of normal ones, so they belong to the key like all others."""
-    u: Tensor = torch.special.ndtr(normal((count,), key))
-    return low + (high - low) * u
 
 
 def velocity(x: Tensor, z: Tensor, alpha_bar: Tensor) -> Tensor:

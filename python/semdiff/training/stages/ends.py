@@ -12,9 +12,10 @@ from torch import Tensor
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
-from semdiff.training.channel_conditions import Conditions, ResamplingStage
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import photos
+from semdiff.training.stages.resampling import ResamplingStage
 
 PLAN = Plan(steps=3000, batch_size=16, learning_rate=1e-3)
 

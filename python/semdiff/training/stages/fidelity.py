@@ -22,9 +22,10 @@ from semdiff.link.starting_state import estimate_elements, starting_state
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import USUAL, Conditions, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions
 from semdiff.training.stages.autoencoder import EncoderKind
+from semdiff.training.stages.resampling import cross_channel
 
 DRIFT_WEIGHT = 0.03  # beside a loss around 1: batches differ in it by some tenths, which is to count for little
 
@@ -45,7 +46,7 @@ class FidelityStage(Stage):
         upsampler: Upsampler,
         rates: tuple[int, ...],
         mean: MeanDecoder | tuple[UNet2DModel, NoiseSchedule],
-        conditions: Conditions = USUAL,
+        conditions: Conditions = DEFAULT_CONDITIONS,
         block: int = 4,
         border: Border = "black",
         pixel_weight: float = 10.0,

@@ -21,10 +21,11 @@ from semdiff.link.starting_state import estimate_elements
 from semdiff.models.networks import Denoiser, Downsampler, Upsampler
 from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import Conditions, Crossing, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.diffusion import velocity
 from semdiff.training.stages.receiver import path_point
+from semdiff.training.stages.resampling import UpsamplerOutput, cross_channel
 
 PathKind = Literal["noise", "received"]
 
@@ -52,7 +53,7 @@ class ReceivingStage(Stage):
         self.block, self.border = block, border
 
     @torch.no_grad()
-    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, UpsamplerOutput, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
         """The latents that were sent, what arrives, the estimate of them with the logarithm of its error, and the denoiser's hints."""
         z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, key, self.conditions)

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from semdiff.baselines.jscc import DeepJSCC, PerceptualADJSCC
 from semdiff.metrics import lpips
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import Conditions, over_the_air
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import Conditions, over_the_air
 
 AWGN_ALONE = Conditions(fading=False)  # which favours the baseline there
 LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 0.2

@@ -27,10 +27,10 @@ from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.starting_state import starting_state
 from semdiff.models.networks import Downsampler, Upsampler
 from semdiff.models.pixel_blocks import to_blocks
-from semdiff.rng import Key, normal
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.rng import Key, normal, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import denoised, denoising_times, uniform, velocity
+from semdiff.training.stages.diffusion import denoised, denoising_times, velocity
+from semdiff.training.stages.resampling import cross_channel
 
 
 class ReceiverStage(Stage):
