@@ -196,7 +196,7 @@ class SemanticLink(ImageLink):
             unet: the denoiser.
             scheduler: the one that the denoiser was trained with.
             downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which
-                `semdiff.training.stages.ends.train_ends` trains.
+                `semdiff.training.recipes.ends.train_ends` trains.
             prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt makes
                 it.
 
