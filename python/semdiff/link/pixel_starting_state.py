@@ -36,7 +36,7 @@ class PixelReception(NamedTuple):
     Attributes:
         gaussian: the up-sampler's, of x_t at t = 0.
         perceptual: the perceptual estimate, (B, C, H, W).
-        noise_var: float64 (B,), the channel's noise variance, one number for each sample.
+        noise_var: float64 (B,), the noise variance of the received features, after equalisation and clamping, one number for each sample.
         rate: (B,), share of the symbol channels that was sent.
     """
 

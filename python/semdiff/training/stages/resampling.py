@@ -17,7 +17,7 @@ from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over
 
 
 class UpsamplerOutput(NamedTuple):
-    """What the up-sampler says after the channel, and the channel's noise variance, float64 (B,)."""
+    """What the up-sampler says after the channel, and the received features' noise variance, float64 (B,)."""
 
     gaussian: GaussianSample
     noise_var: Tensor
