@@ -24,7 +24,7 @@ from semdiff._util.precision import Precision
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.metrics import lpips
 from semdiff.models.loading import check_class
-from semdiff.models.store import digest, find_model
+from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
@@ -173,7 +173,7 @@ def train_photos(
     parts = {part: recipe["stages"][part] for part in (("fidelity", "wide") if start is None else ("wide",))}
     learned, held_out, _ = split(pictures, [how["crop"] for how in parts.values()])
     accelerator = prepare_accelerator(precision, cpu=True)
-    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
+    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": files_digest(start)})
     plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv", begun=clock.begun)
     clock.begun = curve.begun
     checkpoints, shares = folder / "checkpoints", {part: how["share"] for part, how in parts.items()}

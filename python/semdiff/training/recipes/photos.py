@@ -25,7 +25,7 @@ from semdiff.link import SemanticLink
 from semdiff.metrics import LPIPS
 from semdiff.models.codec import Border, to_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
-from semdiff.models.store import digest, find_model
+from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
@@ -233,7 +233,7 @@ def train(
     if start is not None:
         start = find_model(start, "start")
         gentle = begin_with(networks, start)
-        made_for["start"] = digest(start)
+        made_for["start"] = files_digest(start)
     plans = Plans(folder / "plan.json", made_for, accelerator, resume)
     pool, held_out, names = split(pictures, crops, progress)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
