@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3: the down- and up-sampler around the channel, on latents, with the fused loss.
+"""Train the down- and up-sampler around the channel, on latents, with the fused loss: stage 3 of the recipes.
 
-A random SNR for each sample, and every rate in each batch.
+Each sample has a random SNR, and each batch every rate.
 """
 
 from __future__ import annotations
@@ -21,35 +21,56 @@ from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import uniform
 from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, symbols_to_features
 
-SNR_DB = (-7.0, 18.0)  # a little wider than what is measured, so that its ends are not the ends of what was learned
-TRANSMITTER_ERROR_DB = 2.0  # standard deviation of what the transmitter believes about the SNR
+SNR_DB = (-7.0, 18.0)  # a little wider than evaluations, which go from -5 to 15 dB. Chosen by hand
+TRANSMITTER_ERROR_DB = 2.0  # standard deviation of the transmitter's error about the SNR. Chosen by hand
 
 
 class Conditions(NamedTuple):
-    """What a training's channel is like. together: a batch is of unit power as a whole, as the parts of one large picture are; what its
-    samples hear is then their own noise and what all were divided by, as behind a header (`semdiff.transmission.header`)."""
+    """Describe the channel of a training.
+
+    Attributes:
+        snr_db: range of the samples' SNRs in dB.
+        transmitter_error_db: standard deviation of the transmitter's error about the SNR, in dB.
+        together: whether a batch has unit power as a whole, as the parts of one large picture have. The receiver then knows the common
+            divisor, as behind a header (`semdiff.transmission.header`).
+        fading: whether some samples meet Rayleigh fading with a gain for each symbol, in place of AWGN.
+        fading_every: the last of so many samples fades.
+    """
 
     snr_db: tuple[float, float] = SNR_DB
     transmitter_error_db: float = TRANSMITTER_ERROR_DB
     together: bool = False
-    fading: bool = True  # some samples meet Rayleigh fading with a gain for each symbol, in place of AWGN
-    fading_every: int = 2  # which: the last of so many
+    fading: bool = True
+    fading_every: int = 2
 
 
-USUAL = Conditions()
+DEFAULT_CONDITIONS = Conditions()
 
 
 class Crossing(NamedTuple):
-    """What the up-sampler says after the channel, and the channel's noise variance, float64 (B,)."""
+    """Hold what the receiver has after the channel.
+
+    Attributes:
+        gaussian: of the up-sampler.
+        noise_var: of the channel, float64 (B,).
+    """
 
     gaussian: GaussianSample
     noise_var: Tensor
 
 
 def cross_channel(
-    downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key, conditions: Conditions = USUAL
+    downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key, conditions: Conditions = DEFAULT_CONDITIONS
 ) -> Crossing:
-    """Latents (B, C, h, w) over a channel under `conditions`, to what the up-sampler says."""
+    """Send latents over a channel and up-sample what arrives.
+
+    Args:
+        downsampler, upsampler: the networks.
+        z: latents (B, C, h, w).
+        rates: numbers of symbol channels, each for a part of the batch.
+        key: of all random numbers.
+        conditions: of the channel.
+    """
     *keys, draw_key = key.split(4)
     total = downsampler.config.symbol_channels
 
@@ -58,8 +79,8 @@ def cross_channel(
         return downsampler(z, believed - (_shared(level_db, rate) if conditions.together else level_db), rate)  # type: ignore[no-any-return]
 
     arrived, rate = over_the_air(encode, z, total, rates, keys, conditions)
-    heard_db = (-10 * arrived.noise_var.log10()).to(z)
-    gaussian = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z))
+    feature_snr_db = (-10 * arrived.noise_var.log10()).to(z)
+    gaussian = upsampler(arrived.features, feature_snr_db, rate, draw_key, arrived.noise_map.to(z))
     return Crossing(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
 
 
@@ -72,8 +93,21 @@ def _shared(level_db: Tensor, rate: Tensor) -> Tensor:
 def over_the_air(
     encode: Callable[[Tensor, Tensor], Tensor], like: Tensor, total: int, rates: Sequence[int], keys: Sequence[Key], conditions: Conditions
 ) -> tuple[ReceivedFeatures, Tensor]:
-    """What arrives of encode(believed SNR, rate) -> features, and the rates (B,): each sample at an SNR of its own, the batch cut into
-    equal parts, one for each number of symbol channels in `rates`. like: a batch for size, dtype and device; keys: three."""
+    """Send features over a channel, each sample at an SNR of its own.
+
+    The batch is cut into equal parts, one for each number of symbol channels.
+
+    Args:
+        encode: (believed SNR, rate) -> features.
+        like: a batch, for size, dtype and device.
+        total: symbol channels at the full rate.
+        rates: numbers of symbol channels.
+        keys: three.
+        conditions: of the channel.
+
+    Returns:
+        The received features, and the rates (B,).
+    """
     snr_key, error_key, channel_key = keys
     snr_db = uniform(like.shape[0], snr_key, *conditions.snr_db).to(like.device)
     believed = snr_db + conditions.transmitter_error_db * normal(snr_db.shape, error_key).to(like.device)
@@ -86,17 +120,26 @@ def over_the_air(
         sent = features[part]
         scale = sent[:, :channels].square().mean().sqrt() if conditions.together else None
         symbols = features_to_symbols(sent, channels) if scale is None else pack(sent[:, :channels] / scale)
-        told = symbols, snr_db[part].double(), channel_key.fold_in(i)
-        received = sometimes_fade(*told, conditions.fading_every) if conditions.fading else AWGN()(*told)
-        heard = symbols_to_features(received, channels, (channels_in_all, h, w))
+        sent_at = symbols, snr_db[part].double(), channel_key.fold_in(i)
+        received = sometimes_fade(*sent_at, conditions.fading_every) if conditions.fading else AWGN()(*sent_at)
+        received_features = symbols_to_features(received, channels, (channels_in_all, h, w))
         if scale is not None:
-            heard = heard._replace(features=heard.features * scale, noise_var=heard.noise_var * scale.detach().double().square())
-        arrived.append(heard)
+            received_features = received_features._replace(
+                features=received_features.features * scale, noise_var=received_features.noise_var * scale.detach().double().square()
+            )
+        arrived.append(received_features)
     return ReceivedFeatures(*(torch.cat(values) for values in zip(*arrived, strict=True))), rate
 
 
 def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key, every: int = 2) -> Received:
-    """Rayleigh fading that changes with every symbol for the last of each `every` samples of s (B, uses), AWGN for the others."""
+    """Send symbols over Rayleigh fading with a gain for each symbol, for the last of each `every` samples, and over AWGN for the others.
+
+    Args:
+        s: symbols, complex (B, uses).
+        snr_db: (B,).
+        key: of gains and noise.
+        every: see above.
+    """
     fade_key, noise_key = key.split(2)
     h = complex_normal(s.shape, fade_key, device=s.device)
     fades = (torch.arange(s.shape[0], device=s.device) % every == every - 1)[:, None]
@@ -106,7 +149,14 @@ def sometimes_fade(s: Tensor, snr_db: Tensor, key: Key, every: int = 2) -> Recei
 
 
 class ResamplingStage(Stage):
-    """forward(key, latents): the fused loss, and for reading the error of the estimate of z and the mean squared z-score (1 if honest)."""
+    """Train the ends by the fused loss; the error of the estimate of z and the mean squared z-score (1 if honest) are shown.
+
+    Args:
+        downsampler, upsampler: the networks.
+        rates: numbers of symbol channels.
+        lambda_prior, lambda_match: weights of the loss, see `semdiff.upsampler_loss`.
+        conditions: of the channel.
+    """
 
     def __init__(
         self,
@@ -115,13 +165,14 @@ class ResamplingStage(Stage):
         rates: tuple[int, ...],
         lambda_prior: float = 0.0,
         lambda_match: float = 0.1,
-        conditions: Conditions = USUAL,
+        conditions: Conditions = DEFAULT_CONDITIONS,
     ) -> None:
         super().__init__()
         self.downsampler, self.upsampler, self.conditions = downsampler, upsampler, conditions
         self.rates, self.lambda_prior, self.lambda_match = rates, lambda_prior, lambda_match
 
     def forward(self, key: Key, z: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of latents z (B, C, h, w); key draws all random numbers."""
         crossing_key, loss_key = key.split(2)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         _, mean, logvar = crossing.gaussian

@@ -10,7 +10,7 @@ from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.models.jscc import GDN, AttentionFeature
 from semdiff.training.channel_conditions import Conditions
-from semdiff.training.finetuning import told as outcome
+from semdiff.training.finetuning import describe_outcome as outcome
 from semdiff.training.recipes import jscc
 from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photographs
