@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors (its settings are the recipe's, and are not stored)."""
+    """Return the optimizer's state as named tensors. Its settings are the recipe's, and are not stored."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """Invert `optimizer_tensors`.
+
+    Args:
+        optimizer: takes the state.
+        tensors: by name; others than the optimiser's are ignored.
+    """
     whole = optimizer.state_dict()
     whole["state"] = {}
     for name, value in tensors.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
+"""Run the loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
 
 All randomness of step n is a function of (seed, n, process), so a checkpoint needs no generator state, and an interrupted run that is
 started again ends with the same bits as one that was not.
@@ -31,38 +31,50 @@ SHOWN_EVERY = 50  # steps
 
 
 class Stage(nn.Module):
-    """What is trained in one stage. forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}.
+    """Define what is trained in one stage.
 
-    Parameters with requires_grad are trained; submodules in `frozen` (a tuple of their names) are left alone and not stored.
+    forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}. Parameters with requires_grad are trained;
+    submodules in `frozen` (a tuple of their names) are not, and are not stored.
     """
 
     frozen: tuple[str, ...] = ()
 
     def freeze(self) -> None:
+        """Set the frozen submodules to eval mode, without gradients."""
         for name in self.frozen:
             self.get_submodule(name).requires_grad_(False).eval()
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors that this stage may change, by name: what is averaged and stored."""
+        """Return the tensors that this stage may change, by name: what is averaged and stored."""
         return {n: t for n, t in self.state_dict().items() if not n.startswith(tuple(f"{f}." for f in self.frozen))}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast one stage is trained."""
+    """Describe how long and how fast one stage is trained.
+
+    Attributes:
+        steps: of the training.
+        batch_size: over all processes.
+        learning_rate: the largest.
+        warm_up: steps of rising learning rate; then it falls along half a cosine to zero.
+        average: decay of the moving average of the weights.
+        clip: largest norm of the gradient.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
-    warm_up: int = 100  # steps of rising learning rate; then it falls along half a cosine to zero
-    average: float = 0.998  # decay of the moving average of the weights
-    clip: float = 1.0  # largest norm of the gradient
+    warm_up: int = 100
+    average: float = 0.998
+    clip: float = 1.0
 
     def scaled(self, budget: float) -> Plan:
-        """The same plan with `budget` times the steps, at least 1."""
+        """Return the same plan with `budget` times the steps, at least 1."""
         return dataclasses.replace(self, steps=max(1, round(self.steps * budget)), warm_up=max(1, round(self.warm_up * min(1.0, budget))))
 
     def rate(self, step: int) -> float:
+        """Compute the learning rate at a step."""
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
@@ -82,13 +94,32 @@ def fit(
     curve: StageCurve | None = None,
     begin: int = 0,
 ) -> dict[str, float]:
-    """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
+    """Train a stage, and leave it with the averaged weights, in eval mode.
 
-    Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
-    up, and a finished one makes this return at once. begin: the step at which it begins where no checkpoint is, for a stage whose weights
-    were trained that far; the optimiser is fresh, so the learning rate rises anew over the plan's warm-up. Returns the scalars' running
-    means over some 50 steps, which `curve` is told too, in the main process. ValueError if that file belongs to another plan, seed, data or
-    precision, or is damaged.
+    Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end.
+
+    Args:
+        stage: what to train.
+        data: batches, or tensors of one length whose rows are drawn.
+        plan: steps and learning rate.
+        name: of the stage.
+        key: of all random numbers.
+        folder: of the checkpoints; None keeps none.
+        resume: continue from a checkpoint that is there; a finished one makes this return at once.
+        accelerator: None is float32 on the CPU.
+        save_every: seconds between checkpoints.
+        progress: show a bar.
+        on_step: called with the number of steps so far.
+        curve: records losses and scores, in the main process.
+        begin: the step at which it begins where no checkpoint is, for a stage whose weights were trained that far; the optimiser is fresh,
+            so the learning rate rises anew over the plan's warm-up.
+
+    Returns:
+        The scalars' running means over some 50 steps.
+
+    Raises:
+        ValueError: where the checkpoint belongs to another plan, seed, data or precision, or is damaged.
+        RuntimeError: where the loss is not finite.
     """
     accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()

@@ -9,7 +9,7 @@ import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.models.jscc_layers import GDN, AttentionFeature
-from semdiff.training.finetuning import told as outcome
+from semdiff.training.finetuning import describe_outcome as outcome
 from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
 from semdiff.training.stages.jscc import LPIPS_WEIGHT

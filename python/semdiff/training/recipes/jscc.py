@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSCC baselines, trained like the link that they are compared with: the same data, SNRs, rates and optimiser, and for longer.
+"""Train the JSCC baselines like the link that they are compared with: the same data, SNRs, rates and optimiser, and for longer.
 
 `python -m semdiff.training.recipes.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST. adjscc-lpips goes on from a trained adjscc
 with LPIPS beside the squared error, for a fifth of the images more: `... adjscc-lpips --start runs/adjscc/model --out runs/adjscc-lpips`.
@@ -22,19 +22,19 @@ from torch import Tensor
 from semdiff._util.precision import Precision
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.models.loading import check_class
-from semdiff.models.store import digest, find_model
+from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, parse_seconds
-from semdiff.training.curve import Curve, Score
+from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, fit
-from semdiff.training.finetuning import Quality, gently, note
+from semdiff.training.finetuning import Quality, finetuning_plan, write_outcome
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
 from semdiff.training.stages.adversarial import AdversarialStage
 from semdiff.training.stages.jscc import JSCCStage
-from semdiff.training.validation import how_many, over_the_link, price, score
+from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
@@ -125,11 +125,23 @@ def train_photos(
     precision: Precision = "auto",
     **sizes: int,
 ) -> Path:
-    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
-    precision: see `prepare_accelerator`.
+    """Train a baseline on photographs for a given time.
 
-    start: a trained model to begin with, for more training, a folder or the name of one in the package; adjscc-lpips must have an adjscc.
-    One of the same kind is trained gently, and stays as it was where held-out pictures are no better (`semdiff.training.finetuning`).
+    Args:
+        name: deepjscc, adjscc or adjscc-lpips.
+        out: folder of the checkpoints and the model.
+        seconds: of the training, about.
+        seed: of all random numbers.
+        pictures: uint8 (3, H, W) by name, in place of semdiff-photos.
+        start: a trained model to begin with, a folder or the name of one in the package; adjscc-lpips must have an adjscc. One of the same
+            kind is trained at a low learning rate, and stays as it was where held-out pictures are no better
+            (`semdiff.training.finetuning`).
+        progress: show a bar.
+        precision: see `prepare_accelerator`.
+        sizes: of the network, see `PHOTOS`.
+
+    Returns:
+        The folder out/model.
     """
     if name == "adjscc-lpips-gan":
         raise ValueError("name: expected adjscc, deepjscc or adjscc-lpips for photographs, got 'adjscc-lpips-gan'")
@@ -148,30 +160,30 @@ def train_photos(
     parts = {part: recipe["stages"][part] for part in (("fidelity", "wide") if start is None else ("wide",))}
     learned, held_out, _ = split(pictures, [how["crop"] for how in parts.values()])
     accelerator = prepare_accelerator(precision, cpu=True)
-    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
+    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": files_digest(start)})
     plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv", begun=clock.begun)
     clock.begun = curve.begun
     checkpoints, shares = folder / "checkpoints", {part: how["share"] for part, how in parts.items()}
 
-    def look() -> list[Score]:
+    def look() -> list[HeldOutScore]:
         return score(over_the_link(model, held_out, False), held_out)
 
-    dearness = price(parts, lambda: score(over_the_link(model, held_out[:2], False), held_out[:2]))
-    held_out = held_out[: plans.note("pictures", how_many(seconds, dearness, len(held_out)))]
-    dearness = {part: len(held_out) * each for part, each in dearness.items()}
+    costs = validation_costs(parts, lambda: score(over_the_link(model, held_out[:2], False), held_out[:2]))
+    held_out = held_out[: plans.note("pictures", choose_count(seconds, costs, len(held_out)))]
+    costs = {part: len(held_out) * each for part, each in costs.items()}
     begun_with = {n: t.clone() for n, t in model.state_dict().items()}
     before = Quality.of(look(), "mean") if goes_on else None
     for number, (part, how) in enumerate(parts.items()):
         batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
-        plan = plans.plan(part, clock.allot(part, shares, dearness), how["learning_rate"], stage, batches)
-        plan = gently(plan) if goes_on else plan
+        plan = plans.plan(part, clock.allot(part, shares, costs), how["learning_rate"], stage, batches)
+        plan = finetuning_plan(plan) if goes_on else plan
         shown = curve.of_stage(part, plan.batch_size, look)
         stage_key = key if number == 0 else key.fold_in(STAGES + number)  # what one stage drew is new to the next
         fit(stage, batches, plan, name=part, key=stage_key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
     if before is not None:
         after = Quality.of(look(), "mean")
         better = after.lpips <= before.lpips if isinstance(model, PerceptualADJSCC) else after.psnr >= before.psnr
-        note(folder, "trained" if better else "start", before, after)
+        write_outcome(folder, "trained" if better else "start", before, after)
         model.load_state_dict(model.state_dict() if better else begun_with)
     return _save(model, folder / "model")
 
@@ -191,6 +203,7 @@ def _save(model: DeepJSCC, place: Path) -> Path:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.jscc", description=__doc__)
     parser.add_argument("name", choices=sorted(MODELS))
     parser.add_argument("--out", type=Path, required=True)

@@ -15,7 +15,7 @@ from semdiff.models.pixels import PixelDenoiser, PixelScale
 from semdiff.rng import Key
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import denoised
-from semdiff.training.stages.pixels import JUDGED, LPIPS_WEIGHT, Front, shifted
+from semdiff.training.stages.pixels import LPIPS_EVERY, LPIPS_WEIGHT, Front, shifted
 
 
 def noiseless_state(reception: PixelReception, scale: PixelScale, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
@@ -74,8 +74,8 @@ class RegressionStage(Stage):
         error = F.mse_loss(found, x)
         if not self.perceptual:
             return {"loss": error}
-        seen = self.scale.images(found[::JUDGED]).clamp(0, 1)
-        distance = lpips(*shifted(seen, images[::JUDGED], shift_key)).mean()
+        seen = self.scale.images(found[::LPIPS_EVERY]).clamp(0, 1)
+        distance = lpips(*shifted(seen, images[::LPIPS_EVERY], shift_key)).mean()
         return {"loss": error + LPIPS_WEIGHT / self.scale.std**2 * distance, "error": error, "lpips": distance}
 
     def unroll(self, start: Tensor, t: Tensor, reception: PixelReception) -> Tensor:

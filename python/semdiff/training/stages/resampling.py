@@ -17,7 +17,12 @@ from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over
 
 
 class UpsamplerOutput(NamedTuple):
-    """What the up-sampler says after the channel, and the received features' noise variance, float64 (B,)."""
+    """Hold what the receiver has after the channel.
+
+    Attributes:
+        gaussian: of the up-sampler.
+        noise_var: of the channel, float64 (B,).
+    """
 
     gaussian: GaussianSample
     noise_var: Tensor
@@ -26,7 +31,15 @@ class UpsamplerOutput(NamedTuple):
 def cross_channel(
     downsampler: Downsampler, upsampler: Upsampler, z: Tensor, rates: tuple[int, ...], key: Key, conditions: Conditions = DEFAULT_CONDITIONS
 ) -> UpsamplerOutput:
-    """Latents (B, C, h, w) over a channel under `conditions`, to what the up-sampler says."""
+    """Send latents over a channel and up-sample what arrives.
+
+    Args:
+        downsampler, upsampler: the networks.
+        z: latents (B, C, h, w).
+        rates: numbers of symbol channels, each for a part of the batch.
+        key: of all random numbers.
+        conditions: of the channel.
+    """
     *keys, draw_key = key.split(4)
     total = downsampler.config.symbol_channels
 
@@ -35,8 +48,8 @@ def cross_channel(
         return downsampler(z, believed - (_shared(level_db, rate) if conditions.together else level_db), rate)  # type: ignore[no-any-return]
 
     arrived, rate = over_the_air(encode, z, total, rates, keys, conditions)
-    heard_db = (-10 * arrived.noise_var.log10()).to(z)
-    gaussian = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z))
+    feature_snr_db = (-10 * arrived.noise_var.log10()).to(z)
+    gaussian = upsampler(arrived.features, feature_snr_db, rate, draw_key, arrived.noise_map.to(z))
     return UpsamplerOutput(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
 
 
@@ -47,7 +60,14 @@ def _shared(level_db: Tensor, rate: Tensor) -> Tensor:
 
 
 class ResamplingStage(Stage):
-    """forward(key, latents): the fused loss, and for reading the error of the estimate of z and the mean squared z-score (1 if honest)."""
+    """Train the ends by the fused loss; the error of the estimate of z and the mean squared z-score (1 if honest) are shown.
+
+    Args:
+        downsampler, upsampler: the networks.
+        rates: numbers of symbol channels.
+        lambda_prior, lambda_match: weights of the loss, see `semdiff.upsampler_loss`.
+        conditions: of the channel.
+    """
 
     def __init__(
         self,
@@ -63,6 +83,7 @@ class ResamplingStage(Stage):
         self.rates, self.lambda_prior, self.lambda_match = rates, lambda_prior, lambda_match
 
     def forward(self, key: Key, z: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of latents z (B, C, h, w); key draws all random numbers."""
         crossing_key, loss_key = key.split(2)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         _, mean, logvar = crossing.gaussian
