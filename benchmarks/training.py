@@ -14,7 +14,8 @@ from benchmarks.cases import _loss_terms
 from benchmarks.timing import interleave
 from semdiff.models.blocks import UPSCALE
 from semdiff.models.networks import Downsampler, Upsampler
-from semdiff.training.channel_conditions import Conditions, ResamplingStage
+from semdiff.training.random_channel import Conditions
+from semdiff.training.stages.resampling import ResamplingStage
 
 LATENTS, SYMBOLS, BATCH = 8, 8, 64
 SNR_DB = (-7.0, 18.0)

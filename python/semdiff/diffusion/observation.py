@@ -70,8 +70,11 @@ def observe(value: Any, shape: Sequence[int] | None, scale: Tensor | None) -> Ob
     symbols = symbols.flatten(1)
     if scale is not None:
         check_tensor(scale, "scale")
+        check_beside(scale, "scale", symbols, "x")
         if scale.dtype not in REAL or scale.shape != symbols.shape[:1]:
             raise ValueError(f"scale: expected real numbers (B,) of {symbols.shape[0]} samples, got {scale.dtype} {tuple(scale.shape)}")
+        if scale.is_cpu and not torch.compiler.is_compiling() and not bool((scale.isfinite() & (scale >= 0)).all()):
+            raise ValueError(f"scale: expected finite numbers >= 0, got {scale.tolist()}")
         scale = scale.detach().to(symbols.device)
         symbols, noise_var = symbols * scale.to(symbols.real.dtype)[:, None], noise_var * scale.double().square()[:, None]
     wanted = [len(symbols), 2 * symbols.shape[1]] if shape is None else to_shape(shape, "shape")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reverse process: single solver steps (pure functions, per-sample times) and the loop that joins them.
+"""The reverse process: from a state to clean data, by solver steps (semdiff.diffusion.steps) between chosen times.
 
 A denoiser is any callable denoiser(x, t) -> output with x (B, ...) and t (B,); `prediction` says what its output is: the noise "eps", the
 clean data "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
@@ -18,103 +18,49 @@ import torch
 from torch import Tensor
 
 from semdiff._ops import ops
-from semdiff._util.arguments import REAL, check_beside, check_prediction, check_tensor, to_count, to_number, to_times
+from semdiff._util.arguments import REAL, check_beside, check_prediction, check_tensor, to_count, to_number
 from semdiff.diffusion.fusion import Elements
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.diffusion.schedule import NoiseSchedule, check_schedule
-from semdiff.rng import Key, KeyLike, key_tensor
+from semdiff.diffusion.steps import Prediction as Prediction
+from semdiff.diffusion.steps import ddim_step, dpmpp_2m_step, to_bound, widened
+from semdiff.rng import Key, KeyLike
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-Prediction = Literal["eps", "x0", "v"]
 Solver = Literal["dpmpp_2m", "ddim", "ddpm", "heun"]
-
-
-def add_noise(x0: Tensor, t: float | Tensor, schedule: NoiseSchedule, key: KeyLike = None) -> Tensor:
-    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) n, the forward process; n is `normal(x0.shape, key)`. t: () or (B,)."""
-    check_tensor(x0, "x0")
-    check_schedule(schedule)
-    if x0.dtype not in (*REAL, torch.complex64, torch.complex128):
-        raise TypeError(f"x0: expected a floating-point, complex64 or complex128 tensor, got {x0.dtype}")
-    a = schedule.alpha_bar(t)
-    if a.dim() and not _begins(a, x0):
-        raise ValueError(f"t: expected shape () or ({x0.shape[0] if x0.dim() else 1},), got {tuple(a.shape)}")
-    return ops.diffuse.default(x0, a.sqrt(), (1 - a).sqrt(), key_tensor(key))  # type: ignore[no-any-return]
-
-
-def ddim_step(
-    x: Tensor,
-    output: Tensor,
-    t: float | Tensor,
-    s: float | Tensor,
-    schedule: NoiseSchedule,
-    eta: float = 0.0,
-    prediction: Prediction = "eps",
-    clip: float | None = None,
-    key: KeyLike = None,
-) -> Tensor:
-    """x_s from x_t and the denoiser's output at t (Song, Meng, Ermon, 2020, eq. 12). t >= s, each () or (B,); s = -1 is clean data.
-
-    eta in [0, 1] scales the fresh noise. clip bounds the predicted x_0, and the direction is taken from the bounded one.
-    """
-    check_tensor(x, "x")
-    check_schedule(schedule)
-    check_prediction(prediction)
-    t, s = _pair(t, s)
-    eta, clip = to_number(eta, "eta", "a number"), _bound(clip)
-    return ops.ddim_step.default(  # type: ignore[no-any-return]
-        x, _widened(output, x), t, s, schedule.alphas_cumprod, eta, prediction, clip, key_tensor(key) if eta > 0 else None
-    )
-
-
-def ddpm_step(
-    x: Tensor,
-    output: Tensor,
-    t: float | Tensor,
-    s: float | Tensor,
-    schedule: NoiseSchedule,
-    prediction: Prediction = "eps",
-    clip: float | None = None,
-    key: KeyLike = None,
-) -> Tensor:
-    """A draw from the posterior q(x_s | x_t, x_0) with the predicted x_0 (Ho, Jain, Abbeel, 2020, eq. 7): DDIM with eta = 1."""
-    return ddim_step(x, output, t, s, schedule, 1.0, prediction, clip, key)
-
-
-def dpmpp_2m_step(
-    x: Tensor,
-    output: Tensor,
-    previous_x0: Tensor | None,
-    t_previous: float | Tensor | None,
-    t: float | Tensor,
-    s: float | Tensor,
-    schedule: NoiseSchedule,
-    prediction: Prediction = "eps",
-    clip: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """DPM-Solver++(2M) (Lu et al., 2022, algorithm 2): (x_s, x0), where x0 goes into the next call as previous_x0, with its time.
-
-    The first step has previous_x0 = t_previous = None and is of first order, as is the step to clean data (s = -1).
-    """
-    check_tensor(x, "x")
-    check_schedule(schedule)
-    if previous_x0 is not None:
-        check_tensor(previous_x0, "previous_x0")
-    check_prediction(prediction)
-    t, s = _pair(t, s)
-    if t_previous is not None:
-        t_previous, _ = _pair(t_previous, t, "t_previous", "t")
-    clip = _bound(clip)
-    return ops.dpmpp_2m_step.default(  # type: ignore[no-any-return]
-        x, _widened(output, x), previous_x0, t_previous, t, s, schedule.alphas_cumprod, prediction, clip
-    )
 
 
 def posterior_mean(
     denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule, prediction: Prediction = "eps", clip: float | None = None
 ) -> Tensor:
-    """E[x_0 | x_t] in one evaluation: the least squared error that anyone can reach, and the smoothest picture.
+    """Estimate x_0 by its mean E[x_0 | x_t], in one evaluation of the denoiser: the least squared error, and the smoothest picture.
 
-    With a time for each element: the denoiser's estimate at the sample's mean noise, fused with each measurement by its precision.
+    With a time for each element: the denoiser's estimate at the sample's mean noise, fused with each measurement by its precision
+    (semdiff.diffusion.fusion).
+
+    Args:
+        denoiser: A callable denoiser(x, t) -> output, x (B, ...) and t (B,).
+        state: Where to begin: a `DiffusionState`, as `match` returns it.
+        schedule: The denoiser's `NoiseSchedule`.
+        prediction: What the denoiser's output is: "eps", "x0" or "v".
+        clip: A bound > 0 on the magnitude of the estimate, or None.
+
+    Returns:
+        The estimate of x_0, in the shape and dtype of state.x. Differentiable.
+
+    Raises:
+        TypeError: denoiser is not callable, or another argument of another type.
+        ValueError: An argument of another shape or out of its range.
+
+    Example:
+        >>> import semdiff
+        >>> from semdiff.oracle import GaussianMixture
+        >>> schedule = semdiff.NoiseSchedule.linear()
+        >>> prior = GaussianMixture([[0.0] * 4], [1.0])
+        >>> y = semdiff.normal((2, 4), semdiff.Key(0))
+        >>> mean = semdiff.posterior_mean(prior.denoiser(schedule), semdiff.match(y, 1.0, schedule), schedule)
+        >>> (mean - y / 2).abs().max() < 1e-6  # of a standard normal prior and noise of variance 1
+        tensor(True)
     """
     x, t = _state(denoiser, state, schedule)
     if t.dim() > 1:
@@ -125,9 +71,29 @@ def posterior_mean(
 
 
 def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
-    """Times from t (B,) to clean data, uniform in ln SNR: shape (steps + 1, B), float64, the last row -1.
+    """Choose a solver's times from t to clean data, uniform in ln SNR (Lu et al., 2022).
 
     The last evaluation stands one interval before the schedule's first step, so none is spent where nearly no noise is left.
+
+    Args:
+        t: Where to begin, in [0, T-1]: a tensor (B,).
+        steps: Evaluations, 1 to T.
+        schedule: The `NoiseSchedule`.
+
+    Returns:
+        The times, float64, (steps + 1, B), on the CPU: the first row is t, the last one -1.
+
+    Raises:
+        TypeError: An argument of another type.
+        ValueError: An argument of another shape or out of its range.
+
+    Example:
+        >>> import torch, semdiff
+        >>> semdiff.time_grid(torch.tensor([900.0, 100.0]), 3, semdiff.NoiseSchedule.linear()).round().int()
+        tensor([[900, 100],
+                [494,  28],
+                [ 52,   6],
+                [ -1,  -1]], dtype=torch.int32)
     """
     check_tensor(t, "t")
     check_schedule(schedule)
@@ -163,17 +129,44 @@ def sample(
     grid: Tensor | None = None,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """x_0 from the state by `steps` solver steps, each sample from its own time, or each element (then key draws what tops elements up).
+    """Draw x_0 from the posterior of a state, by solver steps: each sample from its own time, or each element.
 
-    solver: "dpmpp_2m" (default, one evaluation a step), "ddim" (with eta), "ddpm" (draws noise with key), "heun" (second order, two
-    evaluations a step but the last). steps in [1, T]; one step is `posterior_mean`. grid: other times, shape (steps + 1, B), falling,
-    instead of `time_grid`. callback(i, x, t) sees each x before its step. ValueError for what is out of range.
+    Args:
+        denoiser: A callable denoiser(x, t) -> output, x (B, ...) and t (B,).
+        state: Where to begin: a `DiffusionState`, as `match` returns it.
+        schedule: The denoiser's `NoiseSchedule`.
+        steps: 1 to T; one step is `posterior_mean`.
+        solver: "dpmpp_2m", DPM-Solver++(2M), one evaluation a step; "ddim", with eta; "ddpm", which draws noise with key; "heun", second
+            order, two evaluations a step but the last.
+        eta: The share of fresh noise of "ddim", in [0, 1].
+        prediction: What the denoiser's output is: "eps", "x0" or "v".
+        clip: A bound > 0 on the magnitude of each predicted x_0, or None.
+        key: Of the fresh noise of "ddim" and "ddpm", and of what tops up elements that have times of their own.
+        grid: Other times, (steps + 1, B), falling, instead of `time_grid`; steps then counts nothing.
+        callback: callback(i, x, t) sees each x before its step.
+
+    Returns:
+        x_0, in the shape and dtype of state.x. Differentiable.
+
+    Raises:
+        TypeError: denoiser is not callable, or another argument of another type.
+        ValueError: An argument of another shape or out of its range.
+
+    Example:
+        >>> import semdiff
+        >>> from semdiff.oracle import GaussianMixture
+        >>> schedule = semdiff.NoiseSchedule.linear()
+        >>> prior = GaussianMixture([[1.0], [-1.0]], [0.01, 0.01])  # near 1 or near -1
+        >>> state = semdiff.match(semdiff.normal((1000, 1), semdiff.Key(0)), 1.0, schedule)
+        >>> drawn = semdiff.sample(prior.denoiser(schedule), state, schedule, steps=20)
+        >>> (drawn.abs() - 1).abs().mean() < 0.1
+        tensor(True)
     """
     x, t = _state(denoiser, state, schedule)
     check_prediction(prediction)
     if solver not in ("dpmpp_2m", "ddim", "ddpm", "heun"):
         raise ValueError(f"solver: expected dpmpp_2m, ddim, ddpm or heun, got {solver!r}")
-    eta, clip = to_number(eta, "eta", "a number"), _bound(clip)
+    eta, clip = to_number(eta, "eta", "a number"), to_bound(clip)
     if solver == "ddpm":
         eta = 1.0
     elif eta != 0 and solver != "ddim":
@@ -199,7 +192,7 @@ def sample(
     for i, (now, after, t) in enumerate(zip(times[:-1], times[1:], told, strict=True)):
         if callback is not None:
             callback(i, x, now)
-        output = _widened(denoiser(x, t), x)
+        output = widened(denoiser(x, t), x)
         # The steps as they are below their Python functions, which would look at the same grid again and again.
         if solver == "dpmpp_2m":
             x, previous_x0 = ops.dpmpp_2m_step.default(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
@@ -223,7 +216,7 @@ def _sample_elements(
     clip: float | None,
     callback: Callable[[int, Tensor, Tensor], None] | None,
 ) -> Tensor:
-    """The same solvers between the same times; each x_0 is fused with the measurements, and each x_s has its waiting elements."""
+    """Take the same solvers between the same times; each x_0 is fused with the measurements, and each x_s has its waiting elements."""
     previous_x0 = t_previous = None
     eta = elements.eta
     for i, (now, after) in enumerate(zip(grid[:-1].unbind(), grid[1:].unbind(), strict=True)):
@@ -256,7 +249,7 @@ def _predict_x0(denoiser: Denoiser, x: Tensor, t: Tensor, schedule: NoiseSchedul
 def _heun_step(
     denoiser: Denoiser, x: Tensor, output: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule, prediction: Prediction, clip: float | None
 ) -> Tensor:
-    """A step whose x_0 is the mean of those predicted at its two ends (Heun's rule for DDIM's integral in x_0)."""
+    """Take a step whose x_0 is the mean of those predicted at its two ends (Heun's rule for DDIM's integral in x_0)."""
     first = ddim_step(x, output, t, s, schedule, 0.0, prediction, clip)
     if bool((s < 0).all()):
         return first
@@ -265,28 +258,8 @@ def _heun_step(
     return ddim_step(x, (x0 + x0_after) * 0.5, t, s, schedule, 0.0, "x0")
 
 
-def _begins(values: Tensor, x: Tensor) -> bool:
-    """Whether the shape, without trailing ones, begins x's."""
-    shape = list(values.shape)
-    while shape and shape[-1] == 1:
-        shape.pop()
-    return tuple(shape) == tuple(x.shape[: len(shape)])
-
-
-def _pair(t: float | Tensor, s: float | Tensor, t_name: str = "t", s_name: str = "s") -> tuple[Tensor, Tensor]:
-    """Both as floating-point tensors of one shape."""
-    first, second = to_times(t, t_name), to_times(s, s_name)
-    if first.shape != second.shape:
-        try:
-            first, second = torch.broadcast_tensors(first, second)
-        except RuntimeError:
-            shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-            raise ValueError(f"{t_name}, {s_name}: expected a number or shape (B,) each, got {shapes}") from None
-    return first, second
-
-
 def _state(denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule) -> DiffusionState:
-    """The state, held to what it must be."""
+    """Return the state, held to what it must be."""
     if not callable(denoiser):
         raise TypeError(f"denoiser: expected a callable denoiser(x, t), got {type(denoiser).__name__}")
     check_schedule(schedule)
@@ -301,19 +274,6 @@ def _state(denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule) -
         raise ValueError("state.x: expected shape (B, ...), got ()")
     check_beside(t, "state.t", x, "state.x")
     return DiffusionState(x, t)
-
-
-def _widened(output: Tensor, x: Tensor) -> Tensor:
-    """The denoiser's output in x's dtype, where that has all its digits: under autocast it comes in bfloat16. Other dtypes stay, and the
-    operators refuse them."""
-    check_tensor(output, "output")
-    if output.dtype == x.dtype or output.dtype not in REAL or x.dtype not in REAL or output.device != x.device:
-        return output
-    return output.to(x.dtype) if torch.promote_types(output.dtype, x.dtype) == x.dtype else output
-
-
-def _bound(clip: float | None) -> float | None:
-    return None if clip is None else to_number(clip, "clip", "a positive bound or None")
 
 
 def _for_network(t: Tensor, x: Tensor) -> Tensor:

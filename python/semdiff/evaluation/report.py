@@ -113,7 +113,7 @@ def _summary(results: Results) -> str:
                 {"heading": f"{plots.axis_title(metric)}: {place[0]}, {plots.format_cbr(place[1])}"} | _pivot(results, here, metric)
             )
     note = f"Means over the images; \u00b1 {spread}. The best of each column is bold. All receivers had the same noise."
-    return _fill("summary", note=note + _dagger(results, results.metrics), tables=tables)
+    return _fill("summary", note=note + _dagger(results, results.metrics) + _references(results), tables=tables)
 
 
 def _pivot(results: Results, rows: list[Row], metric: str) -> dict[str, Any]:
@@ -252,6 +252,16 @@ def _bars(results: Results) -> str:
 def _dagger(results: Results, metrics: list[str]) -> str:
     marked = any(results.trained_on(system, metric) for system in results.header["systems"] for metric in metrics)
     return " †: trained to make this metric good, which then proves less." if marked else ""
+
+
+def _references(results: Results) -> str:
+    """Name the images that unpaired metrics compare with, and what the originals themselves have: no receiver is meant to be better."""
+    against = results.header.get("references")
+    if not against:
+        return ""
+    floor = ", ".join(f"{plots.metric_name(name)} {_number(value)}" for name, value in against["originals"].items())
+    sets = f"{counted(against['images'], 'image')} of {against['name']}, which were not sent"
+    return f" Unpaired metrics compare with {sets}; the originals themselves have {floor}."
 
 
 def _machine(results: Results) -> str:

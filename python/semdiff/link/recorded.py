@@ -30,7 +30,7 @@ from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, syn
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
-from semdiff.transmission.steps import StepCount, check_steps
+from semdiff.transmission.step_count import StepCount, check_steps
 
 # Chosen by hand.
 LEAST_BANDWIDTHS = 1.2  # the lowest sample rate of a recording, in bandwidths of the frame, with room for the resampling filter

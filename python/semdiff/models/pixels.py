@@ -2,9 +2,9 @@
 """Define the receiver's networks of a link that works on pixels, with no autoencoder: the variational up-sampler and the denoiser.
 
 The up-sampler gives N(mean, exp(logvar)) for x_t, as in the paper, with the image itself in the place of the latent. Beside it a decoder
-that was trained on LPIPS and squared error (`semdiff.models.jscc.JSCCDecoder`) makes a perceptual estimate. The denoiser begins at that
-estimate plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_reception`). Its inputs are the state, its noise, the SNR
-and the rate, and neither of the two estimates: what the first state leaves out it has to draw.
+that was trained on LPIPS and squared error (`semdiff.models.jscc_layers.JSCCDecoder`) makes a perceptual estimate. The denoiser begins at
+that estimate plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_starting_state`). Its inputs are the state, its noise,
+the SNR and the rate, and neither of the two estimates: what the first state leaves out it has to draw.
 
 Images are of zero mean and unit variance here (`PixelScale`).
 """

@@ -8,27 +8,23 @@ started again ends with the same bits as one that was not.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semdiff._util.parameters import check_tensors
-from semdiff._util.tensor_files import load_tensors, save_tensors
+from semdiff._util.tensor_files import save_tensors
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import Batches, Rows
-from semdiff.training.checkpoint import optimizer_tensors, restore_optimizer
+from semdiff.training.checkpoint import optimizer_tensors, resume_training, training_identity
 from semdiff.training.curve import StageCurve
 
 SHOWN_EVERY = 50  # steps
@@ -132,14 +128,14 @@ def fit(
     optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
-    identity = _identity(stage, batches, plan, name, key, accelerator)
+    identity = training_identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     if not 0 <= begin <= plan.steps:
         raise ValueError(f"begin: expected a step of the plan, 0 to {plan.steps}, got {begin}")
     step = begin
     running: dict[str, Tensor] = {}
     if resume and file is not None and file.exists():
-        step, running = _take_up(file, identity, stage, optimizer, average)
+        step, running = resume_training(file, identity, stage, optimizer, average)
     model, optimizer = accelerator.prepare(stage, optimizer)
     model.train()
     stage.freeze()
@@ -211,37 +207,3 @@ def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: floa
             average[name].lerp_(value.to(average[name].device), 1 - decay)
         else:
             average[name].copy_(value)
-
-
-def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
-    """A digest of what must be equal for a checkpoint to be continued."""
-    content: dict[str, Any] = {
-        "name": name,
-        "plan": dataclasses.asdict(plan),
-        "key": key.tensor.tolist(),
-        "processes": accelerator.num_processes,
-        "data": batches.identity(),
-        "weights": {n: list(t.shape) for n, t in stage.weights().items()},
-    }
-    if accelerator.mixed_precision != "no":
-        content["precision"] = accelerator.mixed_precision
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _take_up(
-    file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> tuple[int, dict[str, Tensor]]:
-    tensors, meta = load_tensors(file)
-    if meta.get("identity") != identity:
-        wanted = "a checkpoint of this plan, seed, data and precision"
-        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
-    for kind in ("model.", "average."):
-        given = {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-        check_tensors(str(file), given, average)
-        if kind == "model.":
-            stage.load_state_dict(given, strict=False)  # what is frozen is not stored
-        else:
-            for name, value in average.items():
-                value.copy_(given[name])
-    restore_optimizer(optimizer, tensors)
-    return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

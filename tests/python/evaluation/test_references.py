@@ -54,6 +54,20 @@ def test_the_distance_is_from_the_references_and_the_floor_is_the_originals(tmp_
     assert Results.load(tmp_path / "out").header["references"] == told
 
 
+def test_the_page_says_what_the_originals_have(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    from semdiff.evaluation.report import write_report
+
+    folder(tmp_path / "sent", 6, 1), folder(tmp_path / "others", 9, 2)
+    found = evaluate(tmp_path / "sent", tmp_path / "others", tmp_path / "out")
+    write_report(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    floor = found.header["references"]["originals"][NAME]
+    assert "compare with 9 images of" in page
+    assert (f"{floor:.2f}" if floor >= 10 else f"{floor:.3f}") in page.split("the originals themselves have")[1][:200]
+
+
 def test_other_references_are_another_cell(tmp_path):
     for name, count, seed in (("sent", 6, 1), ("others", 8, 2), ("more", 8, 3)):
         folder(tmp_path / name, count, seed)

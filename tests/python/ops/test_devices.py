@@ -18,7 +18,7 @@ from semdiff.metrics.inception import normalized
 from semdiff.oracle import GaussianMixture
 from semdiff.phy.equalizer import rayleigh_mmse_gain
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.steps import resolve_steps, sample_in_groups
+from semdiff.transmission.step_count import resolve_steps, sample_in_groups
 from tests.python.function_table import ROWS, Row
 from tests.python.small_links import any_size_link
 

@@ -20,9 +20,8 @@ from torch.nn import functional as F
 from semdiff._util.atomic import write_atomically
 from semdiff.data import cifar10, fashion_mnist
 from semdiff.metrics.classifier import FILE, Classifier
-from semdiff.rng import Key, normal
+from semdiff.rng import Key, normal, uniform
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.stages.diffusion import uniform
 
 PLAN = Plan(steps=3300, batch_size=128, learning_rate=3e-3, average=0.995)  # seven times through Fashion-MNIST's training images
 CIFAR10_PLAN = Plan(steps=5850, batch_size=128, learning_rate=3e-3, average=0.995)  # fifteen times through CIFAR-10's

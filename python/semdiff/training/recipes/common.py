@@ -37,7 +37,7 @@ def read_images(name: str, folder: str | os.PathLike[str] | None = None) -> Tens
 
 
 def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:
-    """Make an autoencoder of blocks of pixels, see `semdiff.models.codec`; it works at one resolution throughout.
+    """Make an autoencoder of blocks of pixels, see `semdiff.models.pixel_blocks`; it works at one resolution throughout.
 
     Args:
         channels: of the blocks.

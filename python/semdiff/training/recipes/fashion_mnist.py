@@ -24,14 +24,15 @@ from semdiff.metrics import LPIPS
 from semdiff.models.networks import SampleDecoder
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.channel_conditions import DEFAULT_CONDITIONS, ResamplingStage
 from semdiff.training.engine import Plan, Stage
+from semdiff.training.random_channel import DEFAULT_CONDITIONS
 from semdiff.training.recipes.common import Course, autoencoder, scheduler
 from semdiff.training.stages.autoencoder import AutoencoderStage, encode_in_batches, fold_statistics
 from semdiff.training.stages.detail import DetailStage
 from semdiff.training.stages.diffusion import DiffusionStage
 from semdiff.training.stages.fidelity import FidelityStage
 from semdiff.training.stages.receiver import ReceiverStage
+from semdiff.training.stages.resampling import ResamplingStage
 
 PLANS = {
     "autoencoder": Plan(steps=2500, batch_size=64, learning_rate=1.5e-3),
@@ -61,9 +62,8 @@ class Networks:
     def link(self) -> SemanticLink:
         """Return the networks as a link."""
         parts = self.vae, self.unet, self.downsampler, self.upsampler, self.scheduler
-        return SemanticLink(
-            *parts, sample_decoder=self.sample_decoder, rates=RATES, snr_db_range=DEFAULT_CONDITIONS.snr_db, auto_steps=AUTO_STEPS
-        )
+        snr_db = DEFAULT_CONDITIONS.snr_db
+        return SemanticLink(*parts, sample_decoder=self.sample_decoder, rates=RATES, snr_db_range=snr_db, auto_steps=AUTO_STEPS)
 
 
 def build(seed: int) -> Networks:

@@ -18,26 +18,25 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semdiff._util.precision import Precision
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.metrics import lpips
 from semdiff.models.loading import check_class
 from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, parse_seconds
-from semdiff.training.channel_conditions import Conditions, over_the_air
 from semdiff.training.curve import Curve, HeldOutScore
-from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.engine import Plan, fit
 from semdiff.training.finetuning import Quality, finetuning_plan, write_outcome
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
+from semdiff.training.stages.adversarial import AdversarialStage
+from semdiff.training.stages.jscc import JSCCStage
 from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
 
-MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
+MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
@@ -57,43 +56,7 @@ PHOTOS: dict[str, Any] = {
     "strides": 3,
     "header": True,
 }
-FASHION = Conditions(fading=False)  # AWGN alone, which favours the baseline there
 STAGES = 10  # keys of the batches are below
-LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 0.2
-
-
-class JSCCStage(Stage):
-    """Train by the mean squared error, every rate in each batch, an SNR for each sample.
-
-    A `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet).
-
-    Args:
-        model: what is trained.
-        conditions: of the channel.
-    """
-
-    def __init__(self, model: DeepJSCC, conditions: Conditions = FASHION) -> None:
-        super().__init__()
-        self.model, self.conditions = model, conditions
-
-    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
-        model = self.model
-        arrived, rate = over_the_air(
-            lambda believed, rate: model.encode(images, believed, rate),
-            images,
-            model.config.symbol_channels,
-            model.config.rates,
-            key.split(3),
-            self.conditions,
-        )
-        feature_snr_db = (-10 * arrived.noise_var.log10()).to(images)
-        out = model.decode(arrived.features, feature_snr_db, rate, images.shape[-2:]).to(images)
-        error = F.mse_loss(out, images)
-        if not isinstance(model, PerceptualADJSCC):
-            return {"loss": error}
-        perceptual = lpips(out.clamp(0, 1), images).mean()
-        return {"loss": error + LPIPS_WEIGHT * perceptual, "mse": error, "lpips": perceptual}
 
 
 def train(
@@ -110,12 +73,13 @@ def train(
     """Train a baseline on small images, and resume it as every stage does.
 
     Args:
-        name: deepjscc, adjscc or adjscc-lpips.
+        name: deepjscc, adjscc, adjscc-lpips, or adjscc-lpips-gan, which has a discriminator of patches as well.
         out: folder of the checkpoints, and of the model at the end.
         budget: factor on the steps of the plan.
         seed: of the weights, the batches and all noise.
         images: (N, C, H, W) in [0, 1], in place of the data set's training images.
-        start: for adjscc-lpips, the adjscc that it begins with, a folder or the name of one in the package; None is that of `data`.
+        start: for adjscc-lpips the adjscc that it begins with, for adjscc-lpips-gan the adjscc-lpips: a folder or the name of one in the
+            package; None is that of `data`.
         progress: whether a bar is shown.
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
         data_folder: where the data set lies, if not in its usual place.
@@ -127,16 +91,18 @@ def train(
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
     if data not in PLANS:
         raise ValueError(f"data: expected one of {', '.join(PLANS)}, got {data!r}")
-    if start is not None and name != "adjscc-lpips":
+    goes_on = {"adjscc-lpips": ADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}.get(name)
+    if start is not None and goes_on is None:
         raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
     if images is None:
         images = read_images(data, data_folder)
-    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][name == "adjscc-lpips"]
-    if name == "adjscc-lpips":
-        model.load_state_dict(ADJSCC.load(find_model(start or data, "start", ADJSCC.weights)).state_dict())
+    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None]
+    if goes_on is not None:
+        model.load_state_dict(goes_on.load(find_model(start or data, "start", goes_on.weights)).state_dict())
+    stage = AdversarialStage(model) if name == "adjscc-lpips-gan" else JSCCStage(model)
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     fit(
-        JSCCStage(model),
+        stage,
         [images],
         plan.scaled(budget),
         name=name,
@@ -177,6 +143,8 @@ def train_photos(
     Returns:
         The folder out/model.
     """
+    if name == "adjscc-lpips-gan":
+        raise ValueError("name: expected adjscc, deepjscc or adjscc-lpips for photographs, got 'adjscc-lpips-gan'")
     if name == "adjscc-lpips" and start is None:
         raise ValueError("start: expected the folder of a trained adjscc for adjscc-lpips, got None")
     clock = Clock(seconds, time.perf_counter())

@@ -23,19 +23,19 @@ from semdiff.data.photos import photos
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import SemanticLink
 from semdiff.metrics import LPIPS
-from semdiff.models.codec import Border, to_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, too_short
 from semdiff.training.ceilings import CEILING_STEPS, find_ceiling
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Stage
 from semdiff.training.finetuning import Keeper, Quality, finetuning_plan
 from semdiff.training.linear import begin_linear
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import Course, autoencoder, scheduler
 from semdiff.training.stages.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.stages.detail import PhotoDetailStage

@@ -24,14 +24,14 @@ from semdiff.link import PixelLink
 from semdiff.metrics import lpips, psnr
 from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.metrics import lpips
-from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 from semdiff.rng import Key, normal
 from semdiff.training.engine import Stage
 
@@ -29,7 +29,7 @@ class AutoencoderStage(Stage):
     Args:
         vae: the autoencoder.
         noise: standard deviation of the noise on the latents.
-        block, border: see `semdiff.models.codec`.
+        block, border: see `semdiff.models.pixel_blocks`.
         perceptual: weight of LPIPS.
         encoder: whether it is trained; a frozen one has latents of about unit variance already.
     """
@@ -94,7 +94,7 @@ def fold_statistics(vae: AutoencoderTiny, images: Tensor, batch: int = 1000, blo
         vae: the autoencoder.
         images: whose latents these are, (N, C, H, W) in [0, 1].
         batch: images at a time.
-        block, border: see `semdiff.models.codec`.
+        block, border: see `semdiff.models.pixel_blocks`.
     """
     last = vae.encoder.layers[-1]
     z = encode_in_batches(vae, images, batch, block, border)
@@ -111,7 +111,7 @@ def encode_in_batches(vae: AutoencoderTiny, images: Tensor, batch: int = 1000, b
         vae: the autoencoder.
         images: (N, C, H, W) in [0, 1].
         batch: images at a time.
-        block, border: see `semdiff.models.codec`.
+        block, border: see `semdiff.models.pixel_blocks`.
 
     Returns:
         Latents (N, C, h, w).

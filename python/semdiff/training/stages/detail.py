@@ -17,18 +17,17 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.sampler import sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import starting_state
+from semdiff.link.starting_state import starting_state
 from semdiff.metrics import lpips
-from semdiff.models.codec import from_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
-from semdiff.rng import Key
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.models.pixel_blocks import from_blocks
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import uniform
 from semdiff.training.stages.generation import ReceivingStage
+from semdiff.training.stages.resampling import cross_channel
 
-SHIFT = 8  # pixels, a block: parts shifted by less keep their size
-WINDOW = 96  # pixels. Chosen by hand: VGG takes long
+SHIFT = 8  # pixels, a block: parts shifted by less keep their size: parts shifted by less keep their size
+WINDOW = 96  # pixels. Chosen by hand: VGG takes long. Chosen by hand: VGG takes long
 
 
 def perceptual_loss(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:

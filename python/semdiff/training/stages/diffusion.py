@@ -11,25 +11,10 @@ from diffusers import UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.rng import Key, normal
+from semdiff.diffusion.steps import add_noise
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-
-
-def uniform(count: int, key: Key, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Draw uniform numbers: the normal distribution function of normal ones, so they belong to the key like all others.
-
-    Args:
-        count: how many.
-        key: of the draw.
-        low, high: the range.
-
-    Returns:
-        float32 (count,).
-    """
-    u: Tensor = torch.special.ndtr(normal((count,), key))
-    return low + (high - low) * u
 
 
 def velocity(x: Tensor, z: Tensor, alpha_bar: Tensor) -> Tensor:

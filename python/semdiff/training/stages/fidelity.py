@@ -18,13 +18,14 @@ from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.sampler import posterior_mean
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import estimate_elements, starting_state
-from semdiff.models.codec import Border, to_blocks
+from semdiff.link.starting_state import estimate_elements, starting_state
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import DEFAULT_CONDITIONS, Conditions, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions
 from semdiff.training.stages.autoencoder import EncoderKind
+from semdiff.training.stages.resampling import cross_channel
 
 DRIFT_WEIGHT = 0.03  # beside a loss around 1: batches differ in it by some tenths, which is to count for little
 
@@ -38,7 +39,7 @@ class FidelityStage(Stage):
         rates: numbers of symbol channels.
         mean: a `MeanDecoder` of the up-sampler's Gaussian, or the denoiser and its schedule, which the autoencoder's decoder follows.
         conditions: of the channel.
-        block, border: see `semdiff.models.codec`.
+        block, border: see `semdiff.models.pixel_blocks`.
         pixel_weight: of the squared error.
         lambda_match: weight in the fused loss.
         encoder: whether it is trained too.

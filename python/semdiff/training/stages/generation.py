@@ -15,16 +15,17 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import estimate_elements
-from semdiff.models.codec import Border, to_blocks
+from semdiff.diffusion.steps import add_noise
+from semdiff.link.starting_state import estimate_elements
 from semdiff.models.networks import Denoiser, Downsampler, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import Conditions, Crossing, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.diffusion import velocity
 from semdiff.training.stages.receiver import path_point
+from semdiff.training.stages.resampling import UpsamplerOutput, cross_channel
 
 PathKind = Literal["noise", "received"]
 
@@ -37,7 +38,7 @@ class ReceivingStage(Stage):
         schedule: of the denoiser.
         rates: numbers of symbol channels.
         conditions: of the channel.
-        block, border: see `semdiff.models.codec`.
+        block, border: see `semdiff.models.pixel_blocks`.
         renoise: of the sampler's start.
     """
 
@@ -60,7 +61,7 @@ class ReceivingStage(Stage):
         self.block, self.border = block, border
 
     @torch.no_grad()
-    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, UpsamplerOutput, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
         """Send images and receive them up to the denoiser.
 
         Args:

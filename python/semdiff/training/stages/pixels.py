@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
+from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.metrics import lpips
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.rng import Key
-from semdiff.training.channel_conditions import DEFAULT_CONDITIONS, Conditions, over_the_air
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import denoised, uniform, velocity
+from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
+from semdiff.training.stages.diffusion import denoised, velocity
 from semdiff.transmission.symbols import ReceivedFeatures
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS

@@ -21,16 +21,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.diffusion.loss import upsampler_loss
-from semdiff.diffusion.sampler import add_noise
 from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.steps import add_noise
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import starting_state
-from semdiff.models.codec import to_blocks
+from semdiff.link.starting_state import starting_state
 from semdiff.models.networks import Downsampler, Upsampler
-from semdiff.rng import Key, normal
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.models.pixel_blocks import to_blocks
+from semdiff.rng import Key, normal, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import denoised, denoising_times, uniform, velocity
+from semdiff.training.stages.diffusion import denoised, denoising_times, velocity
+from semdiff.training.stages.resampling import cross_channel
 
 
 class ReceiverStage(Stage):
@@ -89,6 +89,7 @@ class ReceiverStage(Stage):
         decoded = self.decoder(torch.cat([z_mean, noisy])).to(z)
         pixels = F.mse_loss(decoded[:count], target)
         clean = F.mse_loss(decoded[count:], target[: len(prior_z)])
+        # A quarter for what only keeps decoder and denoiser as they are, from a quarter of the batch. Chosen by hand.
         # A quarter for what only keeps decoder and denoiser as they are, from a quarter of the batch. Chosen by hand.
         loss = self.pixel_weight * (pixels + 0.25 * clean) + fused.total + path + 0.25 * prior
         return {"loss": loss, "pixels": pixels, "clean": clean, "fused": fused.total, "path": path, "prior": prior}

@@ -12,9 +12,10 @@ from torch import Tensor
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 from semdiff.training.batches import Batches
-from semdiff.training.channel_conditions import Conditions, ResamplingStage
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import photos
+from semdiff.training.stages.resampling import ResamplingStage
 
 PLAN = Plan(steps=3000, batch_size=16, learning_rate=1e-3)
 
@@ -66,7 +67,7 @@ def train_ends(
         >>> from semdiff.data import sample_photos
         >>> from semdiff.link import SemanticLink
         >>> from semdiff.training.engine import Plan
-        >>> from semdiff.training.stages.ends import train_ends
+        >>> from semdiff.training.recipes.ends import train_ends
         >>> vae = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
         >>> blocks = {"block_out_channels": (8, 8), "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
         >>> unet = UNet2DModel(in_channels=4, out_channels=4, norm_num_groups=4, **blocks)

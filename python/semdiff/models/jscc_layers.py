@@ -15,7 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 
 
 class GDN(nn.Module):
