@@ -88,7 +88,7 @@ def _version(wanted: bool) -> None:
 def semdiff(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """Images over noisy wireless channels, by learned codes and diffusion models, and what they are compared with."""
+    """Send images over noisy wireless channels, by learned codes and diffusion models, and by what they are compared with."""
 
 
 for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, export, data, info):
