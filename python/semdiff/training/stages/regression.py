@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The denoiser's network as a regressor: the receiver that a sampler of the same size and depth must beat."""
+"""Train the denoiser's network as a regressor: the receiver that a sampler of the same size and depth must beat."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class RegressionStage(Stage):
         self.steps, self.perceptual = steps, perceptual
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         channel_key, unused_key, shift_key = key.split(3)
         with torch.no_grad():
             reception = self.front(images, channel_key)
@@ -56,7 +57,15 @@ class RegressionStage(Stage):
         return {"loss": error + LPIPS_WEIGHT / self.scale.std**2 * distance, "error": error, "lpips": distance}
 
     def unroll(self, start: Tensor, t: Tensor, reception: PixelReception) -> Tensor:
-        """Run the evaluations from the state `start` at t (B,); the last one's normalised image, with gradients through all."""
+        """Run the evaluations from a state, with gradients through all.
+
+        Args:
+            start, t: the state, (B, C, H, W) and (B,).
+            reception: gives SNR and rate.
+
+        Returns:
+            The last evaluation's image, normalised.
+        """
         first_var = self.schedule.noise_var(t)
         y = start * (1 + first_var).sqrt().to(start)[:, None, None, None]  # x_t over its signal: image and noise
         for step in range(self.steps):
