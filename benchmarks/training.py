@@ -12,8 +12,10 @@ from torch.nn import functional as F
 import semdiff
 from benchmarks.cases import _loss_terms
 from benchmarks.timing import interleave
-from semdiff.models.networks import UPSCALE, Downsampler, Upsampler
-from semdiff.training.channel_conditions import Conditions, ResamplingStage
+from semdiff.models.blocks import UPSCALE
+from semdiff.models.networks import Downsampler, Upsampler
+from semdiff.training.random_channel import Conditions
+from semdiff.training.stages.resampling import ResamplingStage
 
 LATENTS, SYMBOLS, BATCH = 8, 8, 64
 SNR_DB = (-7.0, 18.0)

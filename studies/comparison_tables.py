@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semdiff._util.atomic import write_atomically
-from studies.tables import fill, table
+from studies.writing import fill, table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 PAGE = RESULTS / "comparison.md"

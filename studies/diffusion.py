@@ -20,8 +20,8 @@ from semdiff.baselines import ADJSCC, PerceptualADJSCC
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation import Results, sweep
 from semdiff.link import PixelLink, Transmission
-from semdiff.link.pixel_reception import PixelReception
-from studies.tables import table, write_csv, write_lines
+from semdiff.link.pixel_starting_state import PixelReception
+from studies.writing import table, write_csv, write_lines
 
 SNRS_DB, USES = (0.0, 5.0), (64, 32)
 FD = "frechet_classifier_unpaired"

@@ -26,7 +26,7 @@ from semdiff.data.fashion_mnist import CLASSES
 from semdiff.diffusion.matching import match
 from semdiff.link import SemanticLink
 from semdiff.link.files import DEFAULT_MODEL
-from semdiff.link.reception import starting_state
+from semdiff.link.starting_state import starting_state
 from semdiff.metrics import psnr
 from semdiff.models.store import find_model
 from semdiff.phy.channel import AWGN

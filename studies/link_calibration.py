@@ -17,8 +17,8 @@ import torch
 from semdiff import AWGN, Channel, Key, Rayleigh
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
-from semdiff.link.reception import estimate_elements
-from studies.tables import table, write_csv, write_lines
+from semdiff.link.starting_state import estimate_elements
+from studies.writing import table, write_csv, write_lines
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 CHANNELS: dict[str, Channel] = {"awgn": AWGN(), "rayleigh-fast": Rayleigh("fast")}

@@ -26,9 +26,9 @@ from torch import Tensor
 from semdiff import AWGN, BlindNoise, Channel, ImperfectCSI, Key, Pilots, Rayleigh, Received, equalize, match, posterior_mean, sample
 from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
-from semdiff.link.reception import LARGEST_ERROR, SMALLEST_ERROR, Reception
+from semdiff.link.starting_state import LARGEST_ERROR, SMALLEST_ERROR, Reception
 from semdiff.metrics import psnr
-from studies.tables import table, write_csv, write_lines
+from studies.writing import table, write_csv, write_lines
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 STEPS = 8

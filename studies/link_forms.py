@@ -20,7 +20,7 @@ from semdiff import Key
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
 from semdiff.metrics import lpips, psnr
-from studies.tables import table, write_csv, write_lines
+from studies.writing import table, write_csv, write_lines
 
 FORMS = {
     "noise": "unconditional latent diffusion, matched start",

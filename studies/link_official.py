@@ -23,9 +23,9 @@ from semdiff import AWGN, Key
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
-from semdiff.link.reception import Reception, starting_state
+from semdiff.link.starting_state import Reception, starting_state
 from semdiff.metrics import lpips, psnr
-from studies.tables import table, write_csv, write_lines
+from studies.writing import table, write_csv, write_lines
 
 SNR_DB = 0.0
 GRID = range(1, 1000, 2)

@@ -20,7 +20,7 @@ from semdiff import Key
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
 from semdiff.metrics import lpips, psnr
-from studies.tables import table, write_csv, write_lines
+from studies.writing import table, write_csv, write_lines
 
 PSNR_NOISE, LPIPS_NOISE = 0.1, 0.002
 
@@ -115,8 +115,7 @@ def main() -> None:
     lines = [
         f"# {study.title}",
         "",
-        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
-        "steps and SNR.",
+        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, steps and SNR.",
         f"`{command}` makes this. LPIPS moves by {LPIPS_NOISE} with the noise alone.",
         "",
         *table(

@@ -27,7 +27,7 @@ from torch import Tensor
 import semdiff
 from semdiff import DiffusionState, Key, NoiseSchedule, Received, equalize, match, normal, pack, unpack, unpack_per_symbol
 from semdiff.oracle import GaussianMixture
-from studies.tables import write_csv, write_lines
+from studies.writing import write_csv, write_lines
 
 SCHEDULE = NoiseSchedule.scaled_linear()
 SNRS = (0.0, 5.0, 10.0, 15.0, 20.0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from semdiff._util.atomic import write_atomically
-from studies.tables import fill, table, write_csv
+from studies.writing import fill, table, write_csv
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

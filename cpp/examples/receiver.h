@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The receiver: what semdiff.link.SemanticLink.receive does, with the networks as machine code. The functions have the names of their
-// Python counterparts, which say more about the formulas: semdiff.transmission.symbols, semdiff.link.reception, semdiff.diffusion.matching
-// and semdiff.diffusion.sampler.
+// Python counterparts, which say more about the formulas: semdiff.transmission.symbols, semdiff.link.starting_state,
+// semdiff.diffusion.matching and semdiff.diffusion.sampler.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>

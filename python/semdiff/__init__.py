@@ -2,10 +2,31 @@
 """Images over noisy wireless channels, with diffusion models.
 
 Gaussian channel noise is the forward process of a diffusion model, so a receiver can start a pretrained denoiser at exactly the timestep
-that matches what it heard. Links, baselines, metrics and training are in semdiff.link, semdiff.oracle, semdiff.training and so on; NumPy
-arrays are taken by semdiff.numpy.
+that matches what it received.
 
-torch and the names of `__all__` are loaded when the first is used; where torch is there before, at once, for torch.ops.semdiff.
+    import semdiff as sd
+
+    schedule = sd.NoiseSchedule.scaled_linear()
+    s, scale = sd.normalize_power(sd.pack(z))                          # a latent z as symbols
+    received = sd.AWGN()(s, snr_db=10.0, key=sd.Key(0))
+    state = sd.match(received, schedule, shape=z.shape, scale=scale)   # x_t and its t
+    z_hat = sd.posterior_mean(denoiser, state, schedule)               # or sd.sample
+
+Random numbers     Key, normal
+Symbols            pack, unpack, unpack_per_symbol, normalize_power, measured_snr_db
+Channels           Channel (the base class), AWGN, Rayleigh, Rician, FixedChannel, MIMO, Multipath
+Around a channel   Pilots, ImperfectCSI, BlindNoise, HardwareImpairments
+What arrives       Received, equalize, Equalized, estimate_noise_var, Uses
+The match          NoiseSchedule, match, DiffusionState
+Denoising          posterior_mean, sample, time_grid, add_noise, ddim_step, ddpm_step, dpmpp_2m_step
+The up-sampler     gaussian_upsample, GaussianSample, reparameterize, upsampler_loss, UpsamplerLoss
+Types              KeyLike, Denoiser, Prediction, Solver, MatchMode
+This build         build_info, __version__
+
+help(semdiff.match) and the like show arguments, results, sources and an example of each. The same functions for NumPy arrays are in
+semdiff.numpy, whole links in semdiff.link, what they are compared with in semdiff.baselines, exact priors in semdiff.oracle.
+
+torch and these names are loaded when the first is used; where torch is there before, at once, for torch.ops.semdiff.
 """
 
 from __future__ import annotations
@@ -33,7 +54,14 @@ else:
         raise AttributeError(f"module 'semdiff' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+        names = __getattr__("__all__")
+        # help(semdiff) would show each class with all that it inherits, 13,000 lines of torch's: it has the list above.
+        frame, shown = sys._getframe(1), {*globals(), *names}
+        for _ in range(3):  # through inspect.getmembers
+            if frame is not None and frame.f_code.co_filename.endswith("pydoc.py"):
+                shown -= {*names}
+            frame = frame and frame.f_back
+        return sorted(shown)
 
     if "torch" in sys.modules:
         __getattr__("__all__")

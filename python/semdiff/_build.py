@@ -34,7 +34,7 @@ __version__ = str(_built["version"])
 
 
 def openmp_runtimes() -> list[str]:
-    """The OpenMP runtimes in this process (Linux): one is right, two would fight over the threads."""
+    """Return the OpenMP runtimes in this process (Linux): one is right, two would fight over the threads."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:
             files = {line.split()[-1] for line in maps if ".so" in line}
@@ -44,9 +44,15 @@ def openmp_runtimes() -> list[str]:
 
 
 def build_info() -> dict[str, str | int | list[str]]:
-    """How this build was made and where it runs; `semdiff info` prints it.
+    """Tell how this build was made and where it runs; `semdiff info` prints it.
 
-    version, torch (built with), torch_running, compiler, flags, build_type, cxx_standard, isa_built (instruction sets in the binary), isa
-    (the one in use), threads, openmp (the runtimes in the process).
+    Returns:
+        version, torch (built with), torch_running, compiler, flags, build_type, cxx_standard, isa_built (instruction sets in the binary),
+        isa (the one in use), threads, openmp (the runtimes in the process).
+
+    Example:
+        >>> import semdiff
+        >>> semdiff.build_info()["version"] == semdiff.__version__
+        True
     """
     return {**_built, "torch_running": torch.__version__, "threads": torch.get_num_threads(), "openmp": openmp_runtimes()}

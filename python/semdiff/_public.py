@@ -3,10 +3,10 @@
 
 from semdiff._build import __version__, build_info
 from semdiff.diffusion.loss import UpsamplerLoss, upsampler_loss
-from semdiff.diffusion.matching import DiffusionState, match
-from semdiff.diffusion.sampler import posterior_mean, sample, time_grid
+from semdiff.diffusion.matching import DiffusionState, MatchMode, match
+from semdiff.diffusion.sampler import Denoiser, Solver, posterior_mean, sample, time_grid
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.diffusion.steps import add_noise, ddim_step, ddpm_step, dpmpp_2m_step
+from semdiff.diffusion.steps import Prediction, add_noise, ddim_step, ddpm_step, dpmpp_2m_step
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample, reparameterize
 from semdiff.phy.channel import AWGN, Channel, Equalized, Received, Uses, measured_snr_db, normalize_power, pack, unpack, unpack_per_symbol
 from semdiff.phy.csi import BlindNoise, ImperfectCSI, Pilots, estimate_noise_var
@@ -15,13 +15,14 @@ from semdiff.phy.fading import FixedChannel, Rayleigh, Rician
 from semdiff.phy.hardware import HardwareImpairments
 from semdiff.phy.mimo import MIMO
 from semdiff.phy.multipath import Multipath
-from semdiff.rng import Key, normal
+from semdiff.rng import Key, KeyLike, normal
 
 __all__ = [
     "AWGN",
     "MIMO",
     "BlindNoise",
     "Channel",
+    "Denoiser",
     "DiffusionState",
     "Equalized",
     "FixedChannel",
@@ -29,12 +30,16 @@ __all__ = [
     "HardwareImpairments",
     "ImperfectCSI",
     "Key",
+    "KeyLike",
+    "MatchMode",
     "Multipath",
     "NoiseSchedule",
     "Pilots",
+    "Prediction",
     "Rayleigh",
     "Received",
     "Rician",
+    "Solver",
     "UpsamplerLoss",
     "Uses",
     "__version__",

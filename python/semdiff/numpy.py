@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """semdiff's functions for NumPy: the same names, arguments, numbers, dtypes and errors, with ndarrays for tensors.
 
-    import semdiff.numpy as sdn
-    s, scale = sdn.normalize_power(sdn.pack(z))
-
 Memory is shared, not copied, both ways: an array goes in as a tensor on the same memory, and a result comes out as an array on the tensor's
 memory. So it is for what a NumPy denoiser is given and gives back. Copied are only arrays that a tensor cannot describe: those with
 negative or odd strides, or in the other byte order. Read-only arrays are not copied; no function writes to what it is given.
 
 Results that are named tuples in semdiff are the same named tuples here, holding ndarrays. A denoiser is any callable denoiser(x, t) of
 ndarrays; a torch.nn.Module may be passed too and gets tensors. No gradients are kept: they are torch's business. A dtype is a NumPy dtype.
+A key may be a `numpy.random.Generator`, whose state then advances.
+
+Example:
+    >>> import numpy as np, semdiff.numpy as sdn
+    >>> schedule = sdn.NoiseSchedule.scaled_linear()
+    >>> z = np.random.default_rng(0).standard_normal((2, 4, 8, 8), np.float32)
+    >>> s, scale = sdn.normalize_power(sdn.pack(z))
+    >>> state = sdn.match(sdn.awgn(s, 10.0, sdn.Key(0)), schedule, shape=z.shape, scale=scale)
+    >>> state
+    DiffusionState(x=float32 (2, 4, 8, 8), t=float64 (2,))
 """
 
 from __future__ import annotations
@@ -128,22 +135,59 @@ def _adapt(function: Callable[..., Any]) -> Callable[..., Any]:
             return _outward(function(*given.args, **given.kwargs))
 
     adapted.__module__ = __name__
-    adapted.__doc__ = f"For NumPy: an ndarray wherever this says tensor.\n\n{inspect.cleandoc(function.__doc__ or '')}"
+    doc = inspect.cleandoc(function.__doc__ or "")
+    if function.__module__ != __name__:
+        doc = f"{doc.partition('Example:')[0].rstrip()}\n\nFor NumPy: an ndarray wherever this says tensor."
+    adapted.__doc__ = doc
     return adapted
 
 
 @_adapt
 def awgn(s: torch.Tensor, snr_db: float | torch.Tensor, key: KeyLike = None) -> Received:
-    """y = s + n, circular complex Gaussian noise of variance 10^(-snr_db/10) on each symbol; `semdiff.AWGN` as a function.
+    """Add white Gaussian noise, y = s + n: `semdiff.AWGN` as a function.
 
-    s: complex (B, ...), of unit power in each sample (`normalize_power`). snr_db: a number or (B,). Returns Received(y, h, noise_var).
+    Args:
+        s: Complex symbols, (B, ...), of unit power in each sample (`normalize_power`).
+        snr_db: In dB, a number or (B,).
+        key: Of the noise.
+
+    Returns:
+        Received(y, h, noise_var).
+
+    Raises:
+        TypeError: s is not complex, or snr_db is no number.
+        ValueError: A shape does not fit, or snr_db is out of range.
+
+    Example:
+        >>> import numpy as np, semdiff.numpy as sdn
+        >>> sdn.awgn(np.ones((2, 4), np.complex64), 10.0, sdn.Key(0))
+        Received(y=complex64 (2, 4), h=complex64 (2, 1), noise_var=float64 (2, 1))
     """
     return AWGN()(s, snr_db, key)  # type: ignore[no-any-return]
 
 
 @_adapt
 def rayleigh(s: torch.Tensor, snr_db: float | torch.Tensor, coherence: Coherence = "block", key: KeyLike = None) -> Received:
-    """y = h s + n with h ~ CN(0, 1), once for each `coherence` symbols: "block", "fast" or a number; `semdiff.Rayleigh` as a function."""
+    """Fade without a direct path, y = h s + n with h ~ CN(0, 1): `semdiff.Rayleigh` as a function.
+
+    Args:
+        s: Complex symbols, (B, ...), of unit power in each sample.
+        snr_db: The average SNR in dB, a number or (B,).
+        coherence: For how many symbols one gain lasts: "block", "fast" or a number.
+        key: Of the gains and the noise.
+
+    Returns:
+        Received(y, h, noise_var).
+
+    Raises:
+        TypeError: s is not complex, or another argument of another type.
+        ValueError: A shape does not fit, or a number is out of range.
+
+    Example:
+        >>> import numpy as np, semdiff.numpy as sdn
+        >>> sdn.rayleigh(np.ones((2, 4), np.complex64), 10.0, "fast", sdn.Key(0)).h.shape
+        (2, 4)
+    """
     return Rayleigh(coherence)(s, snr_db, key)  # type: ignore[no-any-return]
 
 
@@ -155,7 +199,27 @@ def rician(
     coherence: Coherence = "block",
     key: KeyLike = None,
 ) -> Received:
-    """y = h s + n with a direct path K = 10^(k_db / 10) times as strong as the scatter; `semdiff.Rician` as a function."""
+    """Fade with a direct path K = 10^(k_db / 10) times as strong as the scatter: `semdiff.Rician` as a function.
+
+    Args:
+        s: Complex symbols, (B, ...), of unit power in each sample.
+        snr_db: The average SNR in dB, a number or (B,).
+        k_db: K in dB, within +-300.
+        coherence: For how many symbols one gain lasts: "block", "fast" or a number.
+        key: Of the gains and the noise.
+
+    Returns:
+        Received(y, h, noise_var).
+
+    Raises:
+        TypeError: s is not complex, or another argument of another type.
+        ValueError: A shape does not fit, or a number is out of range.
+
+    Example:
+        >>> import numpy as np, semdiff.numpy as sdn
+        >>> sdn.rician(np.ones((2, 4), np.complex64), 10.0, 6.0, key=sdn.Key(0)).h.shape
+        (2, 1)
+    """
     return Rician(k_db, coherence)(s, snr_db, key)  # type: ignore[no-any-return]
 
 
@@ -167,12 +231,47 @@ def fixed_channel(
     snr_db: float | torch.Tensor | None = None,
     key: KeyLike = None,
 ) -> Received:
-    """y = h s + n with the gain h and the noise variance (or snr_db) given; `semdiff.FixedChannel` as a function."""
+    """Send through gains of your own, y = h s + n: `semdiff.FixedChannel` as a function.
+
+    Args:
+        s: Complex symbols, (B, ...), of unit power in each sample.
+        h: Complex gains that broadcast to s.
+        noise_var: E|n|^2: a number, (B,), (B, 1, ...) or the shape of s; or None beside snr_db.
+        snr_db: In dB, a number or (B,), where noise_var is None.
+        key: Of the noise.
+
+    Returns:
+        Received(y, h, noise_var).
+
+    Raises:
+        TypeError: s or h is not complex, or another argument of another type.
+        ValueError: A shape does not fit, a number is out of range, or there is no noise.
+
+    Example:
+        >>> import numpy as np, semdiff.numpy as sdn
+        >>> sdn.fixed_channel(np.ones((2, 4), np.complex64), np.array([[1.0], [1j]]), noise_var=0.1, key=sdn.Key(0)).y.shape
+        (2, 4)
+    """
     return FixedChannel(h, noise_var)(s, snr_db, key)  # type: ignore[no-any-return]
 
 
 def alphas_cumprod(schedule: NoiseSchedule) -> NDArray[np.float64]:
-    """alpha_bar[0..T-1], shape (T,): a read-only view of the schedule's own table."""
+    """Return a schedule's table alpha_bar[0..T-1].
+
+    Args:
+        schedule: A `NoiseSchedule`.
+
+    Returns:
+        float64, (T,): a read-only view of the schedule's own table.
+
+    Raises:
+        TypeError: schedule is none.
+
+    Example:
+        >>> import semdiff.numpy as sdn
+        >>> sdn.alphas_cumprod(sdn.NoiseSchedule.from_alphas_cumprod([0.9, 0.5, 0.1])).round(3)
+        array([0.9, 0.5, 0.1])
+    """
     check_schedule(schedule)
     table: NDArray[np.float64] = schedule.alphas_cumprod.numpy()
     table.flags.writeable = False

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Priors whose posteriors are known exactly, to hold samplers and links against: see `semdiff.diffusion.mixture`."""
 
-from semdiff.diffusion.mixture import GaussianMixture
+from semdiff.diffusion.mixture import MMSE, GaussianMixture
 
-__all__ = ["GaussianMixture"]
+__all__ = ["MMSE", "GaussianMixture"]

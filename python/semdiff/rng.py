@@ -105,11 +105,42 @@ class Key:
         return key
 
     def split(self, n: int = 2) -> list[Key]:
-        """n independent keys. ValueError unless 1 <= n <= 2**24."""
+        """Make independent keys.
+
+        Args:
+            n: How many, 1 to 2^24.
+
+        Returns:
+            The keys; the first of them are those of a smaller n.
+
+        Raises:
+            TypeError: n is no integer.
+            ValueError: n is out of range.
+
+        Example:
+            >>> first, second = Key(1).split()
+            >>> first == Key(1).split(3)[0], first == second
+            (True, False)
+        """
         return [Key.from_tensor(row) for row in ops.key_split.default(self.tensor, to_count(n, "n", most=2**24)).unbind()]
 
     def fold_in(self, index: int) -> Key:
-        """The child number `index` >= 0, for loops: key.fold_in(step)."""
+        """Make one child key by its number, for loops and for purposes that have numbers.
+
+        Args:
+            index: An integer in [0, 2^63).
+
+        Returns:
+            The child, independent of this key, of its other children and of `split`'s.
+
+        Raises:
+            TypeError: index is no integer.
+            ValueError: index is out of range.
+
+        Example:
+            >>> Key(1).fold_in(5) == Key(1).fold_in(5), Key(1).fold_in(5) == Key(1).fold_in(6)
+            (True, False)
+        """
         return Key.from_tensor(ops.key_fold_in.default(self.tensor, to_count(index, "index", most=2**63 - 1)))
 
     def __reduce__(self) -> tuple[type[Key], tuple[int, int]]:
@@ -132,7 +163,21 @@ KeyLike: TypeAlias = Key | Tensor | torch.Generator | None
 
 
 def key_tensor(key: KeyLike) -> Tensor:
-    """Return the tensor (seed, offset) that the operators take, which check it: see `Key.of`."""
+    """Return the tensor that the operators take, and check, for what an argument `key` may be.
+
+    Args:
+        key: As in `Key.of`.
+
+    Returns:
+        (seed, offset), uint64, (2,), on the CPU.
+
+    Raises:
+        TypeError: key is something else.
+
+    Example:
+        >>> key_tensor(Key(3)).tolist()
+        [3, 0]
+    """
     if isinstance(key, Key):
         return key.tensor
     if isinstance(key, Tensor):
@@ -157,10 +202,28 @@ def _word(value: int, name: str) -> int:
 
 
 def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal numbers of the given size.
+    """Draw standard normal numbers: the same for the same key on any machine and for any number of threads.
 
-    float64 numbers are the float32 ones at more digits; float16 and bfloat16 are rounded float32. |n| is at most 6.76 (32-bit uniforms).
-    TypeError for another dtype.
+    Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller. A shorter draw is the beginning of a longer one. float64 numbers are the float32
+    ones at more digits; float16 and bfloat16 are rounded float32. |n| is at most 6.76 (32-bit uniforms).
+
+    Args:
+        size: The shape.
+        key: A `Key`, its tensor, a `torch.Generator`, or None for fresh numbers.
+        dtype: float64, float32, float16 or bfloat16.
+        device: Where the numbers are made. On an accelerator they differ from the CPU's by rounding.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        TypeError: size holds other things than integers, dtype is another, or key is none.
+        ValueError: A negative size, or no such device.
+
+    Example:
+        >>> import torch
+        >>> torch.equal(normal((2, 3), Key(0)).flatten(), normal((8,), Key(0))[:6])
+        True
     """
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype: expected a floating-point type, got {type(dtype).__name__}")
@@ -177,6 +240,46 @@ def _device(device: torch.device | str) -> torch.device:
 def complex_normal(
     size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Circularly symmetric complex normal numbers of unit power, CN(0, 1): element i is of elements 2i and 2i + 1 of `normal`."""
+    """Draw circularly symmetric complex normal numbers of unit power, CN(0, 1): element i is of elements 2i and 2i + 1 of `normal`.
+
+    Args:
+        size: The shape.
+        key: As in `normal`.
+        dtype: complex64 or complex128.
+        device: As in `normal`.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        TypeError: As `normal`.
+        ValueError: As `normal`.
+
+    Example:
+        >>> complex_normal((2, 3), Key(0)).dtype
+        torch.complex64
+    """
     real = torch.float64 if dtype == torch.complex128 else torch.float32  # torch.compile does not know to_real()
     return torch.view_as_complex(normal((*size, 2), key, real, device) * math.sqrt(0.5))
+
+
+def uniform(count: int, key: KeyLike = None, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Draw uniform numbers: the normal distribution function of normal ones, so that they belong to the key like all others.
+
+    Args:
+        count: How many.
+        key: Of the draw.
+        low: The least.
+        high: The most.
+
+    Returns:
+        float32, (count,).
+
+    Example:
+        >>> from semdiff.rng import Key, uniform
+        >>> u = uniform(1000, Key(0), 2.0, 3.0)
+        >>> bool((u >= 2).all()), bool((u <= 3).all())
+        (True, True)
+    """
+    share: Tensor = torch.special.ndtr(normal((count,), key))
+    return low + (high - low) * share

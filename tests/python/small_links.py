@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from semdiff.link import PixelLink, SemanticLink
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.training.recipes.common import scheduler
 from semdiff.training.recipes.photos import build, read_recipe

@@ -12,7 +12,7 @@ from semdiff.baselines.arguments import check_pictures, choose_formats, choose_u
 from semdiff.baselines.packet import read_packet, write_packet
 from semdiff.phy.channel import normalize_power, pack
 from semdiff.rng import Key, normal
-from semdiff.transmission.steps import StepCount
+from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 

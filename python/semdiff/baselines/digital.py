@@ -15,7 +15,7 @@ from semdiff.phy.equalizer import equalize
 from semdiff.phy.sionna_phy import sionna_phy
 from semdiff.rng import Key
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.steps import StepCount
+from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from semdiff.metrics.weights import WeightFile, read_weights
 from semdiff.rng import Key
-from semdiff.transmission.steps import StepCount
+from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
 if TYPE_CHECKING:

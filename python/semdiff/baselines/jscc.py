@@ -19,14 +19,14 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from semdiff.models.codec import from_blocks, to_blocks
-from semdiff.models.jscc import decoder_layers, encoder_layers
+from semdiff.models.jscc_layers import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
+from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import saved, shipped_models, verify_checksums
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.steps import StepCount
+from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 

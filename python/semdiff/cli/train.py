@@ -85,9 +85,9 @@ def train(
     try_it = "demo" if recipe is Recipe.fashion_mnist else "transmit PHOTO"
     kept = None
     if start is not None:
-        from semdiff.training.finetuning import told
+        from semdiff.training.finetuning import describe_outcome
 
-        kept = told(out)
+        kept = describe_outcome(out)
     if as_json:
         print_json({"recipe": recipe.value, "model": str(model), "budget": budget, "seed": seed, "seconds": seconds, "kept": kept})
     else:

@@ -123,6 +123,7 @@ def sample(
     steps: int = 8,
     solver: Solver = "dpmpp_2m",
     eta: float = 0.0,
+    *,
     prediction: Prediction = "eps",
     clip: float | None = None,
     key: KeyLike = None,

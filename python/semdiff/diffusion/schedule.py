@@ -133,7 +133,8 @@ class NoiseSchedule:
         """Make a schedule from any table of alpha_bar.
 
         Args:
-            alphas_cumprod: A tensor, an array or a sequence of numbers, (T,), strictly falling, in [0, 1].
+            alphas_cumprod: A tensor, an array or a sequence of numbers, (T,), strictly falling, in [0, 1]. torch reads a sequence in its
+                default dtype, float32.
 
         Returns:
             The schedule.

@@ -304,7 +304,7 @@ def _plain(value: Any) -> bool:
 
 
 def channel_classes() -> dict[str, type[Channel]]:
-    """List semdiff's channels by their class's name in small letters, that of version 0.1.0 too, by which recorded results go."""
+    """List semdiff's channels by their class's name in small letters, with the names of version 0.1.0, which recorded results have."""
     public = import_module("semdiff._public")
     classes = {name: getattr(public, name) for name in public.__all__} | {old: getattr(public, new) for old, new in public.RENAMED.items()}
     kinds = {name: v for name, v in classes.items() if isinstance(v, type) and issubclass(v, Channel) and v is not Channel}

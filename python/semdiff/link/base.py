@@ -19,7 +19,7 @@ from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_gains, check_images, check_share, choose_rate, per_sample
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.ledger import Transmission
-from semdiff.transmission.steps import StepCount, check_steps
+from semdiff.transmission.step_count import StepCount, check_steps
 from semdiff.transmission.symbols import ReceivedFeatures, features_to_symbols, receive_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 from semdiff.transmission.warnings import average_snr_db, warn_of_snr
@@ -160,7 +160,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
             h: the channel's complex gain, (B,) or broadcastable to the symbols; None is 1.
             steps: a number of sampling steps, or "auto", which looks up `auto_steps` at the SNR of the received features.
             realism: r gives (1 - r) * mean + r * sample, in pixels; see `semdiff.link.receiver` for the mean.
-            match: see `semdiff.link.reception.starting_state`.
+            match: see `semdiff.link.starting_state.starting_state`.
             solver: of `semdiff.sample`.
             diffusion: False decodes the up-sampler's estimate, with a decoder that was not trained for it.
             key: of the random numbers; None draws one from torch's generator.

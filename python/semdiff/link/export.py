@@ -23,9 +23,9 @@ from semdiff._build import __version__
 from semdiff._util.arguments import to_count
 from semdiff._util.atomic import write_atomically
 from semdiff.link.compilation import has_compiler
-from semdiff.models.codec import from_blocks
+from semdiff.models.blocks import UPSCALE
 from semdiff.models.latents import LatentScale
-from semdiff.models.networks import UPSCALE
+from semdiff.models.pixel_blocks import from_blocks
 
 if TYPE_CHECKING:
     from semdiff.link.pipeline import SemanticLink

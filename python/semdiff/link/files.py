@@ -18,7 +18,7 @@ DEFAULT_MODEL = "fashion-mnist"
 
 
 class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
-    """A diffusers pipeline whose folders are checked, complete, and of classes that are known here.
+    """Load and save a diffusers pipeline whose folders are checked, complete, and of classes that are known here.
 
     Attributes:
         saved_as: the class's name in a folder's model_index.json.

@@ -20,14 +20,14 @@ from semdiff.link.assembly import PREDICTIONS, cell_of, check_parts, clip_of, mu
 from semdiff.link.base import ImageLink
 from semdiff.link.compilation import compile_networks
 from semdiff.link.receiver import DecodingReceiver, Denoise, DenoisingReceiver, Receiver
-from semdiff.link.reception import Reception
-from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.link.starting_state import Reception
 from semdiff.models.latents import LatentScale
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Prompt, SampleDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 from semdiff.models.store import model_index
 from semdiff.rng import Key
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.steps import check_table
+from semdiff.transmission.step_count import check_table
 from semdiff.transmission.symbols import ReceivedFeatures
 from semdiff.transmission.warnings import check_range
 
@@ -49,8 +49,8 @@ class SemanticLink(ImageLink):
         prompt: text embedding of a text-conditioned denoiser.
         image_shape: (C, H, W) of the images it takes; H and W are None where it takes any size.
         rates: numbers of symbol channels on offer.
-        renoise: fresh noise at a sample's start, see `semdiff.link.reception.starting_state`.
-        block, border: see `semdiff.models.codec`.
+        renoise: fresh noise at a sample's start, see `semdiff.link.starting_state.starting_state`.
+        block, border: see `semdiff.models.pixel_blocks`.
         header: whether a header is sent, see `semdiff.transmission.header`; models for any size need one.
         auto_steps: what steps="auto" means, pairs of an SNR in dB and the steps from there upwards; None is 8.
         snr_db_range: the SNRs of the training, [low, high] in dB; outside there is a UserWarning.
@@ -196,7 +196,7 @@ class SemanticLink(ImageLink):
             unet: the denoiser.
             scheduler: the one that the denoiser was trained with.
             downsampler, upsampler: None makes untrained ones, for complex CBR 1/12, 1/24 and 1/48, which
-                `semdiff.training.stages.ends.train_ends` trains.
+                `semdiff.training.recipes.ends.train_ends` trains.
             prompt_embeds: (1, tokens, width), the text embedding that a conditional denoiser is given, as a pipeline's encode_prompt makes
                 it.
 

@@ -14,13 +14,13 @@ from semdiff.diffusion.matching import DiffusionState
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.base import ImageLink
 from semdiff.link.pixel_receiver import PixelReceiver
-from semdiff.link.pixel_reception import PixelReception, perceptual_state, without_padding
+from semdiff.link.pixel_starting_state import PixelReception, perceptual_state, without_padding
 from semdiff.link.receiver import Receiver
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.rng import Key
 from semdiff.transmission.layout import Layout
-from semdiff.transmission.steps import check_table
+from semdiff.transmission.step_count import check_table
 from semdiff.transmission.symbols import ReceivedFeatures
 from semdiff.transmission.warnings import check_range
 
@@ -31,7 +31,7 @@ class PixelLink(ImageLink):
     transmitter -> unit power -> channel -> up-sampler and perceptual decoder -> match -> denoiser
 
     It has the methods of `SemanticLink`. The mean (realism 0) is that of the up-sampler's Gaussian and takes no evaluation of the denoiser.
-    A sample begins at the perceptual estimate plus fresh noise, at the time that belongs to both, see `semdiff.link.pixel_reception`.
+    A sample begins at the perceptual estimate plus fresh noise, at the time that belongs to both, see `semdiff.link.pixel_starting_state`.
 
     Args:
         transmitter, upsampler, decoder, unet: the networks.
@@ -45,8 +45,8 @@ class PixelLink(ImageLink):
 
     Example:
         >>> from semdiff.link import PixelLink
-        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")  # doctest: +SKIP
-        >>> link.image_shape  # doctest: +SKIP
+        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")
+        >>> link.image_shape
         (1, 28, 28)
     """
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from semdiff.diffusion.matching import DiffusionState, MatchMode
 from semdiff.diffusion.sampler import Solver, sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, straight_grid
+from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, straight_grid
 from semdiff.link.receiver import evaluations_of
 from semdiff.models.pixels import PixelDenoiser, PixelScale
 from semdiff.rng import Key
-from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
+from semdiff.transmission.step_count import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from semdiff.diffusion.matching import DiffusionState, MatchMode
 from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import Reception, estimate, estimate_elements, starting_state
+from semdiff.link.starting_state import Reception, estimate, estimate_elements, starting_state
 from semdiff.rng import Key
-from semdiff.transmission.steps import StepCount, resolve_steps, sample_in_groups
+from semdiff.transmission.step_count import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
 
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says
@@ -66,7 +66,7 @@ class LatentReceiver(ABC):
         """Make the image of least error.
 
         Args:
-            reception: the up-sampler's Gaussian and the channel's noise variance.
+            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
             match: see `starting_state`.
             key: of the random numbers.
         """
@@ -77,7 +77,7 @@ class LatentReceiver(ABC):
 
         Args:
             z: latents (B, C, h, w).
-            reception: the up-sampler's Gaussian and the channel's noise variance.
+            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
 
         Returns:
             Images (B, C, H, W) in [0, 1].
@@ -89,7 +89,7 @@ class LatentReceiver(ABC):
         """Make (1 - realism) * mean + realism * sample, in pixels.
 
         Args:
-            reception: the up-sampler's Gaussian and the channel's noise variance.
+            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
             steps, realism, match, solver: as in `ImageLink.receive`.
             diffusion: False decodes the up-sampler's estimate.
             key: itself for the start of the mean or the sample, its child 1 for the sampler, 2 for the mean of a mixture.

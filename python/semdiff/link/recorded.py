@@ -25,12 +25,12 @@ from torch import Tensor
 from semdiff._util.arguments import fits
 from semdiff.link.files import DEFAULT_MODEL
 from semdiff.link.pipeline import SemanticLink
-from semdiff.models.store import NAME, shipped_models, verify_checksums
+from semdiff.models.store import CHECKSUMS, shipped_models, verify_checksums
 from semdiff.phy.sync import FrameSpec, Synchronization, modulate, resample, synchronize
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share
 from semdiff.transmission.ledger import Ledger
-from semdiff.transmission.steps import StepCount, check_steps
+from semdiff.transmission.step_count import StepCount, check_steps
 
 # Chosen by hand.
 LEAST_BANDWIDTHS = 1.2  # the lowest sample rate of a recording, in bandwidths of the frame, with room for the resampling filter
@@ -145,10 +145,10 @@ def model_digest(folder: Path | None = None) -> str:
         ValueError: where there is no list, or a file is altered.
     """
     folder = shipped_models()[DEFAULT_MODEL] if folder is None else folder
-    if not (folder / NAME).is_file():
-        raise ValueError(f"{folder}: expected a model with {NAME}, as save_pretrained writes it")
+    if not (folder / CHECKSUMS).is_file():
+        raise ValueError(f"{folder}: expected a model with {CHECKSUMS}, as save_pretrained writes it")
     verify_checksums(folder)
-    listed = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,8 +19,8 @@ from semdiff.metrics.check import check_image_batch
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
 from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
-from semdiff.metrics.perceptual import lpips, lpips_shifted
-from semdiff.metrics.realism import fid, frechet_classifier, kid, kid_patches
+from semdiff.metrics.lpips_distance import lpips, lpips_shifted
+from semdiff.metrics.set_distances import fid, frechet_classifier, kid, kid_patches
 
 
 @dataclass(frozen=True)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks and their files."""
+"""Define the networks of links and baselines, and load and store their files."""

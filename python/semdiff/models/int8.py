@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights stored in eight bits: a matrix or a convolution as integers with one scale for each output channel, all else in float16.
+"""Store weights in eight bits: a matrix or a convolution as integers with one scale for each output channel, all else in float16.
 
 w = scale * q, q in [-127, 127], scale = max |w| / 127 over the output channel, so no weight moves by more than half a scale. The files are
 half as large as in float16; networks compute in float32 as ever.
@@ -42,6 +42,9 @@ def quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn what is stored into a state dict of float32; integers that have no scale stay.
 
+    Args:
+        tensors: by name, as `quantize` returns them.
+
     Raises:
         ValueError: naming the tensor, for a scale without its integers, or of a shape that does not fit them.
     """
@@ -61,6 +64,6 @@ def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_quantized(file: Path) -> bool:
-    """Whether a safetensors file holds weights in eight bits."""
+    """Check whether a safetensors file holds weights in eight bits."""
     with safe_open(file, framework="pt") as tensors:
         return any(name.endswith(SCALE) for name in tensors.keys())  # noqa: SIM118, a safetensors file is no mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between an autoencoder's latents and those of about unit variance that a denoiser knows, as the autoencoder's config says."""
+"""Convert an autoencoder's latents to those of about unit variance that a denoiser knows, as the autoencoder's config says."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from torch import Tensor
 
 
 class LatentScale(NamedTuple):
-    """(latent - shift) * scale is of about unit variance: one number for all channels, or one for each."""
+    """Hold shift and scale, so that (latent - shift) * scale is of about unit variance.
+
+    Attributes:
+        scale, shift: one number for all channels, or one for each.
+    """
 
     scale: tuple[float, ...] = (1.0,)
     shift: tuple[float, ...] = (0.0,)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> LatentScale:
-        """scaling_factor with shift_factor or with latents_mean and latents_std, as diffusers' pipelines use them. ValueError where the
-        config says both, half of the second, or what cannot be a scale."""
+        """Read scaling_factor with shift_factor or with latents_mean and latents_std, as diffusers' pipelines use them.
+
+        Args:
+            config: of the autoencoder.
+
+        Raises:
+            ValueError: where the config says both, half of the second, or what cannot be a scale.
+        """
         channels = config["latent_channels"]
         factor = _numbers(config, "scaling_factor", 1.0, 1)
         mean, deviation = (config.get(name) for name in ("latents_mean", "latents_std"))
@@ -40,11 +50,11 @@ class LatentScale(NamedTuple):
         return found
 
     def normalize(self, latents: Tensor) -> Tensor:
-        """Of about unit variance, for an autoencoder's latents (B, C, h, w)."""
+        """Scale an autoencoder's latents (B, C, h, w) to about unit variance."""
         return (latents - _like(self.shift, latents)) * _like(self.scale, latents)
 
     def restore(self, z: Tensor) -> Tensor:
-        """The inverse of `normalize`."""
+        """Invert `normalize` for z (B, C, h, w)."""
         return z / _like(self.scale, z) + _like(self.shift, z)
 
 

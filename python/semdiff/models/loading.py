@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A link's networks from their folders: only of classes that are named here, with every tensor that they have and no other.
+"""Load a link's networks from their folders: only of classes that are named here, with every tensor that they have and no other.
 
 diffusers imports whatever module a folder's index names, leaves a tensor that the file lacks as memory was, and passes over one that it
 does not know.
@@ -23,9 +23,9 @@ from semdiff.models.int8 import FILE, dequantize, is_quantized
 from semdiff.models.store import model_index, quiet
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
-OURS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc"
+LATENTS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
 # In folders written by 0.1.0 they are modules of semdiff.link.
-RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", OURS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
+RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", LATENTS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
 VARIANCE_PRESERVING = (
     "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler", "DEISMultistepScheduler",
     "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler",
@@ -35,13 +35,13 @@ VARIANCE_PRESERVING = (
 # By part: (module, class) as model_index.json has them.
 CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL")),
-    "unet": ((OURS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
-    "downsampler": ((OURS, "Downsampler"),),
-    "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),
-    "mean_decoder": ((OURS, "MeanDecoder"),),
-    "sample_decoder": ((OURS, "SampleDecoder"),),
-    "detail_decoder": ((OURS, "DetailDecoder"),),
-    "prompt": ((OURS, "Prompt"),),
+    "unet": ((LATENTS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
+    "downsampler": ((LATENTS, "Downsampler"),),
+    "upsampler": ((LATENTS, "Upsampler"), (PIXELS, "PixelUpsampler")),
+    "mean_decoder": ((LATENTS, "MeanDecoder"),),
+    "sample_decoder": ((LATENTS, "SampleDecoder"),),
+    "detail_decoder": ((LATENTS, "DetailDecoder"),),
+    "prompt": ((LATENTS, "Prompt"),),
     "transmitter": ((JSCC, "Transmitter"),),
     "decoder": ((JSCC, "JSCCDecoder"),),
     "scheduler": tuple(("diffusers", name) for name in VARIANCE_PRESERVING),
@@ -49,10 +49,18 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def read_index(folder: Path, fields: Mapping[str, Any], pipeline: str = "SemanticLink") -> dict[str, tuple[str, str]]:
-    """The parts that folder/model_index.json names, with their module and class. fields: what a link's constructor takes;
-    pipeline: its class.
+    """Read the parts that folder/model_index.json names, with their module and class.
 
-    ValueError for an index that is damaged, is of another pipeline, or names a part, a field or a class that no link has.
+    Args:
+        folder: of a link.
+        fields: what the link's constructor takes.
+        pipeline: the link's class.
+
+    Returns:
+        (module, class) by name.
+
+    Raises:
+        ValueError: for an index that is damaged, is of another pipeline, or names a part, a field or a class that no link has.
     """
     place, index = folder / "model_index.json", model_index(folder)
     if index.get("_class_name") != pipeline:
@@ -74,7 +82,16 @@ def read_index(folder: Path, fields: Mapping[str, Any], pipeline: str = "Semanti
 
 
 def load_parts(folder: Path, index: Mapping[str, tuple[str, str]], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of `read_index`, each from its own folder. options: of a pipeline's from_pretrained, from which networks take their own."""
+    """Load the parts of `read_index`, each from its own folder.
+
+    Args:
+        folder: of a link.
+        index: from `read_index`.
+        options: of a pipeline's from_pretrained, from which networks take their own.
+
+    Returns:
+        Parts by name.
+    """
     options = {"torch_dtype" if name == "dtype" else name: value for name, value in options.items() if name in NETWORK_OPTIONS}
     found = {}
     for name, (module, kind_name) in index.items():
@@ -88,10 +105,17 @@ def load_parts(folder: Path, index: Mapping[str, tuple[str, str]], options: Mapp
 
 
 def load_network(kind: Any, folder: Path, names: Collection[str], options: Mapping[str, Any]) -> Any:
-    """A network of this class from its own folder, whose config may be of the classes of these names. options: of its from_pretrained.
+    """Load a network from its own folder.
 
-    ValueError, naming the file or the tensors, where the config is of another class or the file is damaged, lacks a tensor, has one too
-    many, one of another shape, or NaN or infinity in one.
+    Args:
+        kind: its class.
+        folder: the folder.
+        names: of the classes that its config may be of.
+        options: of its from_pretrained.
+
+    Raises:
+        ValueError: naming the file or the tensors, where the config is of another class or the file is damaged, lacks a tensor, has one too
+            many, one of another shape, or NaN or infinity in one.
     """
     config = check_class(folder / "config.json", names)
     own = kind.__module__.startswith("semdiff.")
@@ -116,7 +140,15 @@ def load_network(kind: Any, folder: Path, names: Collection[str], options: Mappi
 
 
 def check_class(place: Path, names: Collection[str]) -> dict[str, Any]:
-    """What the config at `place` says. ValueError where it is missing, damaged, or of a class of another name."""
+    """Read a config and check its class.
+
+    Args:
+        place: of the config.
+        names: of the classes that it may be of.
+
+    Raises:
+        ValueError: where it is missing, damaged, or of another class.
+    """
     try:
         config = json.loads(place.read_text("utf-8"))
         named = config["_class_name"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learned pair around the channel: a Downsampler before it, a variational Upsampler after it, both told the SNR and the rate.
+"""Define the networks of a link on latents: a Downsampler before the channel, a variational Upsampler after it, denoiser and decoders.
 
-Both see log-SNR through sinusoids and a small network whose output scales and shifts every block's features (FiLM, Perez et al., 2018). No
-batch statistics anywhere, so a result never depends on its batch mates.
+They are told the SNR and the rate by FiLM (`semdiff.models.blocks`). There are no batch statistics anywhere, so a result never depends on
+the other images of a batch.
 """
 
 from __future__ import annotations
@@ -19,89 +19,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample
+from semdiff.models.blocks import UPSCALE, ConditionEmbedding, FiLMBlock, SteeredMap, TimeEmbedding, zero_parameters
 from semdiff.rng import KeyLike
-
-UPSCALE = 2  # a latent's side over its features'
-
-
-class _Embedding(nn.Module):
-    """A number (B,) through sinusoids (Vaswani et al., 2017), and `others` as they are, to a vector (B, width) for FiLM."""
-
-    frequencies: Tensor
-
-    def __init__(self, width: int, frequencies: int, others: int) -> None:
-        super().__init__()
-        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(-1, frequencies - 1), persistent=False)
-        self.net = nn.Sequential(nn.Linear(2 * frequencies + 1 + others, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-
-    def embed(self, place: Tensor, *others: Tensor) -> Tensor:
-        place = place.unsqueeze(1)
-        angles = place * self.frequencies
-        return self.net(torch.cat([place, angles.sin(), angles.cos(), *(o.unsqueeze(1) for o in others)], 1))  # type: ignore[no-any-return]
-
-
-class ConditionEmbedding(_Embedding):
-    """snr_db (B,) and rate (B,), the share of the symbol channels in use, to a vector (B, width) for FiLM."""
-
-    def __init__(self, width: int, frequencies: int = 4) -> None:
-        super().__init__(width, frequencies, 1)
-
-    def forward(self, snr_db: Tensor, rate: Tensor) -> Tensor:
-        # 40 dB is half a turn of the slowest sinusoid: one value, one code, over every SNR that a link meets.
-        return self.embed(snr_db / 40, rate)
-
-
-class TimeEmbedding(_Embedding):
-    """Diffusion times t (B,) of T to a vector (B, width) for FiLM."""
-
-    def __init__(self, width: int, frequencies: int = 8, T: float = 1000.0) -> None:
-        super().__init__(width, frequencies, 0)
-        self.T = T
-
-    def forward(self, t: Tensor) -> Tensor:
-        return self.embed(t / self.T)
-
-
-class FiLMBlock(nn.Module):
-    """x + conv(silu(film(conv(silu(x))))), the last convolution small at first, so that depth does no harm without a norm."""
-
-    def __init__(self, width: int, condition: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Linear(condition, 2 * width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.conv2.weight.mul_(0.2)
-            self.film.weight.mul_(0.2)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
-        h = self.conv1(F.silu(x)) * (1 + scale) + shift
-        return x + self.conv2(F.silu(h))  # type: ignore[no-any-return]
-
-
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-
-
-class SteeredMap(nn.Module):
-    """A linear map whose outputs are each scaled as SNR and rate ask: what a training may begin with (`semdiff.training.linear`)."""
-
-    def __init__(self, map: nn.Conv2d, condition: int) -> None:
-        super().__init__()
-        self.map = map
-        self.gain = nn.Linear(condition, map.out_channels)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return self.map(x) * (1 + self.gain(condition))[:, :, None, None]  # type: ignore[no-any-return]
 
 
 class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Latent (B, latent_channels, 2h, 2w) to features (B, symbol_channels, h, w), real, not yet of unit power.
+    """Convert latents (B, latent_channels, 2h, 2w) to features (B, symbol_channels, h, w), real, not yet of unit power.
 
-    The first channels are the ones that a lower rate keeps; the network is told the rate, the link drops the rest. linear: with a
-    `SteeredMap` beside the blocks.
+    The first channels are the ones that a lower rate keeps; the network is told the rate, and the link drops the rest.
+
+    Args:
+        latent_channels, symbol_channels: channels in and out.
+        width, deep_width: channels of the blocks at the latents' resolution and at half of it.
+        depth: blocks at half the resolution.
+        condition: size of the embedding of SNR and rate.
+        linear: whether a `SteeredMap` is added beside the blocks.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -127,8 +59,14 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.no_grad()
     def level_db(self, z: Tensor, rate: Tensor) -> Tensor:
-        """The power of what the linear map would send of each latent, in dB, (B,); 0 without such a map. A picture is of unit power on the
-        air, so what it is heard at, in units of its features, is the channel's SNR less this: a smooth one comes through better."""
+        """Compute the power in dB of what the linear map would send of each latent, (B,); 0 without such a map.
+
+        Symbols are of unit power, so the SNR of a picture's features is the channel's less this level: that of a smooth picture is higher.
+
+        Args:
+            z: latents (B, C, 2h, 2w).
+            rate: share of the symbol channels to be sent, (B,).
+        """
         if self.straight is None:
             return torch.zeros_like(rate)
         power = self.straight.map(z).float().square().mean((2, 3))
@@ -137,7 +75,7 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return 10 * mean.clamp_min(1e-6).log10()
 
     def forward(self, z: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """z as above, snr_db (less `level_db`) and rate (B,), float."""
+        """Compute features of latents z; snr_db (less `level_db`) and rate: float (B,)."""
         c = self.embedding(snr_db, rate)
         x = self.shrink(self.block_in(self.conv_in(z), c))
         for block in self.blocks:
@@ -147,12 +85,16 @@ class Downsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Received features (B, symbol_channels, h, w), dropped channels zero, to the Gaussian of x_t: (B, latent_channels, 2h, 2w) each.
+    """Convert received features (B, symbol_channels, h, w) to the Gaussian of x_t, (B, latent_channels, 2h, 2w) each.
 
-    Where noise differs along a sample (fading), a map of it tells how far each element is to be relied on.
+    Where noise differs along a sample (fading), a map of it tells how reliable each element is. The last operation is
+    `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass.
 
-    Its last operation is `semdiff.gaussian_upsample`: the draw, the mean and the log-variance in one pass. linear: with a `SteeredMap` to
-    the mean beside the blocks.
+    Args:
+        latent_channels, symbol_channels: channels out and in.
+        width, depth: channels and number of the blocks.
+        condition: size of the embedding of SNR and rate.
+        linear: whether a `SteeredMap` to the mean is added beside the blocks.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -176,12 +118,23 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
     ) -> GaussianSample:
-        """features as above, snr_db and rate (B,), float; noise_map like features, see `ReceivedFeatures`, None for equal noise; key
-        draws the sample."""
+        """Compute the Gaussian and a draw of it.
+
+        Args:
+            features: (B, symbol_channels, h, w); channels that were not sent are zero.
+            snr_db: of the features, (B,).
+            rate: share of the symbol channels that was sent, (B,).
+            key: of the draw.
+            noise_map: like features, see `ReceivedFeatures`; None for equal noise.
+        """
         return gaussian_upsample(self.coarse(features, snr_db, rate, noise_map), UPSCALE, key)
 
     def coarse(self, features: Tensor, snr_db: Tensor, rate: Tensor, noise_map: Tensor | None = None) -> Tensor:
-        """What `gaussian_upsample` takes: everything before the last operation, (B, 2 * latent_channels * UPSCALE^2, h, w)."""
+        """Compute all but the last operation: what `gaussian_upsample` takes, (B, 2 * latent_channels * UPSCALE^2, h, w).
+
+        Args:
+            features, snr_db, rate, noise_map: as in `forward`.
+        """
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.blocks:
@@ -194,8 +147,16 @@ class Upsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """x_t (B, latent_channels, h, w), h and w even, to the network's output of that shape, at two resolutions and without any norm, so that
-    a part of a picture is denoised alike wherever it lies. hints: channels of what the receiver knows besides x_t; 0 for a plain prior."""
+    """Denoise x_t (B, latent_channels, h, w), h and w even, at two resolutions and without any norm over the picture.
+
+    Without a norm a part of a picture is denoised alike wherever it lies.
+
+    Args:
+        latent_channels: channels in and out.
+        hints: channels of what the receiver knows besides x_t; 0 for a plain prior.
+        width, depth: channels and blocks at the full resolution, before and after the deep ones.
+        deep_width, deep_depth: the same at half of it.
+    """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -213,7 +174,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_out = nn.Conv2d(width, latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor, hints: Tensor | None = None) -> UNet2DOutput:
-        """t (B,), float; hints (B, hints, h, w)."""
+        """Compute the output for x (B, latent_channels, h, w) at times t (B,); hints: (B, hints, h, w)."""
         c = self.embedding(t.to(x))
         x = self.conv_in(x if hints is None else torch.cat([x, hints], 1))
         for block in self.blocks_in:
@@ -255,11 +216,17 @@ UNBOUNDED = 1e4  # a ceiling before any was found; half precision holds it
 
 
 class Finish(nn.Module):
-    """Blocks of pixels (B, colours * block^2, h, w), gone over at half the picture's resolution by convolutions that see over their edges.
+    """Refine decoded blocks of pixels at half the picture's resolution, by convolutions that see over the blocks' edges.
 
-    A decoder that makes blocks shows their grain where it is unsure. Adds nothing, before it is trained. features: the decoder's own,
-    (B, coarse, h, w). While nothing is trained, bands of rows go through one after the other, so that a large picture needs little
-    memory; each is given as many rows more as the convolutions reach, so the result is that of the whole.
+    A decoder that makes blocks shows their edges where it is unsure. Untrained this adds nothing. Without gradients, bands of rows are
+    computed one after the other, so that a large picture needs little memory; each band has as many more rows as the convolutions reach, so
+    the result is that of the whole.
+
+    Args:
+        coarse: channels of the decoder's features.
+        channels: of the blocks, colours * block^2.
+        width, depth: channels and number of the blocks at half the resolution.
+        colours: channels of the picture.
     """
 
     FEATURES, BAND = 4, 32  # channels at half the resolution; rows of blocks
@@ -272,9 +239,10 @@ class Finish(nn.Module):
         self.blocks = nn.ModuleList(FiLMBlock(width, 2) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, 4 * colours, 3, padding=1)
         self.reach = -(-2 * (2 + 2 * depth) // self.block)  # in blocks
-        _zero(self.conv_out)
+        zero_parameters(self.conv_out)
 
     def forward(self, blocks: Tensor, features: Tensor, condition: Tensor) -> Tensor:
+        """Refine blocks (B, channels, h, w), given the decoder's features (B, coarse, h, w) and condition (B, 2)."""
         rows = blocks.shape[2]
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or rows <= self.BAND:
             return self._finished(blocks, features, condition)
@@ -294,10 +262,14 @@ class Finish(nn.Module):
 
 
 class MeanDecoder(_Decoder):
-    """The estimate of z and the logarithm of its error variance, (B, latent_channels, h, w) each, to blocks of pixels in [-1, 1]: the
-    picture of least squared error. A decoder trained for how pictures look cannot be that too. linear: with a linear map of the estimate
-    beside the blocks, each element of it scaled as they say: where a picture is smooth, noise is let through less. finish: the width and
-    depth of a `Finish` behind it all, or none."""
+    """Decode an estimate of z as the picture of least squared error. A decoder trained for how pictures look cannot be that too.
+
+    Args:
+        latent_channels, out_channels: channels of the latents, and of the blocks of pixels.
+        width, depth: channels and number of the blocks.
+        linear: whether a linear map of the estimate is added, each element scaled by the blocks: in smooth pictures less noise passes.
+        finish: width and depth of a `Finish` after it, or nothing.
+    """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -318,9 +290,10 @@ class MeanDecoder(_Decoder):
         self.finishing = Finish(width, out_channels, *finish) if finish else None
         self.register_buffer("ceiling", torch.full((width,), UNBOUNDED))
         if self.gate is not None:
-            _zero(self.gate)
+            zero_parameters(self.gate)
 
     def forward(self, z: Tensor, log_error: Tensor) -> Tensor:
+        """Decode an estimate z and ln of its error variance log_error, (B, latent_channels, h, w) each, as blocks of pixels in [-1, 1]."""
         condition = _level(log_error)
         x = self._features(self.conv_in(torch.cat([z, log_error], 1)), condition)
         out: Tensor = self.conv_out(x)
@@ -330,9 +303,13 @@ class MeanDecoder(_Decoder):
 
 
 class DetailDecoder(_Decoder):
-    """The detail that the mean decoder's picture lacks: sampled latents, the estimate of z and the logarithm of its error variance,
-    (B, latent_channels, h, w) each, and the `MeanDecoder`'s blocks, to blocks of a picture with it; untrained it
-    gives the mean decoder's blocks. finish: as there."""
+    """Add the details that the mean decoder's picture lacks. Untrained it gives the mean decoder's blocks.
+
+    Args:
+        latent_channels, out_channels: channels of the latents, and of the blocks of pixels.
+        width, depth: channels and number of the blocks.
+        finish: width and depth of a `Finish` after it, or nothing.
+    """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -349,9 +326,16 @@ class DetailDecoder(_Decoder):
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.finishing = Finish(width, out_channels, *finish) if finish else None
         self.register_buffer("ceiling", torch.full((width,), UNBOUNDED))
-        _zero(self.conv_out)
+        zero_parameters(self.conv_out)
 
     def forward(self, z: Tensor, guess: Tensor, log_error: Tensor, mean: Tensor) -> Tensor:
+        """Decode blocks of pixels in [-1, 1].
+
+        Args:
+            z: sampled latents, (B, latent_channels, h, w).
+            guess, log_error: the estimate of z and ln of its error variance, of that shape.
+            mean: the `MeanDecoder`'s blocks, (B, out_channels, h, w).
+        """
         condition = _level(log_error)
         x = self._features(self.conv_in(torch.cat([z - guess, guess, log_error], 1)), condition)
         out = mean + self.conv_out(x)
@@ -359,8 +343,14 @@ class DetailDecoder(_Decoder):
 
 
 class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Sampled latents (B, latent_channels, h, w) to blocks of pixels in [-1, 1], of the autoencoder's decoder's shape: a copy of it that
-    goes on learning how samples should look, while that of the mean keeps its squared error."""
+    """Decode sampled latents as blocks of pixels in [-1, 1], by a copy of the autoencoder's decoder.
+
+    The copy is trained further on how samples should look, while the decoder of the mean keeps its squared error.
+
+    Args:
+        latent_channels, out_channels: channels of the latents, and of the blocks of pixels.
+        width, depth: of `DecoderTiny`.
+    """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, latent_channels: int = 4, out_channels: int = 16, width: int = 56, depth: int = 3) -> None:
@@ -368,11 +358,16 @@ class SampleDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.decoder = DecoderTiny(latent_channels, out_channels, (depth,), (width,), 2, "silu", "nearest")
 
     def forward(self, z: Tensor) -> Tensor:
+        """Decode z (B, latent_channels, h, w)."""
         return self.decoder(z)  # type: ignore[no-any-return]
 
 
 class Prompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """One text embedding, (1, tokens, width), for every sample of a batch: what a conditional denoiser is told."""
+    """Hold one text embedding for every sample of a batch, for a conditional denoiser.
+
+    Args:
+        tokens, width: of the embedding (1, tokens, width).
+    """
 
     embeds: Tensor
 
@@ -383,7 +378,14 @@ class Prompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def of(cls, embeds: Tensor) -> Prompt:
-        """ValueError unless embeds is floating-point (1, tokens, width)."""
+        """Make a prompt of an embedding.
+
+        Args:
+            embeds: floating-point (1, tokens, width).
+
+        Raises:
+            ValueError: for anything else.
+        """
         if embeds.dim() != 3 or embeds.shape[0] != 1 or not embeds.is_floating_point():
             raise ValueError(f"prompt_embeds: expected a float tensor (1, tokens, width), got {embeds.dtype} {tuple(embeds.shape)}")
         prompt: Prompt = cls(embeds.shape[1], embeds.shape[2])
@@ -391,4 +393,5 @@ class Prompt(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return prompt
 
     def forward(self, batch: int) -> Tensor:
+        """Return the embedding for so many samples: (batch, tokens, width)."""
         return self.embeds.expand(batch, -1, -1)

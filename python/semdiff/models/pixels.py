@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiver's networks of a link that works on pixels, with no autoencoder: the variational up-sampler and the denoiser.
+"""Define the receiver's networks of a link that works on pixels, with no autoencoder: the variational up-sampler and the denoiser.
 
-The up-sampler says N(mean, exp(logvar)) for x_t, as in the paper, with the image itself in the place of the latent. Beside it a decoder
-that was trained on LPIPS and squared error (`semdiff.models.jscc.JSCCDecoder`) makes a perceptual estimate. The denoiser begins at
-that plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_reception`). It is told the state, its noise, the SNR and the
-rate, and neither of the two estimates: what the first state leaves out it has to draw.
+The up-sampler gives N(mean, exp(logvar)) for x_t, as in the paper, with the image itself in the place of the latent. Beside it a decoder
+that was trained on LPIPS and squared error (`semdiff.models.jscc_layers.JSCCDecoder`) makes a perceptual estimate. The denoiser begins at
+that estimate plus fresh noise, taken for the image plus noise (`semdiff.link.pixel_starting_state`). Its inputs are the state, its noise,
+the SNR and the rate, and neither of the two estimates: what the first state leaves out it has to draw.
 
 Images are of zero mean and unit variance here (`PixelScale`).
 """
@@ -21,33 +21,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample
-from semdiff.models.networks import UPSCALE, ConditionEmbedding, FiLMBlock
+from semdiff.models.blocks import BRANCH_SCALE, UPSCALE, ConditionEmbedding, FiLMBlock
 from semdiff.rng import KeyLike
-
-SMALLEST_WEIGHT = 0.2  # what a branch's last convolution begins with, in parts of its usual weights: without a norm depth then does no harm
 
 
 class PixelScale(NamedTuple):
-    """What makes a data set's pixels zero-mean and of unit variance."""
+    """Scale a data set's pixels to zero mean and unit variance.
+
+    Attributes:
+        mean, std: of the data set's pixels in [0, 1].
+    """
 
     mean: float
     std: float
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] to unit variance."""
+        """Scale images in [0, 1] to unit variance."""
         return (images - self.mean) / self.std
 
     def images(self, x: Tensor) -> Tensor:
-        """The inverse, not clamped to [0, 1]."""
+        """Invert `normalize` for x, not clamped to [0, 1]."""
         return x * self.std + self.mean
 
     def clamp(self, x: Tensor) -> Tensor:
-        """x within what images in [0, 1] are."""
+        """Clamp x to the range of images in [0, 1]."""
         return x.clamp(-self.mean / self.std, (1 - self.mean) / self.std)
 
 
 class SelfAttention(nn.Module):
-    """x plus what each place takes from all others (Vaswani et al., 2017), (B, C, h, w)."""
+    """Add to x (B, C, h, w) what each place takes from all others (Vaswani et al., 2017).
+
+    Args:
+        width: channels.
+        heads: of the attention.
+    """
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
@@ -56,9 +63,10 @@ class SelfAttention(nn.Module):
         self.to_qkv = nn.Conv2d(width, 3 * width, 1)
         self.to_out = nn.Conv2d(width, width, 1)
         with torch.no_grad():
-            self.to_out.weight.mul_(SMALLEST_WEIGHT)
+            self.to_out.weight.mul_(BRANCH_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the attention to x (B, width, h, w)."""
         b, c, h, w = x.shape
         q, k, v = self.to_qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(3, 4).unbind(1)
         y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
@@ -99,7 +107,15 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
     ) -> GaussianSample:
-        """snr_db, rate (B,); noise_map like features, see `semdiff.transmission.symbols.ReceivedFeatures`; key: of the draw."""
+        """Compute the Gaussian and a draw of it.
+
+        Args:
+            features: (B, symbol_channels, h, w); channels that were not sent are zero.
+            snr_db: of the features, (B,).
+            rate: share of the symbol channels that was sent, (B,).
+            key: of the draw.
+            noise_map: like features, see `semdiff.transmission.symbols.ReceivedFeatures`; None for equal noise.
+        """
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.deep:
@@ -111,7 +127,12 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class NoiseEmbedding(nn.Module):
-    """ln of the noise variance, SNR and rate, (B,) each, to a vector (B, width) for FiLM."""
+    """Embed the noise variance, the SNR and the rate as a vector for FiLM.
+
+    Args:
+        width: of the vector.
+        frequencies: sinusoids.
+    """
 
     frequencies: Tensor
 
@@ -121,6 +142,7 @@ class NoiseEmbedding(nn.Module):
         self.net = nn.Sequential(nn.Linear(2 * (2 * frequencies + 1) + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, log_noise_var: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+        """Embed log_noise_var (ln of the noise variance), snr_db and rate, (B,) each, as (B, width)."""
         parts = []
         for value in (log_noise_var / 8, snr_db / 40):
             angles = value[:, None] * self.frequencies
@@ -129,9 +151,10 @@ class NoiseEmbedding(nn.Module):
 
 
 class PixelDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """x_t (B, channels, H, W), H and W multiples of 4, to v of the same shape, at 1/2 and 1/4 of the resolution, with attention at 1/4.
+    """Denoise x_t (B, channels, H, W), H and W multiples of 4: the output is v, of the same shape.
 
-    Of zero at first, so that x_0 is then estimated as sqrt(alpha_bar) x_t, the best that is known of unit-variance noise.
+    It works at 1/2 and 1/4 of the resolution, with attention at 1/4. Its output is zero at first, so that x_0 is then estimated as
+    sqrt(alpha_bar) x_t, the best linear estimate of data of unit variance without structure.
 
     Args:
         channels: of the image.
@@ -159,7 +182,13 @@ class PixelDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, log_noise_var: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """log_noise_var: ln((1 - alpha_bar) / alpha_bar); snr_db and rate: of the reception. All (B,)."""
+        """Compute v.
+
+        Args:
+            x: x_t, (B, channels, H, W).
+            log_noise_var: ln((1 - alpha_bar) / alpha_bar), (B,).
+            snr_db, rate: of the reception, (B,).
+        """
         c = self.embedding(log_noise_var.to(x), snr_db.to(x), rate.to(x))
         x = self.conv_in(F.pixel_unshuffle(x, 2))
         for block in self.blocks_in:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models in the package, and digests of a model's files: a damaged or altered one is noticed before its numbers are believed."""
+"""Find the models in the package, and keep digests of a model's files: a damaged or altered one is noticed before its numbers are used."""
 
 from __future__ import annotations
 
@@ -15,20 +15,30 @@ from diffusers.utils import logging
 
 from semdiff._util.atomic import folder_atomically, keep_others
 
-NAME = "checksums.json"
+CHECKSUMS = "checksums.json"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def shipped_models(kind: str = "") -> dict[str, Path]:
-    """The links in the package, or the baselines of a kind such as adjscc by the name of the link that they are compared with: folders by
-    name."""
+    """List the models in the package: folders by name.
+
+    Args:
+        kind: empty for links; for baselines of a kind such as adjscc, folders by the name of the link that they are compared with.
+    """
     if kind:
         return {folder.name.removesuffix(f"-{kind}"): folder for folder in sorted(WEIGHTS.glob(f"*-{kind}"))}
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
 def model_index(folder: Path) -> dict[str, Any]:
-    """What a saved pipeline's model_index.json says, its class as _class_name. ValueError where it is damaged."""
+    """Read a saved pipeline's model_index.json; its class is under _class_name.
+
+    Args:
+        folder: of the pipeline.
+
+    Raises:
+        ValueError: where it is damaged.
+    """
     place = folder / "model_index.json"
     try:
         found = json.loads(place.read_text("utf-8"))
@@ -40,7 +50,16 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 
 def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str = "") -> Path:
-    """The folder of a trained model: one of `shipped_models` by its name, or any. FileNotFoundError, naming the argument, for neither."""
+    """Find the folder of a trained model.
+
+    Args:
+        model: the name of one in the package, or a folder.
+        argument: name of the argument, for the message.
+        kind: as in `shipped_models`.
+
+    Raises:
+        FileNotFoundError: naming the argument, where it is neither.
+    """
     models = shipped_models(kind)
     folder = models.get(os.fspath(model), Path(model))
     if not folder.is_dir():
@@ -50,13 +69,20 @@ def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes folder/checksums.json: the sha256 of every other file below."""
-    (folder / NAME).write_text(json.dumps(_digests(folder), indent=1) + "\n", encoding="utf-8")
+    """Write folder/checksums.json: the sha256 of every other file below."""
+    (folder / CHECKSUMS).write_text(json.dumps(_digests(folder), indent=1) + "\n", encoding="utf-8")
 
 
 def verify_checksums(folder: Path) -> None:
-    """Compares the files with folder/checksums.json, where there is one. ValueError naming a file that is missing, truncated or altered."""
-    listing = folder / NAME
+    """Compare a model's files with folder/checksums.json, where there is one.
+
+    Args:
+        folder: of the model.
+
+    Raises:
+        ValueError: naming a file that is missing, truncated or altered.
+    """
+    listing = folder / CHECKSUMS
     if not listing.is_file():
         return
     try:
@@ -71,13 +97,13 @@ def verify_checksums(folder: Path) -> None:
             raise ValueError(f"{folder / name}: truncated or altered, expected sha256 {digest}, got {found}")
 
 
-def digest(folder: str | os.PathLike[str]) -> str:
-    """The sha256 of a model's files, by name and content, wherever it lies."""
+def files_digest(folder: str | os.PathLike[str]) -> str:
+    """Compute the sha256 of a model's files, by name and content, wherever the folder lies."""
     return hashlib.sha256(json.dumps(_digests(Path(folder))).encode()).hexdigest()
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS)
     return {p.relative_to(folder).as_posix(): _digest(p) for p in files}
 
 
@@ -87,8 +113,16 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def saved(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Where to write a model's files, diffusers being quiet. With checksums they become the folder, in one step; what else lies in it
-    stays, and has its checksum too."""
+    """Give a place to write a model's files to, with diffusers quiet, and put them into the folder in one step with checksums.
+
+    What else lies in the folder stays, and has its checksum too.
+
+    Args:
+        folder: of the model.
+
+    Yields:
+        The folder to write to.
+    """
     with quiet(), folder_atomically(Path(folder)) as beside:
         yield beside
         keep_others(Path(folder), beside)
@@ -97,7 +131,7 @@ def saved(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """diffusers without its progress bar and its remarks, which do not concern a link's user; then as it was."""
+    """Silence diffusers' progress bar and remarks, which do not concern a link's user, inside the block."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

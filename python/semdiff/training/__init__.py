@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training in stages: autoencoder, latent diffusion, down- and up-sampler, receiver. Deterministic and resumable."""
+"""Train links and baselines: the loop, the stages, and the recipes that put stages in order."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which numbers a training computes: float32, or mixed with bfloat16, which takes half the time where the processor multiplies those.
+"""Choose the numbers in which a training computes: float32, or mixed with bfloat16.
 
-Weights, optimiser, averages, what stands between the networks and the losses stay float32; convolutions and matrices are bfloat16.
+bfloat16 takes half the time where the processor multiplies it. Weights, optimiser, averages, what stands between the networks and the
+losses stay float32; convolutions and matrices are bfloat16.
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ VARIABLE = "ACCELERATE_MIXED_PRECISION"  # which `accelerate launch --mixed_prec
 
 
 def prepare_accelerator(precision: Precision | None = None, cpu: bool = False) -> Accelerator:
-    """The processes and the device of a training, and its precision.
+    """Prepare the processes, the device and the precision of a training.
 
-    None is what the environment tells accelerate, float32 where it tells nothing; "auto" is that too, but bf16 where it tells nothing and
-    the device computes with it. cpu: even where there is a GPU. ValueError for another precision.
+    Args:
+        precision: None is what the environment tells accelerate, float32 where it tells nothing. "auto" is that too, but bf16 where it
+            tells nothing and the device computes with it.
+        cpu: use the CPU even where there is a GPU.
+
+    Raises:
+        ValueError: for another precision.
     """
     if precision is not None:
         check_precision(precision)
     cpu = cpu or not torch.cuda.is_available()
-    told = os.environ.get(VARIABLE, "").lower()
+    preset = os.environ.get(VARIABLE, "").lower()
     if precision in (None, "auto"):
-        mixed = told or ("bf16" if precision and computes_bf16(cpu) else "no")
+        mixed = preset or ("bf16" if precision and computes_bf16(cpu) else "no")
     else:
         mixed = "bf16" if precision == "bf16" else "no"
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:

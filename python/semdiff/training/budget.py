@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a training takes: time as people write it, what is left of it, and the steps that go into it."""
+"""Divide a training's time: parse it, measure steps, and plan the numbers of steps."""
 
 from __future__ import annotations
 
@@ -23,13 +23,20 @@ from semdiff.training.engine import Plan, Stage
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 REHEARSALS = 8
 LEAST_REHEARSALS = 3
-DEAREST_REHEARSAL = 0.03  # of a stage's time
+LARGEST_REHEARSAL_SHARE = 0.03  # of a stage's time
 BESIDE = 1.1  # a step's time over that of its losses and gradients: the optimiser and the average take a tenth more
 SHORTEST = 600.0  # seconds, below which docs/training.md shows no usable photograph link
 
 
 def parse_seconds(text: str) -> float:
-    """"3h", "90m", "1.5h" or "40s" in seconds. ValueError for anything else."""
+    """Parse a time such as "3h", "90m", "1.5h" or "40s" into seconds.
+
+    Args:
+        text: the time.
+
+    Raises:
+        ValueError: for anything else.
+    """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
     if not found or float(found[1]) == 0:
         raise ValueError(f"budget: expected a time above zero such as 3h, 90m or 40s, got {text!r}")
@@ -37,7 +44,7 @@ def parse_seconds(text: str) -> float:
 
 
 def too_short(seconds: float) -> str | None:
-    """What to say of a training from nothing that is as short as this; None where it is long enough."""
+    """Return a warning for a training from nothing that takes only so many seconds; None where they are enough."""
     if seconds >= SHORTEST:
         return None
     return (
@@ -47,11 +54,16 @@ def too_short(seconds: float) -> str | None:
 
 
 def time_of_steps(seconds: float, stage: Stage, batches: Batches, accelerator: Accelerator) -> float:
-    """Seconds of the losses and gradients of a training step, from some steps that change nothing; fewer where `seconds` are few."""
+    """Measure the seconds of a training step's losses and gradients, by some steps that change nothing.
+
+    Args:
+        seconds: of the stage; fewer steps are measured where these are few.
+        stage, batches, accelerator: of the training.
+    """
     stage.freeze()
     stage.to(accelerator.device)
     times: list[float] = []
-    while len(times) < REHEARSALS and (len(times) < LEAST_REHEARSALS or sum(times) < DEAREST_REHEARSAL * seconds):
+    while len(times) < REHEARSALS and (len(times) < LEAST_REHEARSALS or sum(times) < LARGEST_REHEARSAL_SHARE * seconds):
         i, begun = len(times), time.perf_counter()
         batch = [d.to(accelerator.device) for d in batches.batch(i, accelerator.process_index, accelerator.num_processes)]
         with accelerator.autocast():
@@ -71,8 +83,15 @@ def steps_within(
     more: float = 0.0,
     seen: Callable[[float], None] | None = None,
 ) -> int:
-    """How many training steps of `stage`, and the time of `more` besides, take `seconds` with their rehearsal; at least 1. beside: see
-    BESIDE; seen is told the `time_of_steps`."""
+    """Compute how many training steps of a stage fit into a time, the measurement included; at least 1.
+
+    Args:
+        seconds: the time.
+        stage, batches, accelerator: of the training.
+        beside: a step's time over that of its losses and gradients, see BESIDE.
+        more: steps' worth of time to keep free.
+        seen: called with the `time_of_steps`.
+    """
     begun = time.perf_counter()
     usual = time_of_steps(seconds, stage, batches, accelerator)
     if seen is not None:
@@ -81,26 +100,49 @@ def steps_within(
 
 
 class Clock:
-    """The time of a training, over all its runs. before: seconds that runs before this one took; begun: time.perf_counter() at which this
-    one began, its start-up included."""
+    """Measure the time of a training over all its runs.
+
+    Args:
+        seconds: of the training.
+        begun: time.perf_counter() at the start of this run, its start-up included.
+        before: seconds of the runs before.
+    """
 
     def __init__(self, seconds: float, begun: float, before: float = 0.0) -> None:
         self.seconds, self.begun = seconds, begun - before
 
     @property
     def left(self) -> float:
+        """Return the seconds that are left."""
         return self.seconds - (time.perf_counter() - self.begun)
 
-    def allot(self, name: str, shares: Mapping[str, float], dearness: Mapping[str, float]) -> float:
-        """Seconds for the steps of the stage of that name, at least 0: its share of what is left to it and the stages after it, less what
-        else these cost (dearness)."""
+    def allot(self, name: str, shares: Mapping[str, float], costs: Mapping[str, float]) -> float:
+        """Compute the seconds for the steps of a stage, at least 0.
+
+        They are its share of what is left to it and the stages after it, less what else these cost.
+
+        Args:
+            name: of the stage.
+            shares: of each stage, in order.
+            costs: seconds that each stage takes besides its steps.
+        """
         names = list(shares)
         rest = names[names.index(name) :]
-        return max(0.0, self.left - sum(dearness[n] for n in rest)) * shares[name] / sum(shares[n] for n in rest)
+        return max(0.0, self.left - sum(costs[n] for n in rest)) * shares[name] / sum(shares[n] for n in rest)
 
 
 class Plans:
-    """The numbers of steps, in a file beside the checkpoints: a resumed run keeps to what was planned for the stages that have begun."""
+    """Keep the planned numbers of steps in a file beside the checkpoints. A resumed run keeps to the plan of the stages that have begun.
+
+    Args:
+        path: of the file.
+        made_for: what the plan depends on.
+        accelerator: of the training.
+        resume: whether to read the file.
+
+    Raises:
+        ValueError: naming the file, where it is damaged or made for another training.
+    """
 
     def __init__(self, path: Path, made_for: dict[str, Any], accelerator: Accelerator, resume: bool = True) -> None:
         if accelerator.mixed_precision != "no":
@@ -122,8 +164,15 @@ class Plans:
                 raise ValueError(f"{path}: expected {wanted}, got one of others; remove it or give --fresh")
 
     def plan(self, name: str, seconds: float, learning_rate: float, stage: Stage, batches: Batches, more: float = 0.0) -> Plan:
-        """The plan of the stage of that name: as many steps as were noted, or as take `seconds` with the time of `more` steps besides,
-        which are noted then."""
+        """Plan a stage: as many steps as were planned before, or as fit into a time, which are written down.
+
+        Args:
+            name: of the stage.
+            seconds: for its steps and `more` steps' worth besides.
+            learning_rate: the largest.
+            stage, batches: of the training.
+            more: steps' worth of time to keep free.
+        """
         if name not in self.found:
             note = functools.partial(self.usual.__setitem__, name)
             self.found[name] = self.agreed(steps_within(seconds, stage, batches, self.accelerator, self.beside, more, note))
@@ -132,19 +181,27 @@ class Plans:
         return Plan(steps, batches.batch_size, learning_rate, warm_up=min(100, max(1, steps // 10)))
 
     def took(self, name: str, seconds: float) -> None:
-        """All steps of the stage of that name were made in so many seconds: what is known of the next stages' steps."""
+        """Tell that all steps of the stage `name` took so many seconds; the next stages' steps are planned with that."""
         if name in self.usual and seconds > 0:
             self.beside = min(2.0, max(1.0, seconds / (self.found[name] * self.usual[name])))
 
     def note(self, name: str, number: int) -> int:
-        """A number that a resumed run is to have again: the one that was noted, or this one, which is noted then."""
+        """Keep a number that a resumed run is to have again.
+
+        Args:
+            name: of the number.
+            number: its value.
+
+        Returns:
+            The one that was kept before, or this one.
+        """
         if name not in self.others:
             self.others[name] = self.agreed(number)
             self._write()
         return self.others[name]
 
     def agreed(self, number: int) -> int:
-        """The main process's."""
+        """Return the main process's number."""
         agreed = [number]
         broadcast_object_list(agreed)
         return int(agreed[0])

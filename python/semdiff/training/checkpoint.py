@@ -1,20 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An optimiser's state as named tensors, optimizer.<parameter number>.<name>, which a checkpoint holds beside the weights."""
+"""Resume a training: what a checkpoint holds, and to what it belongs.
+
+Beside the weights and their averages it has the optimiser's state as named tensors, optimizer.<parameter number>.<name>.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from semdiff._util.parameters import check_tensors
+from semdiff._util.tensor_files import load_tensors
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from semdiff.rng import Key
+    from semdiff.training.batches import Batches
+    from semdiff.training.engine import Plan, Stage
+
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors (its settings are the recipe's, and are not stored)."""
+    """Return the optimizer's state as named tensors. Its settings are the recipe's, and are not stored."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """Invert `optimizer_tensors`.
+
+    Args:
+        optimizer: takes the state.
+        tensors: by name; others than the optimiser's are ignored.
+    """
     whole = optimizer.state_dict()
     whole["state"] = {}
     for name, value in tensors.items():
@@ -23,3 +47,45 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             i, _, entry = rest.partition(".")
             whole["state"].setdefault(int(i), {})[entry] = value
     optimizer.load_state_dict(whole)
+
+
+def training_identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
+    """A digest of what must be equal for a checkpoint to be continued."""
+    content: dict[str, Any] = {
+        "name": name,
+        "plan": dataclasses.asdict(plan),
+        "key": key.tensor.tolist(),
+        "processes": accelerator.num_processes,
+        "data": batches.identity(),
+        "weights": {n: list(t.shape) for n, t in stage.weights().items()},
+    }
+    if accelerator.mixed_precision != "no":
+        content["precision"] = accelerator.mixed_precision
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def resume_training(
+    file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> tuple[int, dict[str, Tensor]]:
+    """Load a checkpoint into the stage, its optimiser and the averaged weights.
+
+    Returns:
+        The step, and the running means of what is shown.
+
+    Raises:
+        ValueError: naming the file, for a checkpoint of something else, or a damaged one.
+    """
+    tensors, meta = load_tensors(file)
+    if meta.get("identity") != identity:
+        wanted = "a checkpoint of this plan, seed, data and precision"
+        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
+    for kind in ("model.", "average."):
+        given = {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+        check_tensors(str(file), given, average)
+        if kind == "model.":
+            stage.load_state_dict(given, strict=False)  # what is frozen is not stored
+        else:
+            for name, value in average.items():
+                value.copy_(given[name])
+    restore_optimizer(optimizer, tensors)
+    return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a training goes, as a table: the running losses, and now and then how pictures that it does not learn from fare."""
+"""Record a training as a table: the running losses, and scores of held-out pictures at intervals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from semdiff._util.atomic import write_atomically
 
 COLUMNS = ("stage", "step", "images", "seconds", "quantity", "picture", "snr_db", "cbr", "value")
 VALIDATE_EVERY = 180.0  # seconds
-DEAREST_SHARE = 0.03  # of the time, for validation
+LARGEST_SHARE = 0.03  # of the time, for validation
 
 
-class Score(NamedTuple):
-    """One number about held-out pictures. picture: which of those that a receiver can make; snr_db, cbr: None where nothing is sent."""
+class HeldOutScore(NamedTuple):
+    """Hold one number about held-out pictures.
+
+    Attributes:
+        quantity, value: the number.
+        picture: which of those that a receiver can make.
+        snr_db, cbr: where it was sent; None where nothing is.
+    """
 
     quantity: str
     value: float
@@ -29,12 +35,18 @@ class Score(NamedTuple):
 
 
 class Curve:
-    """The file at `path`, CSV with COLUMNS. A loss has no picture; seconds are those of all runs up to the row.
+    """Keep the table in a CSV file with COLUMNS. A loss has no picture; seconds are those of all runs up to the row.
 
-    begun: time.perf_counter() at which this run began, now if None; before: seconds that the runs before it took, as far as they count.
+    Rows are written before the checkpoint that they lead to, so a resumed training finds every row up to its checkpoint. Rows beyond the
+    checkpoint are dropped: the training makes them again.
 
-    Rows are kept until a checkpoint is written and written before it, so a resumed training finds at least the rows up to its checkpoint,
-    and those beyond are dropped: it will make them again. ValueError, naming the file, where it is no such table.
+    Args:
+        path: of the file.
+        resume: whether to read it.
+        begun: time.perf_counter() at the start of this run; None is now.
+
+    Raises:
+        ValueError: naming the file, where it is no such table.
     """
 
     def __init__(self, path: Path, resume: bool = True, begun: float | None = None) -> None:
@@ -43,41 +55,63 @@ class Curve:
         self.before = float(self.rows[-1][3]) if self.rows else 0.0
         self.begun = (time.perf_counter() if begun is None else begun) - self.before
 
-    def of_stage(self, stage: str, batch_size: int, validate: Callable[[], list[Score]] | None = None) -> StageCurve:
-        """What records one stage. validate: called with the averaged weights in place."""
+    def of_stage(self, stage: str, batch_size: int, validate: Callable[[], list[HeldOutScore]] | None = None) -> StageCurve:
+        """Return the recorder of one stage.
+
+        Args:
+            stage: its name.
+            batch_size: images of a step.
+            validate: gives the scores; called with the averaged weights in place.
+        """
         return StageCurve(self, stage, batch_size, validate)
 
     def write(self) -> None:
+        """Write the table."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self.rows])
         write_atomically(self.path, text.getvalue().encode())
 
 
 class StageCurve:
-    """What `fit` tells how it goes."""
+    """Record one stage for `fit`.
 
-    def __init__(self, curve: Curve, stage: str, batch_size: int, validate: Callable[[], list[Score]] | None) -> None:
+    Args:
+        curve: the table.
+        stage, batch_size, validate: as in `Curve.of_stage`.
+    """
+
+    def __init__(self, curve: Curve, stage: str, batch_size: int, validate: Callable[[], list[HeldOutScore]] | None) -> None:
         self.curve, self.stage, self.batch_size, self.validate = curve, stage, batch_size, validate
         self.next = time.perf_counter() + VALIDATE_EVERY
         self.scores: dict[str, float] = {}
         self.spent, self.looks = 0.0, 0  # seconds in validation, and how many there were
 
     def begin(self, step: int) -> None:
-        """The stage goes on after `step`."""
+        """Drop the rows beyond `step`, at which the stage goes on."""
         self.curve.rows = [row for row in self.curve.rows if row[0] != self.stage or int(row[1]) <= step]
 
     def observe(
         self, step: int, losses: dict[str, float], averaged: Callable[[], AbstractContextManager[None]], last: bool
     ) -> dict[str, float]:
-        """Notes the losses and, where it is time or the stage's last step, the scores. Returns the last scores' means, for the eye."""
-        self._note(step, *(Score(name, value, "") for name, value in losses.items()))
+        """Record the losses and, where it is time or the stage's last step, the scores.
+
+        Args:
+            step: steps so far.
+            losses: running means by name.
+            averaged: a context with the averaged weights in place.
+            last: whether this is the last step.
+
+        Returns:
+            The last scores' means, to show.
+        """
+        self._note(step, *(HeldOutScore(name, value, "") for name, value in losses.items()))
         if self.validate is not None and (last or time.perf_counter() >= self.next):
             begun = time.perf_counter()
             with averaged():
                 scores = self.validate()
             taken = time.perf_counter() - begun
             self.spent, self.looks = self.spent + taken, self.looks + 1
-            self.next = begun + taken + max(VALIDATE_EVERY, taken / DEAREST_SHARE)
+            self.next = begun + taken + max(VALIDATE_EVERY, taken / LARGEST_SHARE)
             self._note(step, *scores)
             values: dict[str, list[float]] = {}
             for score in scores:
@@ -86,10 +120,10 @@ class StageCurve:
         return self.scores
 
     def save(self) -> None:
-        """A checkpoint follows."""
+        """Write the table before a checkpoint."""
         self.curve.write()
 
-    def _note(self, step: int, *scores: Score) -> None:
+    def _note(self, step: int, *scores: HeldOutScore) -> None:
         place = (self.stage, str(step), str(step * self.batch_size), f"{time.perf_counter() - self.curve.begun:.0f}")
         for s in scores:
             where = ("" if s.snr_db is None else f"{s.snr_db:g}", "" if s.cbr is None else f"{s.cbr:.6f}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
+"""Run the loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
 
 All randomness of step n is a function of (seed, n, process), so a checkpoint needs no generator state, and an interrupted run that is
 started again ends with the same bits as one that was not.
@@ -8,65 +8,73 @@ started again ends with the same bits as one that was not.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semdiff._util.parameters import check_tensors
-from semdiff._util.tensor_files import load_tensors, save_tensors
+from semdiff._util.tensor_files import save_tensors
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import Batches, Rows
-from semdiff.training.checkpoint import optimizer_tensors, restore_optimizer
+from semdiff.training.checkpoint import optimizer_tensors, resume_training, training_identity
 from semdiff.training.curve import StageCurve
 
 SHOWN_EVERY = 50  # steps
 
 
 class Stage(nn.Module):
-    """What is trained in one stage. forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}.
+    """Define what is trained in one stage.
 
-    Parameters with requires_grad are trained; submodules in `frozen` (a tuple of their names) are left alone and not stored.
+    forward(key, *batch) returns {"loss": scalar with a gradient, other names: scalars to show}. Parameters with requires_grad are trained;
+    submodules in `frozen` (a tuple of their names) are not, and are not stored.
     """
 
     frozen: tuple[str, ...] = ()
 
     def freeze(self) -> None:
+        """Set the frozen submodules to eval mode, without gradients."""
         for name in self.frozen:
             self.get_submodule(name).requires_grad_(False).eval()
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors that this stage may change, by name: what is averaged and stored."""
+        """Return the tensors that this stage may change, by name: what is averaged and stored."""
         return {n: t for n, t in self.state_dict().items() if not n.startswith(tuple(f"{f}." for f in self.frozen))}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast one stage is trained."""
+    """Describe how long and how fast one stage is trained.
+
+    Attributes:
+        steps: of the training.
+        batch_size: over all processes.
+        learning_rate: the largest.
+        warm_up: steps of rising learning rate; then it falls along half a cosine to zero.
+        average: decay of the moving average of the weights.
+        clip: largest norm of the gradient.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
-    warm_up: int = 100  # steps of rising learning rate; then it falls along half a cosine to zero
-    average: float = 0.998  # decay of the moving average of the weights
-    clip: float = 1.0  # largest norm of the gradient
+    warm_up: int = 100
+    average: float = 0.998
+    clip: float = 1.0
 
     def scaled(self, budget: float) -> Plan:
-        """The same plan with `budget` times the steps, at least 1."""
+        """Return the same plan with `budget` times the steps, at least 1."""
         return dataclasses.replace(self, steps=max(1, round(self.steps * budget)), warm_up=max(1, round(self.warm_up * min(1.0, budget))))
 
     def rate(self, step: int) -> float:
+        """Compute the learning rate at a step."""
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
@@ -86,13 +94,32 @@ def fit(
     curve: StageCurve | None = None,
     begin: int = 0,
 ) -> dict[str, float]:
-    """Trains `stage` on `data`, or on rows of it where it is tensors of one length, and leaves it with the averaged weights, in eval mode.
+    """Train a stage, and leave it with the averaged weights, in eval mode.
 
-    Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end; with resume=True one that is there is taken
-    up, and a finished one makes this return at once. begin: the step at which it begins where no checkpoint is, for a stage whose weights
-    were trained that far; the optimiser is fresh, so the learning rate rises anew over the plan's warm-up. Returns the scalars' running
-    means over some 50 steps, which `curve` is told too, in the main process. ValueError if that file belongs to another plan, seed, data or
-    precision, or is damaged.
+    Checkpoints go to folder/<name>.safetensors every `save_every` seconds and at the end.
+
+    Args:
+        stage: what to train.
+        data: batches, or tensors of one length whose rows are drawn.
+        plan: steps and learning rate.
+        name: of the stage.
+        key: of all random numbers.
+        folder: of the checkpoints; None keeps none.
+        resume: continue from a checkpoint that is there; a finished one makes this return at once.
+        accelerator: None is float32 on the CPU.
+        save_every: seconds between checkpoints.
+        progress: show a bar.
+        on_step: called with the number of steps so far.
+        curve: records losses and scores, in the main process.
+        begin: the step at which it begins where no checkpoint is, for a stage whose weights were trained that far; the optimiser is fresh,
+            so the learning rate rises anew over the plan's warm-up.
+
+    Returns:
+        The scalars' running means over some 50 steps.
+
+    Raises:
+        ValueError: where the checkpoint belongs to another plan, seed, data or precision, or is damaged.
+        RuntimeError: where the loss is not finite.
     """
     accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
@@ -101,14 +128,14 @@ def fit(
     optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
-    identity = _identity(stage, batches, plan, name, key, accelerator)
+    identity = training_identity(stage, batches, plan, name, key, accelerator)
     average = {n: t.detach().clone() for n, t in stage.weights().items()}
     if not 0 <= begin <= plan.steps:
         raise ValueError(f"begin: expected a step of the plan, 0 to {plan.steps}, got {begin}")
     step = begin
     running: dict[str, Tensor] = {}
     if resume and file is not None and file.exists():
-        step, running = _take_up(file, identity, stage, optimizer, average)
+        step, running = resume_training(file, identity, stage, optimizer, average)
     model, optimizer = accelerator.prepare(stage, optimizer)
     model.train()
     stage.freeze()
@@ -180,37 +207,3 @@ def _average(average: dict[str, Tensor], weights: dict[str, Tensor], decay: floa
             average[name].lerp_(value.to(average[name].device), 1 - decay)
         else:
             average[name].copy_(value)
-
-
-def _identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
-    """A digest of what must be equal for a checkpoint to be continued."""
-    content: dict[str, Any] = {
-        "name": name,
-        "plan": dataclasses.asdict(plan),
-        "key": key.tensor.tolist(),
-        "processes": accelerator.num_processes,
-        "data": batches.identity(),
-        "weights": {n: list(t.shape) for n, t in stage.weights().items()},
-    }
-    if accelerator.mixed_precision != "no":
-        content["precision"] = accelerator.mixed_precision
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _take_up(
-    file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> tuple[int, dict[str, Tensor]]:
-    tensors, meta = load_tensors(file)
-    if meta.get("identity") != identity:
-        wanted = "a checkpoint of this plan, seed, data and precision"
-        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
-    for kind in ("model.", "average."):
-        given = {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-        check_tensors(str(file), given, average)
-        if kind == "model.":
-            stage.load_state_dict(given, strict=False)  # what is frozen is not stored
-        else:
-            for name, value in average.items():
-                value.copy_(given[name])
-    restore_optimizer(optimizer, tensors)
-    return int(meta["step"]), {n: torch.tensor(v, dtype=torch.float64) for n, v in meta["shown"].items()}

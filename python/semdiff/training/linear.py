@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear start: before any step of training the link is the analog code of principal components, and the networks learn the rest.
+"""Start a training as a linear code: before any step the link is the analog code of principal components, and the networks learn the rest.
 
-What a pixel is takes a network thousands of steps to learn, and a linear map is that already: blocks of pixels to their first principal
-components, whitened; each at the power that is best for a linear receiver, in proportion to its standard deviation (Lee and Petersen, IEEE
-Trans. Commun. 1976), the strongest first, so that a lower rate drops the weakest; and back.
+A network takes thousands of steps to learn what a linear map does at once: blocks of pixels to their first principal components, whitened;
+each at the power that is best for a linear receiver, in proportion to its standard deviation (Lee and Petersen, IEEE Trans. Commun. 1976),
+the strongest first, so that a lower rate drops the weakest; and back.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from semdiff.models.networks import UPSCALE, Downsampler, MeanDecoder, Upsampler
+from semdiff.models.blocks import UPSCALE
+from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
-FAINT = 0.1  # what the networks add at first, of what torch's own initialisation would
+FAINT = 0.1  # of torch's own initialisation, for what the networks add at first. Chosen by hand
 LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
 
 
 class Components(NamedTuple):
-    """mean (D,), directions (D, L) and standard deviations (L,), falling, of blocks of D pixels in [0, 1]."""
+    """Hold the principal components of blocks of D pixels in [0, 1].
+
+    Attributes:
+        mean: (D,).
+        directions: (D, L).
+        deviations: standard deviations, (L,), falling.
+    """
 
     mean: Tensor
     directions: Tensor
@@ -29,7 +36,12 @@ class Components(NamedTuple):
 
 
 def principal_components(blocks: Tensor, count: int) -> Components:
-    """Of blocks (B, D, h, w) in [-1, 1]."""
+    """Compute the principal components of blocks.
+
+    Args:
+        blocks: (B, D, h, w) in [-1, 1].
+        count: of components.
+    """
     x = (blocks.double() + 1).div(2).movedim(1, -1).flatten(0, -2)
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
@@ -38,7 +50,15 @@ def principal_components(blocks: Tensor, count: int) -> Components:
 
 @torch.no_grad()
 def begin_linear(vae: AutoencoderTiny, downsampler: Downsampler, upsampler: Upsampler, mean_decoder: MeanDecoder, blocks: Tensor) -> None:
-    """Sets the networks' weights so. ValueError where their widths leave no room, or where an end has no linear map."""
+    """Set the networks' weights to the linear code of principal components.
+
+    Args:
+        vae, downsampler, upsampler, mean_decoder: the networks.
+        blocks: (B, D, h, w) in [-1, 1], whose components are taken.
+
+    Raises:
+        ValueError: where the widths leave no room, or where an end has no linear map.
+    """
     latents = vae.config.latent_channels
     width = vae.config.encoder_block_out_channels[-1]
     if width < 2 * latents:

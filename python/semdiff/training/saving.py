@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained link as a folder that is there whole or not at all."""
+"""Save a trained link as a folder that is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapp
 
 
 def images_seen(folder: Path) -> dict[str, int]:
-    """Images that each stage of a saved link has seen; empty where the folder does not say."""
+    """Read how many images each stage of the link in a folder has seen; empty where the folder does not say."""
     place = folder / IMAGES_SEEN
     return {str(k): int(v) for k, v in json.loads(place.read_text("utf-8")).items()} if place.is_file() else {}

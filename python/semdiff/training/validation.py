@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How photographs that are not learned from fare in the networks as they are: their scores, and a picture of them."""
+"""Measure photographs that are held out of a training with the networks as they are: scores, and a picture of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semdiff.data.pictures import middle, to_picture
 from semdiff.link import SemanticLink
 from semdiff.metrics import lpips, psnr
 from semdiff.rng import Key
-from semdiff.training.curve import Score
+from semdiff.training.curve import HeldOutScore
 
 SNRS_DB = (10.0, 0.0)
 STEPS = 4  # of the sampler
@@ -30,7 +30,13 @@ ASIDE = 10  # of one's own pictures every so-manieth is not learned from
 
 
 class Shown(NamedTuple):
-    """What becomes of the held-out pictures one way."""
+    """Hold the held-out pictures after one way through the link.
+
+    Attributes:
+        picture: which of those that a receiver can make.
+        images: (N, 3, H, W).
+        snr_db, cbr: where they were sent; None where they were not.
+    """
 
     picture: str
     images: Tensor
@@ -39,19 +45,37 @@ class Shown(NamedTuple):
 
 
 def middles(pictures: Mapping[str, Tensor], size: int) -> Tensor:
-    """The middle square of each of the first MOST pictures, uint8 (3, H, W) of at least `size`: float (N, 3, size, size) in [0, 1]."""
+    """Crop the middle square of each of the first MOST pictures.
+
+    Args:
+        pictures: uint8 (3, H, W) by name, of at least `size`.
+        size: pixels on the side.
+
+    Returns:
+        float (N, 3, size, size) in [0, 1].
+    """
     return torch.stack([middle(picture, size, size) for picture in list(pictures.values())[:MOST]]).float() / 255
 
 
 def put_aside(pictures: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Those to learn from, and every tenth, beginning with the first, to look at; a single one is both."""
+    """Split pictures into those to train on, and every tenth, beginning with the first, to validate with; a single one is both.
+
+    Args:
+        pictures: by name.
+    """
     names = list(pictures)
     aside = set(names[::ASIDE])
     return {n: pictures[n] for n in names if n not in aside or len(names) == 1}, {n: pictures[n] for n in names if n in aside}
 
 
 def over_the_link(link: SemanticLink | DeepJSCC, images: Tensor, sample: bool) -> list[Shown]:
-    """At each SNR, at the link's largest and smallest CBR: the mean and, with `sample`, a sample. The noise is always the same."""
+    """Send images at each SNR, at the link's largest and smallest CBR. The noise is always the same.
+
+    Args:
+        link: sends them.
+        images: float (N, 3, H, W) in [0, 1].
+        sample: whether to make samples besides means.
+    """
     shown = []
     for cbr in (max(link.cbrs.values()), min(link.cbrs.values())):
         for snr_db in SNRS_DB:
@@ -61,17 +85,28 @@ def over_the_link(link: SemanticLink | DeepJSCC, images: Tensor, sample: bool) -
     return shown
 
 
-def score(shown: Sequence[Shown], originals: Tensor) -> list[Score]:
-    """PSNR and LPIPS (AlexNet), means over the pictures."""
+def score(shown: Sequence[Shown], originals: Tensor) -> list[HeldOutScore]:
+    """Compute PSNR and LPIPS (AlexNet), means over the pictures.
+
+    Args:
+        shown: pictures by way.
+        originals: of them.
+    """
     scores = []
     for s in shown:
         for name, metric in (("psnr", psnr), ("lpips", lpips)):
-            scores.append(Score(name, float(metric(s.images, originals).mean()), s.picture, s.snr_db, s.cbr))
+            scores.append(HeldOutScore(name, float(metric(s.images, originals).mean()), s.picture, s.snr_db, s.cbr))
     return scores
 
 
-def price(stages: Mapping[str, Any], look: Callable[[], object], count: int = 2) -> dict[str, float]:
-    """About how many seconds a look at one held-out picture takes at the end of each stage. look: at `count` of them, at means alone."""
+def validation_costs(stages: Mapping[str, Any], look: Callable[[], object], count: int = 2) -> dict[str, float]:
+    """Measure about how many seconds the validation of one held-out picture takes at the end of each stage.
+
+    Args:
+        stages: by name.
+        look: validates `count` pictures, means alone.
+        count: of pictures.
+    """
     look()  # the first time also allocates
     begun = time.perf_counter()
     look()
@@ -79,13 +114,26 @@ def price(stages: Mapping[str, Any], look: Callable[[], object], count: int = 2)
     return {name: (2 if name == "detail" else 1) * each for name in stages}
 
 
-def how_many(seconds: float, dearness: Mapping[str, float], most: int) -> int:
-    """Of the held-out pictures: as many as take SHARE of a training's time, looked at after each stage; two at least, where there are."""
-    return max(min(2, most), min(most, int(SHARE * seconds / sum(dearness.values()))))
+def choose_count(seconds: float, costs: Mapping[str, float], most: int) -> int:
+    """Choose how many held-out pictures to validate with: as many as take SHARE of a training's time; two at least, where there are.
+
+    Args:
+        seconds: of the training.
+        costs: seconds that each stage takes for one picture.
+        most: number of held-out pictures.
+    """
+    return max(min(2, most), min(most, int(SHARE * seconds / sum(costs.values()))))
 
 
-def draw(shown: Sequence[Shown], originals: Tensor, names: Sequence[str], path: Path) -> None:
-    """A PNG with a row for each of the first pictures, by its name, and a column for the originals and each way in `shown`."""
+def draw_validation(shown: Sequence[Shown], originals: Tensor, names: Sequence[str], path: Path) -> None:
+    """Draw a PNG with a row for each of the first pictures and a column for the originals and each way in `shown`.
+
+    Args:
+        shown: pictures by way.
+        originals: of them.
+        names: of the pictures.
+        path: of the PNG.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     font, count = ImageFont.load_default(FONT_SIZE), min(DRAWN, len(originals))
@@ -106,6 +154,10 @@ def draw(shown: Sequence[Shown], originals: Tensor, names: Sequence[str], path: 
 
 
 def caption(shown: Shown) -> str:
-    """Its words in a picture: what it is, the SNR, the CBR."""
+    """Write what a column shows: which picture, the SNR, the CBR.
+
+    Args:
+        shown: the pictures.
+    """
     where = () if shown.snr_db is None or shown.cbr is None else (f"{shown.snr_db:g} dB", f"CBR 1/{1 / shown.cbr:.3g}")
     return "\n".join((shown.picture, *where))

@@ -15,7 +15,7 @@ from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share, per_sample
 from semdiff.transmission.ledger import Transmission, make_transmission
-from semdiff.transmission.steps import StepCount, check_steps
+from semdiff.transmission.step_count import StepCount, check_steps
 
 
 class Decoded(NamedTuple):

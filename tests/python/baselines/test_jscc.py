@@ -8,10 +8,11 @@ from torch.nn import functional as F
 import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
-from semdiff.models.jscc import GDN, AttentionFeature
-from semdiff.training.channel_conditions import Conditions
-from semdiff.training.finetuning import told as outcome
+from semdiff.models.jscc_layers import GDN, AttentionFeature
+from semdiff.training.finetuning import describe_outcome as outcome
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
+from semdiff.training.stages.jscc import LPIPS_WEIGHT
 from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
@@ -163,7 +164,7 @@ def test_the_perceptual_stage_adds_lpips(lpips_weights):
     plain = model()
     plain.load_state_dict(net.state_dict())
     assert float(terms["mse"].detach()) == float(jscc.JSCCStage(plain)(KEY, IMAGES)["loss"].detach())
-    torch.testing.assert_close(terms["loss"], terms["mse"] + jscc.LPIPS_WEIGHT * terms["lpips"])
+    torch.testing.assert_close(terms["loss"], terms["mse"] + LPIPS_WEIGHT * terms["lpips"])
     assert 0 < float(terms["lpips"].detach()) < 2
     terms["lpips"].backward()
     assert net.to_image.weight.grad.abs().sum() > 0

@@ -11,7 +11,7 @@ import semdiff
 pytest.importorskip("diffusers")
 
 from semdiff.link import SemanticLink
-from semdiff.models.codec import from_blocks, to_blocks
+from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.transmission.header import HEADER_USES
 from semdiff.transmission.symbols import ReceivedFeatures, clamp_snr
 from tests.python.photographs import photograph

@@ -12,8 +12,8 @@ import diffusers
 
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.training.engine import Plan
+from semdiff.training.recipes.ends import train_ends
 from semdiff.training.recipes.photos import read_recipe
-from semdiff.training.stages.ends import train_ends
 from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photograph
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from semdiff.link import SemanticLink
 from semdiff.link.export import export_link, parts
-from semdiff.link.reception import Reception
+from semdiff.link.starting_state import Reception
 
 TOLERANCE = 1e-4  # compiled and eager convolutions add in another order
 

@@ -14,9 +14,9 @@ pytest.importorskip("diffusers")
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.link.files import DEFAULT_MODEL
-from semdiff.link.reception import estimate, later, starting_state
+from semdiff.link.starting_state import estimate, later, starting_state
 from semdiff.metrics import psnr
-from semdiff.models.codec import from_blocks, to_blocks
+from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import shipped_models
 from semdiff.training.recipes.fashion_mnist import build
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features

@@ -23,11 +23,11 @@ from semdiff.diffusion.vae import GaussianSample
 from semdiff.evaluation.systems import wrap_system
 from semdiff.link import PixelLink, SemanticLink
 from semdiff.link.outputs import output_names
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, straight_grid
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, perceptual_state, straight_grid
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.engine import Plan, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.diffusion import velocity
 from semdiff.training.stages.pixels import FlowStage, Front, JointStage, UpsamplerStage
 from tests.python.pretrained import require_lpips

@@ -11,7 +11,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.link import SemanticLink
 from semdiff.training.recipes.fashion_mnist import build
-from semdiff.transmission.steps import DEFAULT_STEPS, resolve_steps
+from semdiff.transmission.step_count import DEFAULT_STEPS, resolve_steps
 
 KEY = semdiff.Key(5)
 TABLE = [[-5.0, 4], [2.0, 3], [10.0, 1]]

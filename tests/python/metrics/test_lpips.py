@@ -15,7 +15,7 @@ from torch import nn
 
 from semdiff.data.cache import cache_folder
 from semdiff.metrics import LPIPS, lpips, lpips_shifted, psnr
-from semdiff.metrics.perceptual import SHIFTS
+from semdiff.metrics.lpips_distance import SHIFTS
 from semdiff.metrics.weights import ALEXNET, FOLDER_VARIABLE, _ArraysOnly, locate, read_arrays, read_weights
 from tests.python.photographs import noisy, photograph, photographs
 from tests.python.pretrained import installed

@@ -13,7 +13,7 @@ import semdiff
 from semdiff import Key
 from semdiff.metrics import accuracy, frechet_classifier, ms_ssim, psnr, ssim
 from semdiff.metrics.classifier import classifier_features
-from semdiff.metrics.perceptual import lpips
+from semdiff.metrics.lpips_distance import lpips
 from tests.python.pretrained import require_lpips
 
 PAIR = {psnr: (1, 16), ssim: (1, 16), ms_ssim: (1, 176)}

@@ -14,7 +14,7 @@ from semdiff.data.cache import cache_folder
 from semdiff.metrics import fid, frechet_classifier, inception, kid, kid_patches, measure
 from semdiff.metrics.distribution import frechet_distance, kernel_distance
 from semdiff.metrics.inception import SIZE, inception_features, normalized
-from semdiff.metrics.realism import patches
+from semdiff.metrics.set_distances import patches
 from semdiff.metrics.weights import INCEPTION, locate
 from tests.python.photographs import crops, noisy, photographs
 from tests.python.pretrained import installed

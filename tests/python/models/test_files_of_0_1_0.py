@@ -19,8 +19,8 @@ from semdiff._util.tensor_files import load_tensors
 from semdiff.data import sample_images
 from semdiff.link import PixelLink, SemanticLink
 from semdiff.models.pixels import PixelUpsampler
-from semdiff.training.channel_conditions import Conditions
 from semdiff.training.engine import Plan, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.pixels import Front, UpsamplerStage
 from tests.python.small_links import SCALE, networks
 

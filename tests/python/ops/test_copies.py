@@ -56,6 +56,24 @@ def test_channels(way: Callable[[Any], Any], channel: semdiff.Channel) -> None:
         assert torch.equal(got, want)
 
 
+RESULTS = [
+    semdiff.AWGN()(S, 5.0, Key(1)), semdiff.equalize(semdiff.AWGN()(S, 5.0, Key(1))), semdiff.Uses(3, 2, 1),
+    semdiff.match(semdiff.AWGN()(S, 5.0, Key(1)), NoiseSchedule.linear()),
+    semdiff.gaussian_upsample(torch.ones(1, 8, 2, 2), 2, Key(1)),
+    semdiff.upsampler_loss(torch.ones(1, 2), torch.zeros(1, 2), torch.ones(1, 2), 0.5, key=Key(1)),
+]  # fmt: skip
+
+
+@each_way
+@pytest.mark.parametrize("result", RESULTS, ids=lambda r: type(r).__name__)
+def test_results(way: Callable[[Any], Any], result: Any) -> None:
+    again = way(result)
+    assert type(again) is type(result)
+    assert repr(again) == repr(result)
+    for got, want in zip(again, result, strict=True):
+        assert torch.equal(torch.as_tensor(got), torch.as_tensor(want))
+
+
 class Receptions(Dataset[torch.Tensor]):
     """Item i is what a channel makes of the symbols with the i-th child of a key."""
 

@@ -18,7 +18,7 @@ from semdiff.metrics.inception import normalized
 from semdiff.oracle import GaussianMixture
 from semdiff.phy.equalizer import rayleigh_mmse_gain
 from semdiff.transmission.inputs import per_sample
-from semdiff.transmission.steps import resolve_steps, sample_in_groups
+from semdiff.transmission.step_count import resolve_steps, sample_in_groups
 from tests.python.function_table import ROWS, Row
 from tests.python.small_links import any_size_link
 
@@ -106,6 +106,10 @@ GAINS, PILOTS = Multipath(gains=[1.0, 0.5j], subcarriers=16), Pilots(Multipath(s
 # Inputs of another device. There is none here: fake tensors of one, which have a place and a shape, and mix with no CPU tensor.
 ELSEWHERE: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "AWGN": lambda s, x: semdiff.AWGN()(s, 5.0, Key(1)),
+    # An SNR for each sample that is there too: none of its values is read, which would wait for the device.
+    "AWGN, SNRs": lambda s, x: semdiff.AWGN()(s, torch.empty(2, device=s.device), Key(1)),
+    "Rayleigh, SNRs": lambda s, x: semdiff.Rayleigh()(s, torch.empty(2, dtype=torch.float64, device=s.device), Key(1)),
+    "Multipath, SNRs": lambda s, x: ECHOES(s, torch.empty((), device=s.device), Key(1)),
     "Rayleigh": lambda s, x: semdiff.Rayleigh("fast")(s, 5.0, Key(1)),
     "Rician equalized": lambda s, x: semdiff.Rician(3.0).equalized(s, 5.0, "mmse", Key(1)),
     "FixedChannel": lambda s, x: GIVEN(s, key=Key(1)),
@@ -137,3 +141,8 @@ def test_inputs_of_another_device(name: str) -> None:
     assert out
     for t in out:
         assert t.device.type == OTHER or t.shape == (2,)  # a state's times are read on the host
+
+
+def test_an_snr_is_checked_where_its_values_are_at_hand() -> None:
+    with pytest.raises(ValueError, match="snr_db: expected finite numbers"):
+        semdiff.AWGN()(S, torch.tensor([5.0, float("nan")]), Key(1))

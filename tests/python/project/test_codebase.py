@@ -91,6 +91,15 @@ def test_python_layers_point_down(path: Path) -> None:
         pytest.fail(f"{part} is in no layer: add it to the table here and in ARCHITECTURE.md")
 
 
+def test_trainings_layers_point_down() -> None:
+    """The engine knows no stage, and a stage no recipe."""
+    training = PACKAGE / "training"
+    for path in (*training.glob("*.py"), *(training / "stages").glob("*.py")):
+        text = path.read_text()
+        assert "semdiff.training.recipes" not in "".join(re.findall(r"^\s*(?:from|import) .*$", text, re.MULTILINE)), path.name
+    assert "semdiff.training.stages" not in (training / "engine.py").read_text()
+
+
 @pytest.mark.parametrize("part", LIGHT)
 def test_no_part_below_the_models_needs_their_libraries(part: str) -> None:
     found = []

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "python" / "semdiff"
-PACKAGES = ("transmission", "link", "baselines", "metrics", "data", "evaluation")
+PACKAGES = ("transmission", "models", "link", "baselines", "metrics", "data", "evaluation")
 NO_VERBS = frozenset(
     [
         "A",

@@ -33,9 +33,7 @@ def test_all_systems_of_a_rate_cost_the_same() -> None:
     assert {row["images"] for row in PHOTOS + KODAK} == {"24"}
 
 
-@pytest.mark.parametrize(
-    ("rows", "channels"), [(PHOTOS, ("awgn",)), (KODAK, ("awgn", "rayleigh, block"))], ids=["photographs", "kodak"]
-)
+@pytest.mark.parametrize(("rows", "channels"), [(PHOTOS, ("awgn",)), (KODAK, ("awgn", "rayleigh, block"))], ids=["photographs", "kodak"])
 def test_the_codecs_stand_beside_the_link(rows: list[dict[str, str]], channels: tuple[str, ...]) -> None:
     """At every SNR at CBR 1/24."""
     rows = [row for row in rows if row["cbr"] == "0.0416667" and row["channel"] in channels and row["seed"] == "0"]

@@ -10,7 +10,7 @@ import pytest
 import semdiff
 import semdiff.numpy
 from semdiff.evaluation.config import ChannelSpec
-from semdiff.evaluation.systems import channels, make_channel
+from semdiff.evaluation.systems import channel_classes, make_channel
 
 VERSION_0_1_0 = """
 AWGN MIMO Blind Channel DiffusionState Equalized GaussianSample Given Impaired Key Mistaken Multipath NoiseSchedule Pilots Rayleigh Received
@@ -54,7 +54,7 @@ def test_numpys_renamed_function() -> None:
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_evaluations_call_channels_by_either_name(old: str, new: str) -> None:
     """Recorded results and configurations have the old names."""
-    assert channels()[old.lower()] is channels()[new.lower()] is getattr(semdiff, new)
+    assert channel_classes()[old.lower()] is channel_classes()[new.lower()] is getattr(semdiff, new)
 
 
 def test_a_channels_label_is_the_name_that_was_written() -> None:

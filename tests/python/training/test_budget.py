@@ -14,7 +14,7 @@ from semdiff.training import budget
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.budget import SHORTEST, Clock, Plans, time_of_steps, too_short
 from semdiff.training.engine import Stage, fit
-from semdiff.training.validation import how_many, price
+from semdiff.training.validation import choose_count, validation_costs
 
 ROOT = Path(__file__).parents[3]
 SHARES = {"first": 0.5, "second": 0.3, "third": 0.2}
@@ -80,10 +80,10 @@ def test_the_end_is_within_a_tenth(world, tmp_path, monkeypatch, seconds, slower
     begun = world.now
     clock, plans = Clock(seconds, begun), Plans(tmp_path / "plan.json", {}, accelerator)
     world.now += 10.0  # the start
-    dearness = dict.fromkeys(SHARES, 0.02 * seconds)
+    costs = dict.fromkeys(SHARES, 0.02 * seconds)
     for name in SHARES:
         stage, batches = Work(world, 0.4), Ones()
-        plan = plans.plan(name, clock.allot(name, SHARES, dearness), 1e-3, stage, batches)
+        plan = plans.plan(name, clock.allot(name, SHARES, costs), 1e-3, stage, batches)
         stage.seconds *= slower
         before = world.now
         fit(stage, batches, plan, name=name, key=budget.Key(0), accelerator=accelerator, progress=False)
@@ -117,10 +117,10 @@ def test_held_out_pictures_are_as_many_as_their_share_of_the_time_pays(world):
     def look():
         world.now += 3.0
 
-    each = price(("fidelity", "detail"), look, 2)
+    each = validation_costs(("fidelity", "detail"), look, 2)
     assert each == {"fidelity": 1.5, "detail": 3.0}
-    assert [how_many(seconds, each, 24) for seconds in (60.0, 450.0, 10_800.0)] == [2, 10, 24]
-    assert how_many(60.0, each, 1) == 1
+    assert [choose_count(seconds, each, 24) for seconds in (60.0, 450.0, 10_800.0)] == [2, 10, 24]
+    assert choose_count(60.0, each, 1) == 1
 
 
 def test_too_short_a_time_is_said():

@@ -12,9 +12,9 @@ pytest.importorskip("accelerate")
 from semdiff.link import SemanticLink
 from semdiff.models.store import shipped_models
 from semdiff.training import finetuning
-from semdiff.training.curve import Score
+from semdiff.training.curve import HeldOutScore
 from semdiff.training.engine import Plan
-from semdiff.training.finetuning import Keeper, Quality, gently, told
+from semdiff.training.finetuning import Keeper, Quality, describe_outcome, finetuning_plan
 from semdiff.training.recipes.photos import train
 from tests.python.photographs import crops
 from tests.python.pretrained import require_lpips
@@ -23,17 +23,22 @@ START = Quality(27.0, 0.2)
 
 
 def test_it_begins_gently():
-    plan = gently(Plan(400, 16, 1e-3, warm_up=40))
+    plan = finetuning_plan(Plan(400, 16, 1e-3, warm_up=40))
     rates = [plan.rate(step) for step in range(400)]
     assert max(rates) == pytest.approx(0.03e-3, rel=0.2)
     assert rates[0] < 0.02 * max(rates)
     assert rates[:100] == sorted(rates[:100])
-    assert gently(Plan(1, 16, 1e-3)).warm_up == 1
+    assert finetuning_plan(Plan(1, 16, 1e-3)).warm_up == 1
 
 
 def test_quality_is_the_mean_over_the_conditions():
-    scores = [Score("psnr", 20.0, "mean"), Score("psnr", 30.0, "mean"), Score("lpips", 9.0, "mean"), Score("psnr", 1.0, "sample")]
-    assert Quality.of([*scores, Score("lpips", 0.2, "sample"), Score("lpips", 0.4, "sample")]) == pytest.approx((25.0, 0.3))
+    scores = [
+        HeldOutScore("psnr", 20.0, "mean"),
+        HeldOutScore("psnr", 30.0, "mean"),
+        HeldOutScore("lpips", 9.0, "mean"),
+        HeldOutScore("psnr", 1.0, "sample"),
+    ]
+    assert Quality.of([*scores, HeldOutScore("lpips", 0.2, "sample"), HeldOutScore("lpips", 0.4, "sample")]) == pytest.approx((25.0, 0.3))
     assert Quality.of(scores, "mean") == (25.0, 9.0)
     assert not Quality(27.0, 0.3).no_worse_than(START)
     assert not Quality(26.0, 0.1).no_worse_than(START)
@@ -64,11 +69,11 @@ def test_the_better_weights_are_kept(tmp_path, means, trained, mixed, kept, weig
     assert (networks["mean"].weight.item(), networks["sampler"].weight.item()) == weights
     assert json.loads((tmp_path / "finetuning.json").read_text())["kept"] == kept
     words = {"trained": "the trained weights.", "start": "the weights that it began with."}
-    assert told(tmp_path).endswith(f"Kept: {words.get(kept, 'the trained means, samples as before.')}")
+    assert describe_outcome(tmp_path).endswith(f"Kept: {words.get(kept, 'the trained means, samples as before.')}")
 
 
 def test_nothing_is_told_of_a_training_from_nothing(tmp_path):
-    assert told(tmp_path) is None
+    assert describe_outcome(tmp_path) is None
 
 
 def weights_of(folder):

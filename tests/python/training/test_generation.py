@@ -10,7 +10,7 @@ pytest.importorskip("accelerate")
 import semdiff
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import SemanticLink
-from semdiff.models.codec import to_blocks
+from semdiff.models.pixel_blocks import to_blocks
 from semdiff.training.recipes.photos import BLOCK, BORDER, build, conditions, read_recipe, train
 from semdiff.training.stages.detail import PhotoDetailStage, glimpse, window
 from semdiff.training.stages.diffusion import velocity

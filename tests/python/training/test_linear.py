@@ -8,8 +8,8 @@ import torch
 pytest.importorskip("accelerate")
 
 import semdiff.training.linear as linear
-from semdiff.models.codec import to_blocks
 from semdiff.models.networks import Downsampler
+from semdiff.models.pixel_blocks import to_blocks
 from semdiff.training.recipes.photos import build, read_recipe
 from tests.python.photographs import photographs
 

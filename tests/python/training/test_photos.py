@@ -11,14 +11,15 @@ pytest.importorskip("accelerate")
 
 import semdiff
 from semdiff.link import SemanticLink
-from semdiff.models.codec import to_blocks
+from semdiff.models.pixel_blocks import to_blocks
 from semdiff.models.store import shipped_models
 from semdiff.training.budget import parse_seconds
 from semdiff.training.ceilings import find_ceiling
-from semdiff.training.channel_conditions import Conditions, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.photos import RECIPE, begin_with, build, read_recipe, split, train
 from semdiff.training.stages.fidelity import DRIFT_WEIGHT, FidelityStage
+from semdiff.training.stages.resampling import cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, write_recipe

@@ -15,15 +15,16 @@ from semdiff._util.atomic import write_atomically
 from semdiff._util.tensor_files import load_tensors, save_tensors
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import Downsampler, SemanticLink, Upsampler
-from semdiff.models.codec import from_blocks
-from semdiff.training.channel_conditions import ResamplingStage, cross_channel
+from semdiff.models.pixel_blocks import from_blocks
+from semdiff.rng import uniform
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.recipes.fashion_mnist import LATENT_CHANNELS, RATES, build, train
 from semdiff.training.stages.autoencoder import encode, fold_statistics
 from semdiff.training.stages.detail import DetailStage
-from semdiff.training.stages.diffusion import denoising_times, uniform, velocity
+from semdiff.training.stages.diffusion import denoising_times, velocity
 from semdiff.training.stages.fidelity import FidelityStage
 from semdiff.training.stages.receiver import ReceiverStage, path_point
+from semdiff.training.stages.resampling import ResamplingStage, cross_channel
 from tests.python.pretrained import require_lpips
 
 KEY = semdiff.Key(11)
@@ -220,7 +221,7 @@ def test_path_runs_from_the_received_state_to_the_latent(receiver):
     start = SCHEDULE.noise_var(t).max()
     assert (SCHEDULE.noise_var(t) > 0.999 * start).float().mean() > 0.1  # the starts
     assert SCHEDULE.noise_var(t).min() < 0.01  # and nearly clean ones
-    from semdiff.link.reception import starting_state
+    from semdiff.link.starting_state import starting_state
 
     begun = starting_state(gaussian, noise_var, SCHEDULE, "calibrated", receiver.renoise, KEY.split(2)[0])
     a0 = SCHEDULE.alpha_bar(begun.t).float()[:, None, None, None]

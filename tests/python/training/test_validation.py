@@ -15,10 +15,10 @@ import semdiff
 from semdiff.data import read_picture
 from semdiff.link import SemanticLink
 from semdiff.models.networks import UNBOUNDED
-from semdiff.training.curve import COLUMNS, Curve, Score
+from semdiff.training.curve import COLUMNS, Curve, HeldOutScore
 from semdiff.training.recipes import photos
 from semdiff.training.recipes.photos import train
-from semdiff.training.validation import Shown, caption, draw, middles, over_the_link, put_aside, score
+from semdiff.training.validation import Shown, caption, draw_validation, middles, over_the_link, put_aside, score
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, pictures, write_recipe
@@ -58,7 +58,7 @@ def weights(model):
 
 def test_looking_changes_no_bit(options, tmp_path, monkeypatch):
     monkeypatch.setattr("semdiff.training.curve.VALIDATE_EVERY", -1.0)
-    monkeypatch.setattr("semdiff.training.curve.DEAREST_SHARE", math.inf)
+    monkeypatch.setattr("semdiff.training.curve.LARGEST_SHARE", math.inf)
     often = train(tmp_path / "often", **options)
     rows = rows_of(tmp_path / "often")
     assert all(scores(rows, stage, step) for stage in STAGES for step in range(1, STEPS + 1))
@@ -159,7 +159,7 @@ def test_validation_waits_for_its_share_of_the_time(monkeypatch, tmp_path):
     def validate():
         looked.append(now[0])
         now[0] += 9.0  # and so the next comes 300 seconds later
-        return [Score("psnr", 20.0, "mean"), Score("psnr", 30.0, "mean")]
+        return [HeldOutScore("psnr", 20.0, "mean"), HeldOutScore("psnr", 30.0, "mean")]
 
     stage = Curve(tmp_path / "curve.csv").of_stage("fidelity", 4, validate)
     for second in range(0, 1000, 10):
@@ -198,7 +198,7 @@ def test_middles_are_scored_and_drawn(tmp_path):
     assert found[1].value == 0
     assert found[2].value == pytest.approx(20, abs=1e-3)
     shown = [Shown("mean", 1 - originals, 10.0, 1 / 12), Shown("reconstruction", originals)]
-    draw(shown, originals, ["astronaut", "a cat", "coffee"], tmp_path / "seen.png")
+    draw_validation(shown, originals, ["astronaut", "a cat", "coffee"], tmp_path / "seen.png")
     drawn = read_picture(tmp_path / "seen.png").float() / 255
     left, top = drawn.shape[2] - 3 * 64, drawn.shape[1] - 3 * 64
     expected = torch.cat([originals[1], 1 - originals[1], originals[1]], 2)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings from the first step to a model's folder, one file each: `python -m semdiff.training.recipes.NAME --help`."""
+"""Put stages in order and give them data: one recipe for each kind of model."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the classifiers of `semdiff.metrics` on Fashion-MNIST and CIFAR-10: python -m semdiff.training.recipes.classifier --help
+"""Train the classifiers of `semdiff.metrics` on Fashion-MNIST and CIFAR-10: python -m semdiff.training.recipes.classifier --help
 
 A few minutes on one core. One thread, so that a second run gives the same bits on the same kind of processor.
 """
@@ -20,18 +20,19 @@ from torch.nn import functional as F
 from semdiff._util.atomic import write_atomically
 from semdiff.data import cifar10, fashion_mnist
 from semdiff.metrics.classifier import FILE, Classifier
-from semdiff.rng import Key, normal
+from semdiff.rng import Key, normal, uniform
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.stages.diffusion import uniform
 
 PLAN = Plan(steps=3300, batch_size=128, learning_rate=3e-3, average=0.995)  # seven times through Fashion-MNIST's training images
 CIFAR10_PLAN = Plan(steps=5850, batch_size=128, learning_rate=3e-3, average=0.995)  # fifteen times through CIFAR-10's
 
 
 class ClassifierStage(Stage):
-    """forward(key, images, labels): cross entropy. Half of the images, drawn by the key, are seen in a mirror.
+    """Train by cross entropy. Half of the images, drawn by the key, are mirrored.
 
-    shift: the batch is moved by up to so many pixels, drawn by the key as well; its edges are repeated.
+    Args:
+        classifier: what is trained.
+        shift: the batch is moved by up to so many pixels, drawn by the key as well; its edges are repeated.
     """
 
     def __init__(self, classifier: Classifier, shift: int = 0) -> None:
@@ -39,6 +40,7 @@ class ClassifierStage(Stage):
         self.classifier, self.shift = classifier, shift
 
     def forward(self, key: Key, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Compute the loss and the accuracy of images (B, C, H, W) with labels (B,); key draws the changes."""
         mirrored = normal((len(images), 1, 1, 1), key, device=images.device) > 0
         if self.shift:
             top, left = (uniform(2, key.fold_in(0)) * (2 * self.shift + 1)).long().clamp(0, 2 * self.shift).tolist()
@@ -57,8 +59,17 @@ def train(
     progress: bool = True,
     data: str = "fashion-mnist",
 ) -> Classifier:
-    """Train a classifier on the data set's images (N, C, H, W) in [0, 1] and their labels (N,); it comes back in eval mode. Checkpoints go
-    to `folder`."""
+    """Train a classifier; it is returned in eval mode.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        labels: int64 (N,).
+        plan: steps and learning rate.
+        seed: of all random numbers.
+        folder: of the checkpoints; None keeps none.
+        progress: show a bar.
+        data: name of the data set.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in convolutions depend on their number
     try:
@@ -74,13 +85,19 @@ def train(
 
 @torch.no_grad()
 def correct_share(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    """The share of images that are given their label."""
+    """Compute the share of images that the classifier gives their labels.
+
+    Args:
+        classifier: in eval mode.
+        images: (N, C, H, W) in [0, 1].
+        labels: int64 (N,).
+    """
     hits = [(classifier(i).argmax(1) == n).sum() for i, n in zip(images.split(1000), labels.split(1000), strict=True)]
     return float(sum(hits)) / len(labels)
 
 
 def store(classifier: Classifier, folder: Path) -> None:
-    """The weights in half precision, which halves the file, and their digest."""
+    """Write the classifier's weights to a folder in half precision, with their digest."""
     state = {n: t.half() if t.is_floating_point() else t for n, t in classifier.state_dict().items()}
     content = save(state)
     write_atomically(folder / FILE, content)
@@ -89,6 +106,7 @@ def store(classifier: Classifier, folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command with these arguments; None is those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.classifier", description=__doc__)
     parser.add_argument("set", nargs="?", choices=("fashion-mnist", "cifar10"), default="fashion-mnist")
     parser.add_argument("--data", type=Path, help="folder of the data set's files; Debian's Fashion-MNIST or $SEMDIFF_CIFAR10 if left out")

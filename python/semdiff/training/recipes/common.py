@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recipes of the links have in common: the kind of autoencoder, the schedule, and how one stage follows another."""
+"""Share what the recipes of links have in common: images, the kind of autoencoder, the schedule, and how one stage follows another."""
 
 from __future__ import annotations
 
@@ -22,14 +22,29 @@ from semdiff.training.saving import save_link
 
 
 def read_images(name: str, folder: str | os.PathLike[str] | None = None) -> Tensor:
-    """Read the training images of fashion-mnist or cifar10, (N, C, H, W) in [0, 1], from a folder or the data set's usual place."""
+    """Read training images.
+
+    Args:
+        name: fashion-mnist or cifar10.
+        folder: of the data set; None is its usual place.
+
+    Returns:
+        (N, C, H, W) in [0, 1].
+    """
     if name == "cifar10":
         return cifar10("train", folder).images.float() / 255
     return fashion_mnist("train", folder).images
 
 
 def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:
-    """For blocks of pixels as `channels`, see `semdiff.models.codec`; it works at one resolution throughout."""
+    """Make an autoencoder of blocks of pixels, see `semdiff.models.pixel_blocks`; it works at one resolution throughout.
+
+    Args:
+        channels: of the blocks.
+        latent_channels: of the latents.
+        width: channels inside.
+        encoder_blocks, decoder_blocks: how many.
+    """
     return AutoencoderTiny(
         in_channels=channels,
         out_channels=channels,
@@ -43,7 +58,7 @@ def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks:
 
 
 def scheduler() -> DDIMScheduler:
-    """The paper's schedule, with v-prediction."""
+    """Make the paper's schedule, with v-prediction."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -56,7 +71,15 @@ def scheduler() -> DDIMScheduler:
 
 @dataclass(frozen=True)
 class Course:
-    """One run through a recipe: what `fit` is told alike at every stage."""
+    """Run one stage of a recipe after the other.
+
+    Attributes:
+        folder: of the checkpoints.
+        key: of all random numbers.
+        accelerator: of the training.
+        resume, progress: as in `fit`.
+        on_step: called with the stage's name and the number of steps so far.
+    """
 
     folder: Path  # of the checkpoints
     key: Key
@@ -68,7 +91,12 @@ class Course:
     def run(
         self, number: int, name: str, stage: Stage, data: Sequence[Tensor] | Batches, plan: Plan, curve: StageCurve | None = None
     ) -> None:
-        """Trains one stage, which stands on the CPU afterwards."""
+        """Train one stage, which is on the CPU afterwards.
+
+        Args:
+            number: of the stage, for its key.
+            name, stage, data, plan, curve: as in `fit`.
+        """
         on_step = self.on_step
         fit(
             stage,
@@ -86,7 +114,7 @@ class Course:
         stage.to("cpu")
 
     def finish(self, link: SemanticLink, place: Path) -> Path:
-        """The main process saves the link; all go on when it is there."""
+        """Save the link at `place` in the main process; all processes wait until it is there."""
         if self.accelerator.is_main_process:
             save_link(link, place)
         self.accelerator.wait_for_everyone()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the Fashion-MNIST model: six stages, somewhat over an hour on one CPU core.
+"""Train the Fashion-MNIST model: six stages, somewhat over an hour on one CPU core.
 
 Stages 1 to 3 are the paper's (autoencoder; latent diffusion; down- and up-sampler with the fused loss). Stage 4 trains both ends together,
 stage 5 the posterior mean alone once more, stage 6 a decoder for samples.
@@ -24,14 +24,15 @@ from semdiff.metrics import LPIPS
 from semdiff.models.networks import SampleDecoder
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.channel_conditions import USUAL, ResamplingStage
 from semdiff.training.engine import Plan, Stage
+from semdiff.training.random_channel import DEFAULT_CONDITIONS
 from semdiff.training.recipes.common import Course, autoencoder, scheduler
-from semdiff.training.stages.autoencoder import AutoencoderStage, encode, fold_statistics
+from semdiff.training.stages.autoencoder import AutoencoderStage, encode_in_batches, fold_statistics
 from semdiff.training.stages.detail import DetailStage
 from semdiff.training.stages.diffusion import DiffusionStage
 from semdiff.training.stages.fidelity import FidelityStage
 from semdiff.training.stages.receiver import ReceiverStage
+from semdiff.training.stages.resampling import ResamplingStage
 
 PLANS = {
     "autoencoder": Plan(steps=2500, batch_size=64, learning_rate=1.5e-3),
@@ -49,7 +50,7 @@ RATES = (8, 4)  # symbol channels of 4x4: 64 and 32 complex uses of 784 values, 
 
 @dataclass
 class Networks:
-    """Everything that is trained, and the clock that it is trained to."""
+    """Hold everything that is trained, and the scheduler."""
 
     vae: AutoencoderTiny
     unet: UNet2DModel
@@ -59,12 +60,14 @@ class Networks:
     scheduler: DDIMScheduler
 
     def link(self) -> SemanticLink:
+        """Return the networks as a link."""
         parts = self.vae, self.unet, self.downsampler, self.upsampler, self.scheduler
-        return SemanticLink(*parts, sample_decoder=self.sample_decoder, rates=RATES, snr_db_range=USUAL.snr_db, auto_steps=AUTO_STEPS)
+        snr_db = DEFAULT_CONDITIONS.snr_db
+        return SemanticLink(*parts, sample_decoder=self.sample_decoder, rates=RATES, snr_db_range=snr_db, auto_steps=AUTO_STEPS)
 
 
 def build(seed: int) -> Networks:
-    """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
+    """Make fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = autoencoder(BLOCK**2, LATENT_CHANNELS, width=56, encoder_blocks=2, decoder_blocks=3)
@@ -94,12 +97,26 @@ def train(
     accelerator: Accelerator | None = None,
     on_step: Callable[[str, int], None] | None = None,
 ) -> Path:
-    """Trains the model and returns the folder out/model, which `SemanticLink.from_pretrained` reads.
+    """Train the model.
 
-    budget: factor on the number of steps of every stage. Checkpoints lie in out/checkpoints; with resume=True an interrupted run goes on
-    from them and, in one process, ends with the same bits. images: training images (N, 1, 28, 28) in [0, 1] instead of Fashion-MNIST's.
-    on_step(stage, step) is called after every step. ValueError for a budget that is not above zero; FileNotFoundError where LPIPS's network
-    is not installed.
+    Args:
+        out: folder of the checkpoints and the model. An interrupted run goes on from out/checkpoints and, in one process, ends with the
+            same bits.
+        budget: factor on the number of steps of every stage.
+        seed: of all random numbers.
+        resume: whether to go on from checkpoints.
+        data_folder: of Fashion-MNIST.
+        images: training images (N, 1, 28, 28) in [0, 1] in place of Fashion-MNIST's.
+        progress: show a bar.
+        accelerator: of the training; None prepares one.
+        on_step: called with the stage's name and the number of steps so far.
+
+    Returns:
+        The folder out/model, which `SemanticLink.from_pretrained` reads.
+
+    Raises:
+        ValueError: for a budget that is not above zero.
+        FileNotFoundError: where Fashion-MNIST or LPIPS's network is not installed.
     """
     if not budget > 0:
         raise ValueError(f"budget: expected a number above zero, got {budget}")
@@ -115,7 +132,7 @@ def train(
 
     run(1, "autoencoder", AutoencoderStage(networks.vae), images)
     fold_statistics(networks.vae, images)
-    latents = encode(networks.vae, images)
+    latents = encode_in_batches(networks.vae, images)
     schedule = NoiseSchedule.from_diffusers(networks.scheduler)
     run(2, "diffusion", DiffusionStage(networks.unet, schedule), latents)
     run(3, "resampling", ResamplingStage(networks.downsampler, networks.upsampler, RATES), latents)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSCC baselines, trained like the link that they are compared with: the same data, SNRs, rates and optimiser, and for longer.
+"""Train the JSCC baselines like the link that they are compared with: the same data, SNRs, rates and optimiser, and for longer.
 
 `python -m semdiff.training.recipes.jscc adjscc --out runs/adjscc` trains one on Fashion-MNIST. adjscc-lpips goes on from a trained adjscc
 with LPIPS beside the squared error, for a fifth of the images more: `... adjscc-lpips --start runs/adjscc/model --out runs/adjscc-lpips`.
@@ -18,26 +18,25 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semdiff._util.precision import Precision
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
-from semdiff.metrics import lpips
 from semdiff.models.loading import check_class
-from semdiff.models.store import digest, find_model
+from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, parse_seconds
-from semdiff.training.channel_conditions import Conditions, over_the_air
-from semdiff.training.curve import Curve, Score
-from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.finetuning import Quality, gently, note
+from semdiff.training.curve import Curve, HeldOutScore
+from semdiff.training.engine import Plan, fit
+from semdiff.training.finetuning import Quality, finetuning_plan, write_outcome
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
-from semdiff.training.validation import how_many, over_the_link, price, score
+from semdiff.training.stages.adversarial import AdversarialStage
+from semdiff.training.stages.jscc import JSCCStage
+from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
 
-MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC}
+MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
@@ -57,36 +56,7 @@ PHOTOS: dict[str, Any] = {
     "strides": 3,
     "header": True,
 }
-FASHION = Conditions(fading=False)  # AWGN alone, which favours the baseline there
 STAGES = 10  # keys of the batches are below
-LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 0.2
-
-
-class JSCCStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): mean squared error, every rate in each batch, an SNR for each sample. A
-    `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet)."""
-
-    def __init__(self, model: DeepJSCC, conditions: Conditions = FASHION) -> None:
-        super().__init__()
-        self.model, self.conditions = model, conditions
-
-    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        model = self.model
-        arrived, rate = over_the_air(
-            lambda believed, rate: model.encode(images, believed, rate),
-            images,
-            model.config.symbol_channels,
-            model.config.rates,
-            key.split(3),
-            self.conditions,
-        )
-        heard_db = (-10 * arrived.noise_var.log10()).to(images)
-        out = model.decode(arrived.features, heard_db, rate, images.shape[-2:]).to(images)
-        error = F.mse_loss(out, images)
-        if not isinstance(model, PerceptualADJSCC):
-            return {"loss": error}
-        perceptual = lpips(out.clamp(0, 1), images).mean()
-        return {"loss": error + LPIPS_WEIGHT * perceptual, "mse": error, "lpips": perceptual}
 
 
 def train(
@@ -103,12 +73,13 @@ def train(
     """Train a baseline on small images, and resume it as every stage does.
 
     Args:
-        name: deepjscc, adjscc or adjscc-lpips.
+        name: deepjscc, adjscc, adjscc-lpips, or adjscc-lpips-gan, which has a discriminator of patches as well.
         out: folder of the checkpoints, and of the model at the end.
         budget: factor on the steps of the plan.
         seed: of the weights, the batches and all noise.
         images: (N, C, H, W) in [0, 1], in place of the data set's training images.
-        start: for adjscc-lpips, the adjscc that it begins with, a folder or the name of one in the package; None is that of `data`.
+        start: for adjscc-lpips the adjscc that it begins with, for adjscc-lpips-gan the adjscc-lpips: a folder or the name of one in the
+            package; None is that of `data`.
         progress: whether a bar is shown.
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
         data_folder: where the data set lies, if not in its usual place.
@@ -120,16 +91,18 @@ def train(
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
     if data not in PLANS:
         raise ValueError(f"data: expected one of {', '.join(PLANS)}, got {data!r}")
-    if start is not None and name != "adjscc-lpips":
+    goes_on = {"adjscc-lpips": ADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}.get(name)
+    if start is not None and goes_on is None:
         raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
     if images is None:
         images = read_images(data, data_folder)
-    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][name == "adjscc-lpips"]
-    if name == "adjscc-lpips":
-        model.load_state_dict(ADJSCC.load(find_model(start or data, "start", ADJSCC.weights)).state_dict())
+    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None]
+    if goes_on is not None:
+        model.load_state_dict(goes_on.load(find_model(start or data, "start", goes_on.weights)).state_dict())
+    stage = AdversarialStage(model) if name == "adjscc-lpips-gan" else JSCCStage(model)
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     fit(
-        JSCCStage(model),
+        stage,
         [images],
         plan.scaled(budget),
         name=name,
@@ -152,12 +125,26 @@ def train_photos(
     precision: Precision = "auto",
     **sizes: int,
 ) -> Path:
-    """As `train`, on photographs, for about `seconds`. pictures: uint8 (3, H, W) by name instead of semdiff-photos; sizes: see `PHOTOS`;
-    precision: see `prepare_accelerator`.
+    """Train a baseline on photographs for a given time.
 
-    start: a trained model to begin with, for more training, a folder or the name of one in the package; adjscc-lpips must have an adjscc.
-    One of the same kind is trained gently, and stays as it was where held-out pictures are no better (`semdiff.training.finetuning`).
+    Args:
+        name: deepjscc, adjscc or adjscc-lpips.
+        out: folder of the checkpoints and the model.
+        seconds: of the training, about.
+        seed: of all random numbers.
+        pictures: uint8 (3, H, W) by name, in place of semdiff-photos.
+        start: a trained model to begin with, a folder or the name of one in the package; adjscc-lpips must have an adjscc. One of the same
+            kind is trained at a low learning rate, and stays as it was where held-out pictures are no better
+            (`semdiff.training.finetuning`).
+        progress: show a bar.
+        precision: see `prepare_accelerator`.
+        sizes: of the network, see `PHOTOS`.
+
+    Returns:
+        The folder out/model.
     """
+    if name == "adjscc-lpips-gan":
+        raise ValueError("name: expected adjscc, deepjscc or adjscc-lpips for photographs, got 'adjscc-lpips-gan'")
     if name == "adjscc-lpips" and start is None:
         raise ValueError("start: expected the folder of a trained adjscc for adjscc-lpips, got None")
     clock = Clock(seconds, time.perf_counter())
@@ -173,30 +160,30 @@ def train_photos(
     parts = {part: recipe["stages"][part] for part in (("fidelity", "wide") if start is None else ("wide",))}
     learned, held_out, _ = split(pictures, [how["crop"] for how in parts.values()])
     accelerator = prepare_accelerator(precision, cpu=True)
-    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": digest(start)})
+    made_for = {"name": name, "seed": seed, "seconds": seconds, "sizes": sizes} | ({} if start is None else {"start": files_digest(start)})
     plans, curve = Plans(folder / "plan.json", made_for, accelerator), Curve(folder / "curve.csv", begun=clock.begun)
     clock.begun = curve.begun
     checkpoints, shares = folder / "checkpoints", {part: how["share"] for part, how in parts.items()}
 
-    def look() -> list[Score]:
+    def look() -> list[HeldOutScore]:
         return score(over_the_link(model, held_out, False), held_out)
 
-    dearness = price(parts, lambda: score(over_the_link(model, held_out[:2], False), held_out[:2]))
-    held_out = held_out[: plans.note("pictures", how_many(seconds, dearness, len(held_out)))]
-    dearness = {part: len(held_out) * each for part, each in dearness.items()}
+    costs = validation_costs(parts, lambda: score(over_the_link(model, held_out[:2], False), held_out[:2]))
+    held_out = held_out[: plans.note("pictures", choose_count(seconds, costs, len(held_out)))]
+    costs = {part: len(held_out) * each for part, each in costs.items()}
     begun_with = {n: t.clone() for n, t in model.state_dict().items()}
     before = Quality.of(look(), "mean") if goes_on else None
     for number, (part, how) in enumerate(parts.items()):
         batches = RandomCrops(usable(learned, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
-        plan = plans.plan(part, clock.allot(part, shares, dearness), how["learning_rate"], stage, batches)
-        plan = gently(plan) if goes_on else plan
+        plan = plans.plan(part, clock.allot(part, shares, costs), how["learning_rate"], stage, batches)
+        plan = finetuning_plan(plan) if goes_on else plan
         shown = curve.of_stage(part, plan.batch_size, look)
         stage_key = key if number == 0 else key.fold_in(STAGES + number)  # what one stage drew is new to the next
         fit(stage, batches, plan, name=part, key=stage_key, folder=checkpoints, accelerator=accelerator, progress=progress, curve=shown)
     if before is not None:
         after = Quality.of(look(), "mean")
         better = after.lpips <= before.lpips if isinstance(model, PerceptualADJSCC) else after.psnr >= before.psnr
-        note(folder, "trained" if better else "start", before, after)
+        write_outcome(folder, "trained" if better else "start", before, after)
         model.load_state_dict(model.state_dict() if better else begun_with)
     return _save(model, folder / "model")
 
@@ -216,6 +203,7 @@ def _save(model: DeepJSCC, place: Path) -> Path:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.jscc", description=__doc__)
     parser.add_argument("name", choices=sorted(MODELS))
     parser.add_argument("--out", type=Path, required=True)

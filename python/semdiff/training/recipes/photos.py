@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the photograph link: from a linear start the path of least error, then the path of most detail. See photos.toml."""
+"""Train the photograph link: from a linear start the path of least error, then the path of most detail. See photos.toml."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from semdiff.data.photos import photos
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import SemanticLink
 from semdiff.metrics import LPIPS
-from semdiff.models.codec import Border, to_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, Upsampler
-from semdiff.models.store import digest, find_model
+from semdiff.models.pixel_blocks import Border, to_blocks
+from semdiff.models.store import files_digest, find_model
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
 from semdiff.training.budget import Clock, Plans, too_short
 from semdiff.training.ceilings import CEILING_STEPS, find_ceiling
-from semdiff.training.channel_conditions import Conditions
-from semdiff.training.curve import Curve, Score
+from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Stage
-from semdiff.training.finetuning import Keeper, Quality, gently
+from semdiff.training.finetuning import Keeper, Quality, finetuning_plan
 from semdiff.training.linear import begin_linear
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import Course, autoencoder, scheduler
 from semdiff.training.stages.autoencoder import AutoencoderStage, EncoderKind
 from semdiff.training.stages.detail import PhotoDetailStage
 from semdiff.training.stages.fidelity import FidelityStage
 from semdiff.training.stages.generation import GenerationStage, PathKind
-from semdiff.training.validation import Shown, draw, how_many, middles, over_the_link, price, put_aside, score
+from semdiff.training.validation import Shown, choose_count, draw_validation, middles, over_the_link, put_aside, score, validation_costs
 
 BLOCK = 8  # pixels on the side of a latent's square
 BORDER: Border = "replicate"
@@ -58,7 +58,7 @@ SEEN_FIRST = 1024  # crops, whose principal components the networks begin with
 
 @dataclass
 class Networks:
-    """Everything that is trained, and the clock that it is trained to."""
+    """Hold everything that is trained, and the scheduler."""
 
     vae: AutoencoderTiny
     unet: Denoiser
@@ -69,6 +69,7 @@ class Networks:
     scheduler: DDIMScheduler
 
     def link(self, recipe: Mapping[str, Any]) -> SemanticLink:
+        """Return the networks as a link of this recipe."""
         return SemanticLink(
             self.vae,
             self.unet,
@@ -91,7 +92,14 @@ class Networks:
 
 
 def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """A recipe in TOML with the fields of photos.toml, the package's own if None. ValueError for a field that is missing or unknown."""
+    """Read a recipe in TOML with the fields of photos.toml.
+
+    Args:
+        path: of the recipe; None is the package's own.
+
+    Raises:
+        ValueError: for a field that is missing or unknown.
+    """
     place = RECIPE if path is None else Path(path)
     try:
         recipe, own = tomllib.loads(place.read_text("utf-8")), tomllib.loads(RECIPE.read_text("utf-8"))
@@ -116,19 +124,37 @@ def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any
 
 
 def chosen(recipe: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """What the recipe says of the stage's CHOICES, by their last names."""
+    """Return what the recipe says of a stage's CHOICES, by their last names.
+
+    Args:
+        recipe: from `read_recipe`.
+        stage: its name.
+    """
     table, fields = recipe["stages"][stage], {f.rpartition("."): choices for f, choices in CHOICES.items()}
     return {name: table.get(name, choices[0]) for (where, _, name), choices in fields.items() if where == f"stages.{stage}"}
 
 
 def conditions(recipe: Mapping[str, Any], fading: bool = True) -> Conditions:
-    """What crops meet on the air: a batch is of unit power as a whole."""
+    """Return the channel's conditions of a recipe: a batch has unit power as a whole.
+
+    Args:
+        recipe: from `read_recipe`.
+        fading: whether some samples fade.
+    """
     low, high = recipe["snr_db"]
     return Conditions((low, high), recipe["transmitter_error_db"], together=True, fading=fading)
 
 
 def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
-    """Those that hold a crop. ValueError where there is none."""
+    """Select the pictures that hold a crop.
+
+    Args:
+        pictures: by name.
+        crop: pixels on its side.
+
+    Raises:
+        ValueError: where there is none.
+    """
     found = {name: p for name, p in pictures.items() if min(p.shape[1:]) >= crop}
     if not found:
         raise ValueError(f"pictures: expected some of at least {crop}x{crop} pixels, got {len(pictures)} smaller ones")
@@ -138,8 +164,16 @@ def usable(pictures: Mapping[str, Tensor], crop: int) -> dict[str, Tensor]:
 def split(
     pictures: Mapping[str, Tensor] | None, crops: Sequence[int], progress: bool = False
 ) -> tuple[dict[str, Tensor], Tensor, list[str]]:
-    """The pictures to learn from, which hold the smallest crop and some the largest, and middle squares of that size of others with their
-    names: semdiff-photos' training and test photographs if None."""
+    """Split pictures into those to train on and middle squares of others to validate with.
+
+    Args:
+        pictures: uint8 (3, H, W) by name; None is semdiff-photos' training and test photographs.
+        crops: sides of the stages' crops. Pictures to train on hold the smallest, held-out ones the largest.
+        progress: show a bar.
+
+    Returns:
+        Pictures to train on, held-out squares (N, 3, size, size), and their names.
+    """
     small, large = min(crops), max(crops)
     if pictures is None:
         aside = usable(photos("test", progress=progress), large)
@@ -150,7 +184,7 @@ def split(
 
 
 def build(recipe: Mapping[str, Any], seed: int) -> Networks:
-    """Fresh networks. The same seed gives the same weights; torch's global generator is left as it was."""
+    """Make fresh networks of a recipe. The same seed gives the same weights; torch's global generator is left as it was."""
     sizes, channels = recipe["networks"], max(recipe["rates"])
     latent, hints = sizes["autoencoder"]["latent_channels"], sizes["denoiser"]["hints"]
     if hints not in (0, 2 * latent):
@@ -169,8 +203,18 @@ def build(recipe: Mapping[str, Any], seed: int) -> Networks:
 
 
 def begin_with(networks: Networks, start: str | os.PathLike[str]) -> bool:
-    """Gives the networks the weights of that link, a folder or the name of one in the package; what it lacks stays as it is. Returns
-    whether it has all of them. ValueError for a link of other sizes."""
+    """Load the weights of a trained link into the networks; what it lacks stays as it is.
+
+    Args:
+        networks: of the recipe.
+        start: a folder, or the name of a link in the package.
+
+    Returns:
+        Whether it has all of them.
+
+    Raises:
+        ValueError: for a link of other sizes.
+    """
     link, whole = SemanticLink.from_pretrained(find_model(start, "start")), True
     for name, network in vars(networks).items():
         given = getattr(link, name)
@@ -203,19 +247,35 @@ def train(
     precision: Precision = "auto",
     begun: float | None = None,
 ) -> Path:
-    """Trains the model for `seconds` on this machine and returns out/model, which `SemanticLink.from_pretrained` reads.
+    """Train the model for a given time on this machine.
 
-    All counts: the start, the looks at held-out pictures, the end. The number of steps of a stage follows from its share of the time that
-    is left and from how long a step takes at its beginning; it is written to out/plan.json, so a run that was interrupted goes on with it
-    from its checkpoint and, on as many processes, ends a stage that had begun with the same bits. out/curve.csv and out/validation.png
-    tell how it goes. pictures: uint8 (3, H, W) by name instead of semdiff-photos. precision: see `prepare_accelerator`. begun:
-    time.perf_counter() at which the time began, now if None. on_step(stage, step) is called after every step.
+    All counts: the start, the validation, the end. The number of steps of a stage follows from its share of the time that is left and from
+    how long a step takes at its beginning. It is written to out/plan.json, so a run that was interrupted goes on with it from its
+    checkpoint and, on as many processes, ends a stage that had begun with the same bits. out/curve.csv and out/validation.png show the
+    progress.
 
-    start: a trained link to begin with, a folder or the name of one in the package, for more training or one's own pictures. It is trained
-    gently, unless it lacks a part, and what is no better on the held-out pictures is not kept: out/finetuning.json says which, see
-    `semdiff.training.finetuning`.
+    Args:
+        out: folder of the checkpoints and the model.
+        seconds: of the training.
+        seed: of all random numbers.
+        resume: whether to go on from checkpoints.
+        config: a recipe, see `read_recipe`.
+        pictures: uint8 (3, H, W) by name, in place of semdiff-photos.
+        start: a trained link to begin with, a folder or the name of one in the package, for more training or one's own pictures. It is
+            trained at a low learning rate, unless it lacks a part, and what is no better on the held-out pictures is not kept:
+            out/finetuning.json says which, see `semdiff.training.finetuning`.
+        progress: show a bar.
+        accelerator: of the training; None prepares one.
+        on_step: called with the stage's name and the number of steps so far.
+        precision: see `prepare_accelerator`.
+        begun: time.perf_counter() at which the time began; None is now.
 
-    ValueError for a recipe that does not fit; FileNotFoundError where the photographs, LPIPS's network or the link are not there.
+    Returns:
+        The folder out/model, which `SemanticLink.from_pretrained` reads.
+
+    Raises:
+        ValueError: for a recipe that does not fit.
+        FileNotFoundError: where the photographs, LPIPS's network or the link are not there.
     """
     clock = Clock(seconds, time.perf_counter() if begun is None else begun)
     recipe = read_recipe(config)
@@ -233,7 +293,7 @@ def train(
     if start is not None:
         start = find_model(start, "start")
         gentle = begin_with(networks, start)
-        made_for["start"] = digest(start)
+        made_for["start"] = files_digest(start)
     plans = Plans(folder / "plan.json", made_for, accelerator, resume)
     pool, held_out, names = split(pictures, crops, progress)
     ends, air = (networks.downsampler, networks.upsampler), conditions(recipe)
@@ -243,30 +303,30 @@ def train(
     def receive(sample: bool, count: int | None = None) -> list[Shown]:
         return over_the_link(networks.link(recipe).to(accelerator.device), held_out[:count], sample)
 
-    dearness = price(stages, lambda: score(receive(False, 2), held_out[:2]))
-    looked_at = plans.note("pictures", how_many(seconds, dearness, len(held_out)))
+    costs = validation_costs(stages, lambda: score(receive(False, 2), held_out[:2]))
+    looked_at = plans.note("pictures", choose_count(seconds, costs, len(held_out)))
     held_out, names = held_out[:looked_at], names[:looked_at]
-    dearness = {name: looked_at * seconds_each for name, seconds_each in dearness.items()}
+    costs = {name: looked_at * seconds_each for name, seconds_each in costs.items()}
 
-    def validate(stage: Stage) -> list[Score]:
+    def validate(stage: Stage) -> list[HeldOutScore]:
         if isinstance(stage, AutoencoderStage):
             shown = [Shown("reconstruction", stage.reconstruct(held_out.to(accelerator.device)).cpu())]
         else:
             shown = receive(isinstance(stage, PhotoDetailStage))
-        draw(shown, held_out, names, folder / "validation.png")
+        draw_validation(shown, held_out, names, folder / "validation.png")
         return score(shown, held_out)
 
     def run(number: int, name: str, stage: Stage, decoder: MeanDecoder | DetailDecoder | None = None) -> None:
         how = stages[name]
         batches = RandomCrops(usable(pool, how["crop"]), how["crop"], how["batch"], key.fold_in(number))
-        time_left = clock.allot(name, {n: s["share"] for n, s in stages.items()}, dearness)
+        time_left = clock.allot(name, {n: s["share"] for n, s in stages.items()}, costs)
         more = 0.0 if decoder is None else CEILING_STEPS
         plan = plans.plan(name, time_left, how["learning_rate"], stage, batches, more)
         shown, began = curve.of_stage(name, batches.batch_size, lambda: validate(stage)), time.perf_counter()
-        course.run(number, name, stage, batches, gently(plan) if gentle else plan, shown)
+        course.run(number, name, stage, batches, finetuning_plan(plan) if gentle else plan, shown)
         plans.took(name, time.perf_counter() - began - shown.spent)
         if shown.looks:
-            dearness[name] = shown.spent / shown.looks
+            costs[name] = shown.spent / shown.looks
         if decoder is not None:
             least = None if start is None else decoder.ceiling.clone()
             find_ceiling(decoder, stage, batches, key.fold_in(20 + number), least)

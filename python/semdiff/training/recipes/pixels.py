@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.recipes.pixels --help`.
+"""Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.recipes.pixels --help`.
 
 Both ends are those of an ADJSCC that was trained on LPIPS as well. Stage 1 trains the up-sampler behind them, stage 2 the denoiser, and
-stage 3 finishes it with LPIPS beside its squared error. Rates of
-learning are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone.
+stage 3 finishes it with LPIPS beside its squared error. Learning rates are functions of the images seen, so a training goes on from weights
+alone where its checkpoints are gone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from semdiff.link import PixelLink
 from semdiff.metrics import lpips, psnr
 from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.channel_conditions import Conditions
-from semdiff.training.curve import Curve, Score
+from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, Stage, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
@@ -43,7 +43,15 @@ VALIDATION_DB = (0.0, 5.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hold what differs from one data set to another."""
+    """Hold what differs from one data set to another.
+
+    Attributes:
+        image_shape, scale: of the images and their pixels.
+        rates: symbol channels, of which each has 8x8 real features.
+        widths: channels of the networks at 1/2 and 1/4 of the resolution.
+        plans: of the stages.
+        renoise, lpips_weight: of the flow.
+    """
 
     image_shape: tuple[int, int, int]
     scale: PixelScale
@@ -85,7 +93,15 @@ RECIPES = {
 
 
 class PixelTraining:
-    """The networks of one recipe and the stages that train them, in `folder`."""
+    """Hold the networks of one recipe and the stages that train them.
+
+    Args:
+        name: of the recipe.
+        folder: of checkpoints and curves.
+        seed: of all random numbers.
+        precision: see `prepare_accelerator`.
+        data: training images in place of the data set's.
+    """
 
     def __init__(self, name: str, folder: Path, seed: int = 0, precision: Precision = "auto", data: Tensor | None = None) -> None:
         if name not in RECIPES:
@@ -105,45 +121,49 @@ class PixelTraining:
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
     def begin_with(self, adjscc: ADJSCC) -> None:
-        """Both ends of a trained ADJSCC: the transmitter, and the decoder of the perceptual estimate."""
+        """Load both ends of a trained adjscc: the transmitter, and the decoder of the perceptual estimate."""
         weights = adjscc.state_dict()
         for part in (self.front.transmitter, self.front.decoder):
             part.load_state_dict({name: weights[name] for name in part.state_dict()})
 
     def begin_with_link(self, link: PixelLink) -> None:
-        """The networks of a link that this recipe trained, to go on with."""
+        """Load the networks of a link that this recipe trained, to go on with."""
         parts = (self.front.transmitter, link.transmitter), (self.front.upsampler, link.upsampler), (self.front.decoder, link.decoder)
         for own, given in (*parts, (self.denoiser, link.unet)):
             own.load_state_dict(given.state_dict())
 
     def stage(self, name: str) -> Stage:
+        """Return the stage of this name."""
         if name == "upsampler":
             return UpsamplerStage(self.front, self.schedule)
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
     def checkpoint(self, name: str) -> Path:
+        """Return the path of the checkpoint of the stage of this name."""
         return self.folder / "checkpoints" / f"{name}.safetensors"
 
     def load(self, name: str) -> int:
-        """The averaged weights of a stage from its checkpoint; returns the images that they have seen."""
+        """Load the averaged weights of the stage of this name from its checkpoint, and return how many images they have seen."""
         tensors, meta = load_tensors(self.checkpoint(name))
         stage = self.stage(name)
         stage.load_state_dict({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}, strict=False)
         return int(meta["step"]) * self.recipe.plans[name].batch_size
 
     def link(self) -> PixelLink:
-        """The networks as they are, as a link."""
+        """Return the networks as they are, as a link."""
         recipe, front = self.recipe, self.front
         return PixelLink(
             front.transmitter, front.upsampler, front.decoder, self.denoiser, scheduler(), recipe.image_shape, recipe.rates, *recipe.scale,
             recipe.renoise, snr_db_range=CONDITIONS.snr_db,
         )  # fmt: skip
 
-    def validate(self) -> list[Score]:
-        """Score held-out images over one reception at each SNR: the mean's and the perceptual estimate's PSNR, and of samples of 1 and 8
-        steps PSNR, LPIPS and the distance of a classifier's features from training images; and how far samples of two keys lie apart, in
-        parts of their error."""
+    def validate(self) -> list[HeldOutScore]:
+        """HeldOutScore held-out images over one reception at each SNR.
+
+        The scores are PSNR, LPIPS and the distance of a classifier's features from training images, of the mean, the perceptual estimate,
+        and samples of 1 and 8 steps; and how far samples of two keys lie apart, in parts of their error.
+        """
         link, found = self.link(), []
         references = classifier_features(self.images[:REFERENCES])
         cbr = link.cbrs[max(self.recipe.rates)]
@@ -162,14 +182,19 @@ class PixelTraining:
                     "lpips": float(lpips(images, self.held_out).mean()),
                     "frechet_classifier": frechet_distance(classifier_features(images), references),
                 }
-                found += [Score(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
+                found += [HeldOutScore(quantity, value, name, snr_db, cbr) for quantity, value in scores.items()]
             one, other = pictures["sample, 8 steps"], make(steps=8, key=Key(2))[0]
             apart = float((one - other).square().mean() / (one - self.held_out).square().mean())
-            found.append(Score("apart", apart, "sample, 8 steps", snr_db, cbr))
+            found.append(HeldOutScore("apart", apart, "sample, 8 steps", snr_db, cbr))
         return found
 
     def run(self, name: str, begin: int = 0) -> dict[str, float]:
-        """Trains one stage, or goes on with it. begin: images that its weights have seen, where no checkpoint is."""
+        """Train one stage, or go on with it.
+
+        Args:
+            name: of the stage.
+            begin: images that its weights have seen, where no checkpoint is.
+        """
         plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
         curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
         return fit(
@@ -186,6 +211,7 @@ class PixelTraining:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command with these arguments; None is those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.pixels", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)

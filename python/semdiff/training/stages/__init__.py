@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one stage of a training teaches, one file each."""
+"""Define the stages of trainings: losses and what they train."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoders for samples, which learn how these should look. All that comes before them stays as it is.
+"""Train the decoders of samples on how images should look. All networks before them stay as they are.
 
-Latents are sampled as the receiver samples them, and what they decode to is judged by LPIPS (AlexNet) beside the squared error. For
-Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the mean decoder's picture, and VGG judges
-too.
+Latents are sampled as the receiver samples them, and the loss of their decoded images is LPIPS (AlexNet) beside the squared error. For
+Fashion-MNIST that is stage 6, for photographs the last: there a decoder of details adds to the mean decoder's picture, and LPIPS by VGG is
+added.
 """
 
 from __future__ import annotations
@@ -17,29 +17,38 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.sampler import sample
 from semdiff.diffusion.schedule import NoiseSchedule
-from semdiff.link.reception import starting_state
+from semdiff.link.starting_state import starting_state
 from semdiff.metrics import lpips
-from semdiff.models.codec import from_blocks
 from semdiff.models.networks import Denoiser, DetailDecoder, Downsampler, MeanDecoder, SampleDecoder, Upsampler
-from semdiff.rng import Key
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.models.pixel_blocks import from_blocks
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import uniform
 from semdiff.training.stages.generation import ReceivingStage
+from semdiff.training.stages.resampling import cross_channel
 
-SHIFT = 8  # pixels, a block
-WINDOW = 96  # pixels
+SHIFT = 8  # pixels, a block: parts shifted by less keep their size
+WINDOW = 96  # pixels. Chosen by hand: VGG takes long
 
 
-def judge(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
-    """LPIPS (AlexNet) plus `pixel_weight` times the squared error, of (B, c, H, W) in [0, 1]."""
+def perceptual_loss(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:
+    """Compute LPIPS (AlexNet) plus `pixel_weight` times the squared error.
+
+    Args:
+        decoded, images: (B, c, H, W) in [0, 1].
+        pixel_weight: of the squared error.
+    """
     error, seen = F.mse_loss(decoded, images), lpips(decoded.clamp(0, 1), images).mean()
     return {"loss": seen + pixel_weight * error, "lpips": seen, "mse": error}
 
 
-def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key) -> dict[str, Tensor]:
-    """The same by two networks that look differently: AlexNet at a `glimpse`, VGG, which sees every pixel and takes long, through a
-    `window`."""
+def photograph_loss(decoded: Tensor, images: Tensor, pixel_weight: float, key: Key) -> dict[str, Tensor]:
+    """Compute the same with two networks: AlexNet at a `glimpse`, and VGG, which sees every pixel and takes long, in a `window`.
+
+    Args:
+        decoded, images: (B, c, H, W) in [0, 1].
+        pixel_weight: of the squared error.
+        key: of glimpse and window.
+    """
     glimpse_key, window_key = key.split(2)
     error, clamped = F.mse_loss(decoded, images), decoded.clamp(0, 1)
     seen = lpips(*glimpse(clamped, images, glimpse_key)).mean()
@@ -48,7 +57,12 @@ def judge_photographs(decoded: Tensor, images: Tensor, pixel_weight: float, key:
 
 
 def window(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """Of every other picture of both, (B, c, H, W), the same square of WINDOW pixels, or what there is, where the key says."""
+    """Crop the same square of WINDOW pixels of every other picture.
+
+    Args:
+        decoded, images: (B, c, H, W).
+        key: of the place.
+    """
     height, width = (min(WINDOW, n) for n in images.shape[2:])
     first, *place = uniform(3, key).tolist()
     rows = slice(0 if first < 0.5 or len(images) == 1 else 1, None, 2)
@@ -62,10 +76,14 @@ def _part(x: Tensor, height: int, width: int, down: float, right: float) -> Tens
 
 
 def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """The same part of both, (B, c, H, W), shifted, turned over and every other time at twice or half its size, as the key draws.
+    """Crop the same part of all pictures, mirrored, transposed, and at twice or half its size in half of the cases.
 
     AlexNet looks at every fourth pixel through windows of eleven. A decoder that knows where it looks, and how large things are, learns
-    patterns that it does not see and people do; one that does not know has to make pictures (E-LPIPS, arXiv 1906.03973).
+    patterns that it does not see and people do (E-LPIPS, arXiv 1906.03973).
+
+    Args:
+        decoded, images: (B, c, H, W).
+        key: of place, size and orientation.
     """
     zoom, down, right, flip, turn = uniform(5, key).tolist()
     enlarged, reduced = zoom < 0.25, zoom > 0.75
@@ -83,7 +101,16 @@ def glimpse(decoded: Tensor, images: Tensor, key: Key) -> tuple[Tensor, Tensor]:
 
 
 class DetailStage(Stage):
-    """forward(key, latents (B, C, h, w), images (B, c, H, W) in [0, 1]): LPIPS of the decoded samples plus `pixel_weight` squared error."""
+    """Train a sample decoder by LPIPS of decoded samples plus `pixel_weight` times the squared error.
+
+    Args:
+        unet, downsampler, upsampler: of the link, not trained.
+        sample_decoder: what is trained.
+        schedule: of the denoiser.
+        rates: numbers of symbol channels.
+        renoise, steps: of the sampler.
+        pixel_weight: of the squared error.
+    """
 
     frozen = ("unet", "downsampler", "upsampler")
 
@@ -104,18 +131,26 @@ class DetailStage(Stage):
         self.schedule, self.rates, self.renoise, self.steps, self.pixel_weight = schedule, rates, renoise, steps, pixel_weight
 
     def forward(self, key: Key, z: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of latents z (B, C, h, w) and their images (B, c, H, W) in [0, 1]; key draws all random numbers."""
         crossing_key, start_key, sample_key = key.split(3)
         with torch.no_grad():
             crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key)
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
             drawn = sample(lambda x, t: self.unet(x, t).sample.to(x), state, self.schedule, self.steps, prediction="v", key=sample_key)
-        return judge(from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3]), images, self.pixel_weight)
+        return perceptual_loss(
+            from_blocks(self.sample_decoder(drawn.to(z)).to(z), images.shape[2], images.shape[3]), images, self.pixel_weight
+        )
 
 
 class PhotoDetailStage(ReceivingStage):
-    """forward(key, images (B, 3, H, W) in [0, 1]): the same for a `DetailDecoder` beside the `MeanDecoder`.
+    """Train a `DetailDecoder` beside the `MeanDecoder`, likewise.
 
-    steps: what each batch takes one of, so that the decoder knows the samples of few evaluations and of more.
+    Args:
+        vae, unet, downsampler, upsampler, mean_decoder: of the link, not trained.
+        detail_decoder: what is trained.
+        behind, options: of `ReceivingStage`.
+        steps: of the sampler; each batch takes one of them, so that the decoder knows samples of few evaluations and of more.
+        pixel_weight: of the squared error.
     """
 
     frozen = ("encoder", "unet", "downsampler", "upsampler", "mean_decoder")
@@ -137,13 +172,14 @@ class PhotoDetailStage(ReceivingStage):
         self.mean_decoder, self.detail_decoder, self.steps, self.pixel_weight = mean_decoder, detail_decoder, steps, pixel_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        crossing_key, start_key, sample_key, steps_key, judge_key = key.split(5)
+        """Compute the losses of images (B, 3, H, W) in [0, 1]; key draws all random numbers."""
+        crossing_key, start_key, sample_key, steps_key, loss_key = key.split(5)
         steps = self.steps[int(uniform(1, steps_key) * len(self.steps)) % len(self.steps)]
-        z, crossing, told, hints = self.receive(crossing_key, images)
+        z, crossing, estimated, hints = self.receive(crossing_key, images)
         with torch.no_grad():
             state = starting_state(*crossing, self.schedule, "calibrated", self.renoise, start_key)
             denoise = lambda x, t: self.unet(x, t, *hints).sample.to(x)  # noqa: E731
             drawn = sample(denoise, state, self.schedule, steps, prediction="v", key=sample_key)
-            mean = self.mean_decoder(*told).to(z)
-        blocks = self.detail_decoder(drawn.to(z), *told, mean).to(z)
-        return judge_photographs(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight, judge_key)
+            mean = self.mean_decoder(*estimated).to(z)
+        blocks = self.detail_decoder(drawn.to(z), *estimated, mean).to(z)
+        return photograph_loss(from_blocks(blocks, images.shape[2], images.shape[3], self.block), images, self.pixel_weight, loss_key)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The link's path of least squared error, trained end to end on pixels: down-sampler, channel, up-sampler, and what decodes the mean.
+"""Train the link's path of least squared error end to end on pixels: down-sampler, channel, up-sampler, and what decodes the mean.
 
 The fused loss keeps the up-sampler's Gaussian honest about the latents, so that a sampler may start from it. A denoiser stays as it is. The
-encoder does too, or goes on learning: what a short training found worth keeping in a latent is less than what a good channel carries. Then
-only the pixels teach it, since latents that are easy to guess are not better ones, and a small loss keeps each channel near mean 0 and
-variance 1, as what follows expects.
+encoder does too, or is trained further: what a short training found worth keeping in a latent is less than what a good channel carries.
+Then only the pixels train it, since latents that are easy to estimate are not better ones, and a small loss keeps each channel near mean 0
+and variance 1, as the other networks expect.
 """
 
 from __future__ import annotations
@@ -18,24 +18,33 @@ from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.sampler import posterior_mean
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import estimate_elements, starting_state
-from semdiff.models.codec import Border, to_blocks
+from semdiff.link.starting_state import estimate_elements, starting_state
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import USUAL, Conditions, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions
 from semdiff.training.stages.autoencoder import EncoderKind
+from semdiff.training.stages.resampling import cross_channel
 
 DRIFT_WEIGHT = 0.03  # beside a loss around 1: batches differ in it by some tenths, which is to count for little
 
 
 class FidelityStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): squared error of the pixels, and the fused loss of `semdiff.upsampler_loss`.
+    """Train by the squared error of the pixels and the fused loss of `semdiff.upsampler_loss`.
 
-    With a `MeanDecoder` that makes the mean of the up-sampler's Gaussian; else the denoiser does, and the autoencoder's decoder after it.
-    fused_weight: of the second loss, which counts every latent alike; a transmitter that hears too much of it spends power on what pixels
-    hardly show. encoder: whether it is trained too.
-    block, border: see `semdiff.models.codec`.
+    Args:
+        vae: the autoencoder.
+        downsampler, upsampler: the networks around the channel.
+        rates: numbers of symbol channels.
+        mean: a `MeanDecoder` of the up-sampler's Gaussian, or the denoiser and its schedule, which the autoencoder's decoder follows.
+        conditions: of the channel.
+        block, border: see `semdiff.models.pixel_blocks`.
+        pixel_weight: of the squared error.
+        lambda_match: weight in the fused loss.
+        encoder: whether it is trained too.
+        fused_weight: of the fused loss, which counts every latent alike; with much of it a transmitter spends power on latents that pixels
+            hardly show.
     """
 
     def __init__(
@@ -45,7 +54,7 @@ class FidelityStage(Stage):
         upsampler: Upsampler,
         rates: tuple[int, ...],
         mean: MeanDecoder | tuple[UNet2DModel, NoiseSchedule],
-        conditions: Conditions = USUAL,
+        conditions: Conditions = DEFAULT_CONDITIONS,
         block: int = 4,
         border: Border = "black",
         pixel_weight: float = 10.0,
@@ -68,6 +77,7 @@ class FidelityStage(Stage):
         self.pixel_weight, self.lambda_match, self.fused_weight = pixel_weight, lambda_match, fused_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         crossing_key, loss_key, match_key = key.split(3)
         target = to_blocks(images, self.block, self.border)
         z = self.encoder(target).to(target)  # a frozen encoder's parameters ask for no gradient
@@ -82,7 +92,13 @@ class FidelityStage(Stage):
         return terms
 
     def decode(self, gaussian: GaussianSample, noise_var: Tensor, key: Key) -> Tensor:
-        """The posterior mean as blocks of pixels."""
+        """Decode the posterior mean as blocks of pixels.
+
+        Args:
+            gaussian: the up-sampler's.
+            noise_var: of the channel, float64 (B,).
+            key: of the starting state.
+        """
         if self.mean_decoder is not None:
             guess, log_error = estimate_elements(gaussian, noise_var)
             # The variance is to say how far off the guess is: as a way for pixels to come through it would be no variance any more.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The photograph link's denoiser, behind a transmitter and an up-sampler that stay as they are.
+"""Train the photograph link's denoiser, behind a transmitter and an up-sampler that stay as they are.
 
-It learns the forward process of latent diffusion at the times that receivers meet, told what was heard: the estimate and how far each
-element of it is to be relied on. For comparison the path may be the straight one from what the receiver starts with to the latent that was
-sent (posterior-mean rectified flow, arXiv 2410.00418), which adds only what the up-sampler does not know.
+It learns the forward process of latent diffusion at the times that receivers meet, conditioned on the received features: the estimate and
+the error variance of each of its elements. For comparison the path may be the straight one from the receiver's start to the latent that
+was sent (posterior-mean rectified flow, arXiv 2410.00418), which adds only what the up-sampler does not know.
 """
 
 from __future__ import annotations
@@ -17,21 +17,30 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.steps import add_noise
-from semdiff.link.reception import estimate_elements
-from semdiff.models.codec import Border, to_blocks
+from semdiff.link.starting_state import estimate_elements
 from semdiff.models.networks import Denoiser, Downsampler, Upsampler
+from semdiff.models.pixel_blocks import Border, to_blocks
 from semdiff.rng import Key
-from semdiff.training.channel_conditions import Conditions, Crossing, cross_channel
 from semdiff.training.engine import Stage
+from semdiff.training.random_channel import Conditions
 from semdiff.training.stages.diffusion import velocity
 from semdiff.training.stages.receiver import path_point
+from semdiff.training.stages.resampling import UpsamplerOutput, cross_channel
 
 PathKind = Literal["noise", "received"]
 
 
 class ReceivingStage(Stage):
-    """A stage behind a finished transmitter and up-sampler: what `hear` hands on is the receiver's. block, border: see
-    `semdiff.models.codec`."""
+    """Give a stage the receiver behind a finished transmitter and up-sampler.
+
+    Args:
+        vae, unet, downsampler, upsampler: of the link.
+        schedule: of the denoiser.
+        rates: numbers of symbol channels.
+        conditions: of the channel.
+        block, border: see `semdiff.models.pixel_blocks`.
+        renoise: of the sampler's start.
+    """
 
     def __init__(
         self,
@@ -52,18 +61,28 @@ class ReceivingStage(Stage):
         self.block, self.border = block, border
 
     @torch.no_grad()
-    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, Crossing, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
-        """The latents that were sent, what arrives, the estimate of them with the logarithm of its error, and the denoiser's hints."""
+    def receive(self, key: Key, images: Tensor) -> tuple[Tensor, UpsamplerOutput, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        """Send images and receive them up to the denoiser.
+
+        Args:
+            key: of the channel.
+            images: (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The latents that were sent, what arrives, the estimate of them with ln of its error variance, and the denoiser's hints.
+        """
         z = self.encoder(to_blocks(images, self.block, self.border)).to(images)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, key, self.conditions)
-        told = estimate_elements(*crossing)
-        return z, crossing, told, (torch.cat(told, 1),) if self.unet.config.hints else ()
+        estimated = estimate_elements(*crossing)
+        return z, crossing, estimated, (torch.cat(estimated, 1),) if self.unet.config.hints else ()
 
 
 class GenerationStage(ReceivingStage):
-    """forward(key, images (B, 3, H, W) in [0, 1]): mean squared error of v on the path.
+    """Train the denoiser by the mean squared error of v on a path.
 
-    path: from noise, or from what is received.
+    Args:
+        parts, options: of `ReceivingStage`.
+        path: from noise, or from what is received.
     """
 
     frozen = ("encoder", "downsampler", "upsampler")
@@ -73,6 +92,7 @@ class GenerationStage(ReceivingStage):
         self.path = path
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the loss of images (B, 3, H, W) in [0, 1]; key draws all random numbers."""
         crossing_key, path_key = key.split(2)
         z, crossing, _, hints = self.receive(crossing_key, images)
         x, t = path_point(*crossing, z, self.schedule, self.renoise, path_key)

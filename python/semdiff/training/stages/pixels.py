@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two stages of a link that works on pixels: transmitter and up-sampler through the channel, then the denoiser behind them."""
+"""Train a link that works on pixels: transmitter and up-sampler through the channel, then the denoiser behind them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from torch.nn import functional as F
 from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.pixel_reception import PixelReception, mean_estimate, perceptual_state, without_padding
+from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.metrics import lpips
-from semdiff.models.jscc import JSCCDecoder, Transmitter
+from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.rng import Key
-from semdiff.training.channel_conditions import USUAL, Conditions, over_the_air
+from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import denoised, uniform, velocity
+from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
+from semdiff.training.stages.diffusion import denoised, velocity
 from semdiff.transmission.symbols import ReceivedFeatures
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
 VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
-JUDGED = 3  # LPIPS takes as long as all networks together, so one image in three is judged by it
+LPIPS_EVERY = 3  # LPIPS takes as long as all networks together, so one image in three is measured by it
 LARGEST_WEIGHT = 5.0  # of the flow's squared error near the image, relative to the path's beginning
 
 
 class Front(nn.Module):
-    """Everything in front of the denoiser: forward(images (B, C, H, W) in [0, 1], key) goes over a channel under `conditions`, to what the
-    receiver knows."""
+    """Compute everything in front of the denoiser: transmitter, channel, up-sampler and perceptual decoder.
+
+    Args:
+        transmitter, upsampler, decoder: the networks.
+        scale: of the pixels.
+        rates: numbers of symbol channels.
+        conditions: of the channel.
+    """
 
     def __init__(
         self,
@@ -37,34 +43,47 @@ class Front(nn.Module):
         decoder: JSCCDecoder,
         scale: PixelScale,
         rates: tuple[int, ...],
-        conditions: Conditions = USUAL,
+        conditions: Conditions = DEFAULT_CONDITIONS,
     ) -> None:
         super().__init__()
         self.transmitter, self.upsampler, self.decoder = transmitter, upsampler, decoder
         self.scale, self.rates, self.conditions = scale, rates, conditions
 
     def forward(self, images: Tensor, key: Key) -> PixelReception:
-        gaussian, arrived, told = self.receive(images, key)
+        """Send images (B, C, H, W) in [0, 1] over a channel, to a reception; key draws all random numbers."""
+        gaussian, arrived, snr_and_rate = self.receive(images, key)
         size = (images.shape[2], images.shape[3])
-        perceptual = self.scale.normalize(self.decoder(arrived.features, *told, size).to(images))
-        return PixelReception(gaussian, perceptual, arrived.noise_var, told[1])
+        perceptual = self.scale.normalize(self.decoder(arrived.features, *snr_and_rate, size).to(images))
+        return PixelReception(gaussian, perceptual, arrived.noise_var, snr_and_rate[1])
 
     def receive(self, images: Tensor, key: Key) -> tuple[GaussianSample, ReceivedFeatures, tuple[Tensor, Tensor]]:
-        """Return what the up-sampler says, what it was given, and the SNR in dB at which that was heard, with the rate."""
+        """Send images over a channel, to the up-sampler's Gaussian.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            key: of all random numbers.
+
+        Returns:
+            The Gaussian, the received features, and their SNR in dB with the rate.
+        """
         *keys, draw_key = key.split(4)
         total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
         arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
-        told = (-10 * arrived.noise_var.log10()).to(images), rate
-        gaussian = self.upsampler(arrived.features, *told, draw_key, arrived.noise_map.to(images))
-        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, told
+        snr_and_rate = (-10 * arrived.noise_var.log10()).to(images), rate
+        gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
+        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
 
 
 def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """Both moved by the same 0 to 7 pixels down and right, drawn by the key, the gap filled by the edge, and mirrored every other time.
+    """Move both batches by the same 0 to 7 pixels down and right, the gap filled by the edge, and mirror them every other time.
 
     AlexNet's first convolution looks at every fourth pixel of an enlarged image. A network that knows which ones learns patterns that fall
     between (E-LPIPS, arXiv 1906.03973).
+
+    Args:
+        images, other: (B, C, H, W).
+        key: of the draw.
     """
     down, right, mirror = uniform(3, key).tolist()
     top, left = int(down * 8) % 8, int(right * 8) % 8
@@ -77,9 +96,15 @@ def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule, key: Key) -> dict[str, Tensor]:
-    """Teach the mean by its squared error from the normalised images x, and the variance by the fused loss of `semdiff.upsampler_loss`.
+    """Train the mean by its squared error from the normalised images, and the variance by the fused loss of `semdiff.upsampler_loss`.
 
     The fused loss leaves the mean alone: where the variance is small it would count a pixel hundreds of times.
+
+    Args:
+        gaussian: the up-sampler's, of x_t at t = 0.
+        x: normalised images.
+        schedule: gives alpha_bar_0.
+        key: of the fused loss.
     """
     error = F.mse_loss(mean_estimate(gaussian, schedule)[0], x)
     fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, schedule.alphas_cumprod[0], 0.0, 1.0, key)
@@ -87,7 +112,12 @@ def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule,
 
 
 class UpsamplerStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): the up-sampler behind a finished transmitter, by `gaussian_terms`."""
+    """Train the up-sampler behind a finished transmitter, by `gaussian_terms`.
+
+    Args:
+        front: the networks.
+        schedule: of the denoiser.
+    """
 
     frozen = ("front.transmitter", "front.decoder")
 
@@ -96,6 +126,7 @@ class UpsamplerStage(Stage):
         self.front, self.schedule = front, schedule
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         channel_key, loss_key = key.split(2)
         gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
@@ -103,9 +134,13 @@ class UpsamplerStage(Stage):
 
 
 class JointStage(Stage):
-    """forward(key, images): the same with the transmitter and the perceptual estimate, end to end through the channel.
+    """Train up-sampler, transmitter and perceptual estimate, end to end through the channel.
 
-    The estimate is taught by its own squared error and LPIPS (AlexNet) of shifted images. The transmitter hears all of them.
+    The perceptual decoder's loss is its own squared error and LPIPS (AlexNet) of shifted images. The transmitter gets the gradients of all.
+
+    Args:
+        front: the networks.
+        schedule: of the denoiser.
     """
 
     def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
@@ -113,21 +148,27 @@ class JointStage(Stage):
         self.front, self.schedule = front, schedule
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         channel_key, loss_key, shift_key = key.split(3)
         reception, scale = self.front(images, channel_key), self.front.scale
         x = scale.normalize(images)
         terms = gaussian_terms(reception.gaussian, x, self.schedule, loss_key)
         perceptual_error = F.mse_loss(reception.perceptual, x)
-        seen = scale.images(reception.perceptual[::JUDGED]).clamp(0, 1)
-        perceptual = lpips(*shifted(seen, images[::JUDGED], shift_key)).mean()
+        seen = scale.images(reception.perceptual[::LPIPS_EVERY]).clamp(0, 1)
+        perceptual = lpips(*shifted(seen, images[::LPIPS_EVERY], shift_key)).mean()
         loss = terms["loss"] + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
         return terms | {"loss": loss, "perceptual_error": perceptual_error, "lpips": perceptual}
 
 
 class FlowStage(Stage):
-    """forward(key, images (B, C, H, W) in [0, 1]): squared error of v along the path from the receiver's first state to the image.
+    """Train the denoiser by the squared error of v along the path from the receiver's first state to the image.
 
-    judged: whether x_0 as it is predicted in the first two thirds of the path is judged by LPIPS as well.
+    Args:
+        front: the networks in front of it, not trained.
+        denoiser: what is trained.
+        schedule: of its times.
+        renoise: of the path's beginning.
+        lpips_weight: of LPIPS of x_0 as predicted in the first two thirds of the path; 0 leaves it out.
     """
 
     frozen = ("front",)
@@ -140,6 +181,7 @@ class FlowStage(Stage):
         self.renoise, self.lpips_weight = renoise, lpips_weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         channel_key, start_key, place_key, first_key, shift_key = key.split(5)
         with torch.no_grad():
             reception = self.front(images, channel_key)
@@ -159,7 +201,7 @@ class FlowStage(Stage):
         flow = (weight * (v - velocity(state, x, a)).square()).mean()
         if not self.lpips_weight:
             return {"loss": flow}
-        early = (left > 1 / 3).nonzero()[::JUDGED, 0]
+        early = (left > 1 / 3).nonzero()[::LPIPS_EVERY, 0]
         found = self.scale.images(denoised(state[early], v[early], a[early])).clamp(0, 1)
         seen = lpips(*shifted(found, images[early], shift_key)).mean()
         return {"loss": flow + self.lpips_weight * seen, "flow": flow, "lpips": seen}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 4: both ends of the link together, through the denoiser and the decoder.
+"""Train both ends of the link together, through the denoiser and the decoder: stage 4 of the recipes.
 
 The error of a learned estimate is smooth, not white, and a denoiser that only ever saw white noise takes a smooth picture for a clean one.
-So the denoiser goes on learning, on what the receiver really hands it:
+So the denoiser is trained further, on what the receiver gives it:
 
 - posterior mean: from the calibrated state, one evaluation, decoded; squared error of the image, through every network down to the
   down-sampler.
@@ -24,17 +24,27 @@ from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.steps import add_noise
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import starting_state
-from semdiff.models.codec import to_blocks
+from semdiff.link.starting_state import starting_state
 from semdiff.models.networks import Downsampler, Upsampler
-from semdiff.rng import Key, normal
-from semdiff.training.channel_conditions import cross_channel
+from semdiff.models.pixel_blocks import to_blocks
+from semdiff.rng import Key, normal, uniform
 from semdiff.training.engine import Stage
-from semdiff.training.stages.diffusion import denoised, denoising_times, uniform, velocity
+from semdiff.training.stages.diffusion import denoised, denoising_times, velocity
+from semdiff.training.stages.resampling import cross_channel
 
 
 class ReceiverStage(Stage):
-    """forward(key, latents (B, C, h, w), images (B, c, H, W)): the sum of the losses above, each named."""
+    """Train by the sum of the losses above.
+
+    Args:
+        vae, unet, downsampler, upsampler: of the link.
+        schedule: of the denoiser.
+        rates: numbers of symbol channels.
+        renoise: of the sampler's start.
+        pixel_weight: of the squared error of pixels.
+        lambda_match: weight in the fused loss.
+        decoder_noise: standard deviation of the noise on the decoder's latents.
+    """
 
     def __init__(
         self,
@@ -55,6 +65,7 @@ class ReceiverStage(Stage):
         self.pixel_weight, self.lambda_match, self.decoder_noise = pixel_weight, lambda_match, decoder_noise
 
     def forward(self, key: Key, z: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses, each named, of latents z (B, C, h, w) and their images (B, c, H, W); key draws all random numbers."""
         keys = key.split(6)
         target = to_blocks(images)
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, keys[0])
@@ -71,13 +82,14 @@ class ReceiverStage(Stage):
         v = self.unet(x, t.to(x)).sample.to(x)
         a, count = self.schedule.alpha_bar(t), z.shape[0]
         z_mean = denoised(x[:count], v[:count], a[:count])
-        wanted = velocity(x[count:], torch.cat([z, prior_z]), a[count:])
-        path, prior = F.mse_loss(v[count : 2 * count], wanted[:count]), F.mse_loss(v[2 * count :], wanted[count:])
+        target_v = velocity(x[count:], torch.cat([z, prior_z]), a[count:])
+        path, prior = F.mse_loss(v[count : 2 * count], target_v[:count]), F.mse_loss(v[2 * count :], target_v[count:])
 
         noisy = prior_z + self.decoder_noise * normal(prior_z.shape, keys[5], device=z.device)
         decoded = self.decoder(torch.cat([z_mean, noisy])).to(z)
         pixels = F.mse_loss(decoded[:count], target)
         clean = F.mse_loss(decoded[count:], target[: len(prior_z)])
+        # A quarter for what only keeps decoder and denoiser as they are, from a quarter of the batch. Chosen by hand.
         loss = self.pixel_weight * (pixels + 0.25 * clean) + fused.total + path + 0.25 * prior
         return {"loss": loss, "pixels": pixels, "clean": clean, "fused": fused.total, "path": path, "prior": prior}
 
@@ -86,11 +98,22 @@ class ReceiverStage(Stage):
 def path_point(
     gaussian: GaussianSample, noise_var: Tensor, z: Tensor, schedule: NoiseSchedule, renoise: float, key: Key
 ) -> tuple[Tensor, Tensor]:
-    """A point (x, t) of the straight path from the sampler's start to z, uniform in ln SNR as the sampler's steps are."""
+    """Draw a point of the straight path from the sampler's start to z, uniform in ln SNR as the sampler's steps are.
+
+    Args:
+        gaussian, noise_var: of the reception.
+        z: latents that were sent.
+        schedule: of the denoiser.
+        renoise: of the sampler's start.
+        key: of start and point.
+
+    Returns:
+        x_t and t (B,).
+    """
     start_key, place_key = key.split(2)
     start = starting_state(gaussian, noise_var, schedule, "calibrated", renoise, start_key)
     first, last = schedule.noise_var(start.t), schedule.noise_var(0.0)
-    # A fifth of the points stand at the start itself, where most of the work is done.
+    # A fifth of the points, 0.25 of 1.25, stand at the start itself, where most of the work is done. Chosen by hand.
     place = (uniform(z.shape[0], place_key).double() * 1.25 - 0.25).clamp_min(0.0)
     here = first * (last / first) ** place
     t = schedule.timestep(here)

@@ -28,7 +28,7 @@ class Reception(NamedTuple):
 
     Attributes:
         gaussian: the up-sampler's, of x_t, (B, C, h, w) each.
-        noise_var: float64 (B,), the channel's noise variance.
+        noise_var: float64 (B,), the noise variance of the received features, after equalisation and clamping.
     """
 
     gaussian: GaussianSample

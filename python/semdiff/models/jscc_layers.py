@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers of DeepJSCC and ADJSCC, images straight to symbols and back, and ADJSCC's two ends as parts of a link.
+"""Define the layers of DeepJSCC and ADJSCC, and ADJSCC's two ends as parts of a link.
 
 Generalised divisive normalisation is Ballé, Laparra, Simoncelli, 2016; attention on the SNR is ADJSCC's (Xu, Ai, Chen, Yang, Sun,
 Rodrigues, IEEE TCSVT 2021). A link that has ADJSCC's ends shares them, and their training, with that baseline.
@@ -15,11 +15,16 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.models.codec import Border, from_blocks, to_blocks
+from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 
 
 class GDN(nn.Module):
-    """x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or with inverse=True the product. Squares of the parameters keep both positive."""
+    """Normalise channels: x_i / sqrt(beta_i + sum_j gamma_ij x_j^2). Squares of the parameters keep both positive.
+
+    Args:
+        width: channels.
+        inverse: multiply in place of dividing.
+    """
 
     def __init__(self, width: int, inverse: bool = False) -> None:
         super().__init__()
@@ -28,24 +33,37 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter((0.1 * torch.eye(width) + 1e-4).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (B, width, h, w)."""
         norm: Tensor = F.conv2d(x.square(), self.gamma.square()[:, :, None, None], self.beta.square() + 1e-6).sqrt()
         return x * norm if self.inverse else x / norm
 
 
 class AttentionFeature(nn.Module):
-    """Each channel scaled by a number in (0, 1) that depends on all channels' means, the SNR and the rate."""
+    """Scale each channel by a number in (0, 1) that depends on all channels' means, the SNR and the rate.
+
+    Args:
+        width: channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Scale x (B, width, h, w); condition (B, 2) holds snr_db / 20 and the rate."""
         scale: Tensor = self.net(torch.cat([x.mean((2, 3)), condition], 1))
         return x * scale[:, :, None, None]
 
 
 class JSCCLayer(nn.Module):
-    """A convolution, GDN, PReLU, and attention where there is any."""
+    """Apply a convolution, GDN, PReLU, and attention.
+
+    Args:
+        conv: the convolution.
+        width: its output channels.
+        inverse: of the GDN.
+        attention: whether there is attention.
+    """
 
     def __init__(self, conv: nn.Module, width: int, inverse: bool, attention: bool) -> None:
         super().__init__()
@@ -53,12 +71,21 @@ class JSCCLayer(nn.Module):
         self.attention = AttentionFeature(width) if attention else None
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Apply the layer to x (B, C, h, w); condition (B, 2) as in `AttentionFeature`."""
         x = self.prelu(self.gdn(self.conv(x)))
         return x if self.attention is None else self.attention(x, condition)
 
 
 def encoder_layers(colours: int, outer_width: int, width: int, depth: int, strides: int, attention: bool) -> nn.ModuleList:
-    """The encoder of DeepJSCC (attention=False) and ADJSCC before its last convolution, at 1 / 2^strides of the resolution."""
+    """Make the encoder of DeepJSCC or ADJSCC before its last convolution, at 1 / 2^strides of the resolution.
+
+    Args:
+        colours: channels of the images.
+        outer_width, width: channels of the first layer, and of the others.
+        depth: layers that keep the resolution.
+        strides: halvings of the resolution, 2 or 3.
+        attention: True for ADJSCC.
+    """
     return nn.ModuleList(
         [
             JSCCLayer(nn.Conv2d(colours, outer_width, 5, 2, 2), outer_width, False, attention),
@@ -70,7 +97,12 @@ def encoder_layers(colours: int, outer_width: int, width: int, depth: int, strid
 
 
 def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: int, strides: int, attention: bool) -> nn.ModuleList:
-    """The decoder of both, before its last transposed convolution."""
+    """Make the decoder of DeepJSCC or ADJSCC before its last transposed convolution.
+
+    Args:
+        symbol_channels: real features at the full rate.
+        outer_width, width, depth, strides, attention: as in `encoder_layers`.
+    """
     return nn.ModuleList(
         [
             JSCCLayer(nn.Conv2d(symbol_channels, width, 3, 1, 1), width, True, attention),
@@ -111,16 +143,25 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def cell(self) -> int:
-        """Pixels on the side of the square that one feature stands for."""
+        """Compute the side in pixels of the square that one feature stands for."""
         return 1 << self.config.strides  # type: ignore[no-any-return]
 
     @property
     def border(self) -> Border:
-        """What images are padded with, to whole multiples of two features."""
+        """Return how images are padded to whole multiples of two features."""
         return "black" if self.config.image_shape[1] else "replicate"
 
     def forward(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """snr_db and rate (share of the symbol channels sent): (B,)."""
+        """Compute features.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            snr_db: of the channel, (B,).
+            rate: share of the symbol channels to be sent, (B,).
+
+        Returns:
+            (B, symbol_channels, h, w).
+        """
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
         x = to_blocks(images, 1, self.border, 2 * self.cell)
         for layer in self.encoder:
@@ -131,7 +172,11 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Decode received features (B, symbol_channels, h, w) as images (B, C, *size), not clamped to [0, 1]: ADJSCC's decoder.
 
-    Its weights are those of `semdiff.baselines.ADJSCC`, by the same names. Arguments as `Transmitter`.
+    Its weights are those of `semdiff.baselines.ADJSCC`, by the same names.
+
+    Args:
+        colours: channels of the images.
+        symbol_channels, width, outer_width, depth, strides: as in `Transmitter`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -143,7 +188,14 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
 
     def forward(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
-        """snr_db, at which the features were heard, and rate (B,); size: height and width of the images."""
+        """Compute images.
+
+        Args:
+            features: (B, symbol_channels, h, w); channels that were not sent are zero.
+            snr_db: of the features, (B,).
+            rate: share of the symbol channels that was sent, (B,).
+            size: height and width of the images.
+        """
         condition = torch.stack([snr_db / 20, rate], 1).to(features)
         x = features
         for layer in self.decoder:

@@ -22,7 +22,7 @@ from torch import Tensor
 from semdiff.diffusion.matching import DiffusionState, match
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
-from semdiff.link.reception import later
+from semdiff.link.starting_state import later
 from semdiff.models.pixels import PixelScale
 from semdiff.rng import Key
 
@@ -36,7 +36,7 @@ class PixelReception(NamedTuple):
     Attributes:
         gaussian: the up-sampler's, of x_t at t = 0.
         perceptual: the perceptual estimate, (B, C, H, W).
-        noise_var: float64 (B,), the channel's noise variance, one number for each sample.
+        noise_var: float64 (B,), the noise variance of the received features, after equalisation and clamping, one number for each sample.
         rate: (B,), share of the symbol channels that was sent.
     """
 
