@@ -17,6 +17,7 @@ exclude_patterns: list[str] = []
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
+napoleon_use_ivar = True  # "Attributes:" as a list: the fields of tuples and dataclasses have entries of their own
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 default_role = "code"  # docstrings are plain text with names in single backticks

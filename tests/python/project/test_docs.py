@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -86,6 +87,19 @@ def test_design_records_are_numbered_and_listed() -> None:
         assert re.findall("^## (.*)$", text, flags=re.M) == ["Context", "Decision", "Evidence", "Consequences"], record.name
         assert f"- [{record.name[:4]}]({record.name}) {title.partition('. ')[2]}\n" in index, record.name
         assert f"\n{record.stem}\n" in index, record.name
+
+
+PUBLIC = ["semdiff", *(f"semdiff.{name}" for name in ("link", "baselines", "metrics", "evaluation", "data"))]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_in_the_reference(module: str) -> None:
+    if module != "semdiff":
+        pytest.importorskip("diffusers")
+    page = (DOCS / "reference" / f"{module.removeprefix('semdiff.')}.md").read_text(encoding="utf-8")
+    if ":imported-members:" not in page:
+        named = set(re.findall(r"^\.\. auto\w+:: (\w+)", page, flags=re.M))
+        assert {name for name in importlib.import_module(module).__all__ if not name.startswith("_")} <= named
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from semdiff._util.atomic import write_atomically
+from studies import comparison_tables
 from studies.photo_tables import PAGES, RESULTS, ROOT, add, cells, filled, from_evaluation, parts, read
+from studies.tables import fill
 
 PHOTOS, KODAK = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
 MADE = parts(PHOTOS, KODAK)
@@ -62,3 +64,12 @@ def test_rows_come_from_an_evaluation_and_those_that_are_there_stay(tmp_path: Pa
 def test_a_page_without_the_marks_is_refused(page: str) -> None:
     with pytest.raises(ValueError, match=rf"{page}: expected <!-- {PAGES[page][0]} --> and <!-- end --> once"):
         filled(page, "# nothing", MADE)
+
+
+def test_the_table_of_all_systems_is_what_its_file_holds() -> None:
+    """Every row of comparison.csv stands in docs/results/comparison.md."""
+    rows = comparison_tables.read()
+    made = comparison_tables.parts(rows)
+    assert sum(line.count(" / ") // 2 for lines in made.values() for line in lines) == len(rows)
+    text = comparison_tables.PAGE.read_text("utf-8")
+    assert fill(comparison_tables.PAGE.name, text, made) == text
