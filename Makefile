@@ -127,5 +127,5 @@ $(VENV)/.photos: | $(VENV)/.torch
 # --- the site ---------------------------------------------------------------------------------------------------------------------------
 
 .PHONY: docs
-docs: $(VENV)/.installed ## the documentation, into build/docs; a warning is an error
+docs: $(VENV)/.developed ## the documentation, into build/docs; a warning is an error
 	$(PY) -m sphinx -q -W --keep-going docs build/docs
