@@ -11,7 +11,7 @@ import pytest
 from semdiff._util.atomic import write_atomically
 from studies import comparison_tables
 from studies.photo_tables import PAGES, RESULTS, ROOT, add, cells, filled, from_evaluation, parts, read
-from studies.tables import fill
+from studies.writing import fill
 
 PHOTOS, KODAK = read(RESULTS / "photos.csv"), read(RESULTS / "kodak.csv")
 MADE = parts(PHOTOS, KODAK)
