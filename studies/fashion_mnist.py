@@ -8,8 +8,6 @@ they name and not by the noise's draw.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 import time
 from collections.abc import Iterable
@@ -21,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff._util.atomic import write_atomically
+from semdiff._util.csv_files import to_csv
 from semdiff.data import fashion_mnist
 from semdiff.data.fashion_mnist import CLASSES
 from semdiff.diffusion.matching import match
@@ -163,11 +162,7 @@ def measure(link: SemanticLink, images: Tensor, few: int = 2000, key: Key | None
 def write_csv(rows: list[Row], path: Path) -> None:
     """One table; a column is empty where a study has no such thing."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, to_csv(names, rows))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from semdiff._util.atomic import write_atomically
+from semdiff._util.csv_files import to_csv
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    content = io.StringIO()
-    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    write_atomically(path, content.getvalue().encode())
+    texts = ({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    write_atomically(path, to_csv(list(rows[0]), texts))
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ namespace {
 
 using kernels::Equalizer;
 
-constexpr at::ScalarType kTypes[] = {at::kComplexFloat, at::kComplexDouble};
+constexpr at::ScalarType kComplexTypes[] = {at::kComplexFloat, at::kComplexDouble};
 constexpr std::pair<const char*, Equalizer> kMethods[] = {
     {"zf", Equalizer::inverse}, {"mmse", Equalizer::mmse}, {"mmse_unbiased", Equalizer::inverse}, {"matched", Equalizer::matched}};
 
@@ -31,7 +31,7 @@ void check_all(const std::tuple<at::Tensor, at::Tensor, at::Tensor>& got, const 
 }  // namespace
 
 TEST_CASE("fading: kernel and composite, for every coherence") {
-  for (const at::ScalarType dtype : kTypes) {
+  for (const at::ScalarType dtype : kComplexTypes) {
     const at::Tensor s = random({3, 5, 407}, 1, dtype), noise = doubles({0.1, 0.5, 0});
     for (const std::int64_t coherence : {0, 1, 2, 7, 1000, 2035}) {
       const auto [y, h] = fading(s, 0.3, 0.9, noise, coherence, key_of(4));
@@ -44,7 +44,7 @@ TEST_CASE("fading: kernel and composite, for every coherence") {
 }
 
 TEST_CASE("equalize: kernel and composite, for shapes that broadcast") {
-  for (const at::ScalarType dtype : kTypes) {
+  for (const at::ScalarType dtype : kComplexTypes) {
     const at::Tensor y = random({3, 4, 500}, 1, dtype);
     for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{{}, {3, 1, 1}, {1, 4, 500}, {3, 4, 500}}) {
       for (const std::vector<std::int64_t>& few : std::vector<std::vector<std::int64_t>>{{}, {3, 1, 1}, {500}, {3, 4, 500}}) {
@@ -59,7 +59,7 @@ TEST_CASE("equalize: kernel and composite, for shapes that broadcast") {
 }
 
 TEST_CASE("fading_equalized is equalize of fading, bit for bit") {
-  for (const at::ScalarType dtype : kTypes) {
+  for (const at::ScalarType dtype : kComplexTypes) {
     const at::Tensor s = random({3, 1100}, 1, dtype), n0 = doubles({0.1, 0.5, 1.5});
     for (const std::int64_t coherence : {0, 1, 7, 1100}) {
       const auto [y, h] = fading(s, 0.3, 0.9, n0.sqrt() * std::sqrt(0.5), coherence, key_of(4));

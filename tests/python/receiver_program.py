@@ -15,17 +15,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def build() -> Path:
-    """The program, in the folder of the release preset, where `make test` has compiled the kernels. Skips without CMake or Ninja."""
+    """The program, in the folder of the release preset, where `make develop` has compiled the operators. Skips without CMake or Ninja."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
     if not (cmake and ninja):
         pytest.skip("building the example needs cmake and ninja")
     folder = ROOT / "build" / "preset-release"
     options = {
+        "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_MAKE_PROGRAM": ninja,
         "Python_EXECUTABLE": sys.executable,
         "SEMDIFF_BUILD_EXAMPLES": "ON",
-        "SEMDIFF_BUILD_PYTHON": "OFF",
         "SEMDIFF_WERROR": "ON",
     }
     definitions = [f"-D{name}={value}" for name, value in options.items()]

@@ -10,8 +10,6 @@ linearly.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 from fractions import Fraction
 from itertools import pairwise
@@ -21,6 +19,7 @@ from statistics import NormalDist
 import torch
 
 from semdiff._util.atomic import write_atomically
+from semdiff._util.csv_files import to_csv
 from semdiff.baselines.modem import Modem, Scheme
 from semdiff.phy.channel import AWGN
 from semdiff.rng import Key, normal
@@ -137,9 +136,7 @@ def main() -> None:
                     continue
                 rows.append((bits_per_symbol, rate, uses, f"{tenth:.2f}", f"{hundredth:.2f}", options.blocks))
                 print(*rows[-1], flush=True)
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_atomically(options.path, text.getvalue().encode())
+    write_atomically(options.path, to_csv(COLUMNS, rows))
 
 
 if __name__ == "__main__":

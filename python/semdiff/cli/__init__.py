@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `semdiff`. Needs the extra semdiff-torch[cli]; demo, transmit and train also need [models]."""
+"""Run the command `semdiff`. Needs the extra semdiff-torch[cli]; demo, transmit and train also need [models]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 done, 2 bad usage or input (one line on stderr says what), 1 failure, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 bad usage or input (one line on stderr says what), 1 failure, 130 interrupted."""
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands, put together, and what becomes of their errors."""
+"""Assemble the commands, and turn their errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ TRACEBACK_VARIABLE = "SEMDIFF_TRACEBACK"
 
 
 class OneLineErrors(TyperGroup):
-    """Every error is one line on stderr and an exit code: 2 for what the user can mend in the command, 1 for the rest. So is a warning.
+    """Print errors and warnings as one line on stderr; exit with 2 for what the user can mend in the command, with 1 for the rest.
 
     With SEMDIFF_TRACEBACK=1 in the environment the traceback comes first.
     """
 
     def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command; args and extra are click's."""
         standalone = extra.get("standalone_mode", True)
         logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file comes as its error
         try:
@@ -55,7 +56,7 @@ class OneLineErrors(TyperGroup):
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """The exit code and the line for an error."""
+    """Return the exit code and the line for an error."""
     if hasattr(error, "format_message"):  # click's own: an unknown option, a file that is not there
         return error.exit_code, error.format_message() or "a command is missing; semdiff --help lists them"  # type: ignore[attr-defined]
     if isinstance(error, (ValueError, TypeError, FileNotFoundError)):  # semdiff's own, which name the argument
@@ -87,7 +88,7 @@ def _version(wanted: bool) -> None:
 def semdiff(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """Images over noisy wireless channels, by learned codes and diffusion models, and what they are compared with."""
+    """Send images over noisy wireless channels, by learned codes and diffusion models, and by what they are compared with."""
 
 
 for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, export, data, info):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `semdiff transmit` does with pictures: batches of one size, the files that are written, and a row of numbers for each."""
+"""Divide pictures into batches of one size, write the received ones to files, and average their numbers, for `semdiff transmit`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Numbers = dict[str, float]
 
 
 def batches(frames: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one size together, no more of them than BATCH and PIXELS allow, and at least one."""
+    """Group neighbouring frames of one size, no more of them than BATCH and PIXELS allow, and at least one."""
     part: list[Tensor] = []
     for frame in frames:
         most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
@@ -45,7 +45,15 @@ def batches(frames: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 def by_file(
     results: Iterator[tuple[Transmission, dict[str, list[Outcome]]]], lengths: Iterable[int]
 ) -> Iterator[tuple[Transmission, Frames]]:
-    """Results of batches, in order, as files of so many frames: each with the last batch that it is in."""
+    """Regroup the results of batches, in order, by file.
+
+    Args:
+        results: of each batch: the transmission, and outcomes of each system.
+        lengths: frames of each file.
+
+    Yields:
+        For each file the last batch that it is in, and its frames' outcomes.
+    """
     waiting: list[dict[str, Outcome]] = []
     for length in lengths:
         while len(waiting) < length:
@@ -56,11 +64,25 @@ def by_file(
 
 
 def pixels(frames: list[Tensor]) -> int:
+    """Count the pixels of all frames."""
     return len(frames) * frames[0].shape[1] * frames[0].shape[2]
 
 
 def places(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool) -> dict[tuple[Path, str], Path]:
-    """Where received pictures go, NAME and each of `ends`. ValueError where two files would meet, or one would replace what is sent."""
+    """Choose the files of received pictures: NAME and each of `ends`.
+
+    Args:
+        images: files that are sent.
+        out: the folder.
+        ends: of the names.
+        compare: whether side-by-side pictures are written too.
+
+    Returns:
+        Paths by (file, end).
+
+    Raises:
+        ValueError: where two files would have one path, or one would replace what is sent.
+    """
     found: dict[tuple[Path, str], Path] = {}
     taken: dict[Path, Path] = {}
     sources = {path.resolve() for path in images}
@@ -77,12 +99,22 @@ def places(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool
 
 
 def compared(place: Path) -> Path:
-    """Where the side-by-side picture of a received one goes."""
+    """Return the path of the side-by-side picture that belongs to the received one at `place`."""
     return place.with_name(f"{place.stem}-compared.png")
 
 
 def write_clip(clip: Animation, frames: Frames, title: str | None, place: Path) -> dict[str, str]:
-    """Writes one file's pictures; where they are. title: of the side-by-side picture; None for none."""
+    """Write one file's received pictures.
+
+    Args:
+        clip: what was sent.
+        frames: what was received.
+        title: of the side-by-side picture; None writes none.
+        place: path of the received picture.
+
+    Returns:
+        The paths.
+    """
     save_frames([to_picture(frame["link"].image) for frame in frames], clip, place)
     written = {"output": str(place)}
     if title is not None:
@@ -93,7 +125,7 @@ def write_clip(clip: Animation, frames: Frames, title: str | None, place: Path) 
 
 
 def means(frames: Frames) -> dict[str, Numbers]:
-    """Of each system over a file's frames: the mean of every number, and how many outages there were."""
+    """Average the numbers of each system over a file's frames, and count the outages."""
     found = {}
     for name in frames[0]:
         own = [frame[name] for frame in frames if name in frame]
@@ -105,8 +137,13 @@ def means(frames: Frames) -> dict[str, Numbers]:
 
 
 def over_seeds(draws: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
-    """`means` of several draws of the channel as one: the mean of every number (of outages the sum), and of two or more psnr_db_se, the
-    standard error of the mean PSNR."""
+    """Average `means` of several draws of the channel.
+
+    Outages are summed. From two draws on there is psnr_db_se, the standard error of the mean PSNR.
+
+    Args:
+        draws: `means` of each draw.
+    """
     found: dict[str, Numbers] = {}
     count = len(draws)
     for name in draws[0]:
@@ -120,7 +157,7 @@ def over_seeds(draws: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
 
 
 def in_common(rows: Sequence[dict[str, Any]], name: str) -> Any:
-    """What all rows have under that name; None where they differ."""
+    """Return what all rows have under a name; None where they differ."""
     found = rows[0][name]
     return found if all(row[name] == found for row in rows) else None
 

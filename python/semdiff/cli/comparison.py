@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The systems that a picture is sent over beside the link: ADJSCC and digital transmission, at the same channel uses and noise."""
+"""Send a picture over ADJSCC and digital transmission beside the link, at the same channel uses and noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ TRAINED_ON = {(1, 28, 28): "fashion-mnist", (3, None, None): "photos"}  # the pa
 
 
 class Outcome(NamedTuple):
-    """What one system made of one image."""
+    """Hold what one system made of one image.
+
+    Attributes:
+        image: (C, H, W) in [0, 1].
+        numbers: psnr_db, measured_snr_db, t where there is one, lpips where it is measured.
+        outage: whether nothing was decoded; the image then says nothing.
+    """
 
     image: Tensor  # (C, H, W), in [0, 1]
     numbers: dict[str, float]  # psnr_db, measured_snr_db, t where there is one, lpips where it is judged
@@ -30,7 +36,13 @@ class Outcome(NamedTuple):
 
 
 def judge(done: Transmission, originals: Tensor, lpips: Judge | None = None) -> list[Outcome]:
-    """Each image that a system received."""
+    """Measure each image that a system received.
+
+    Args:
+        done: the transmission.
+        originals: what was sent.
+        lpips: measures LPIPS; None leaves it out.
+    """
     numbers = {"psnr_db": psnr(done.images, originals), "measured_snr_db": done.snr_db, "t": done.t}
     if lpips is not None:
         numbers["lpips"] = lpips(done.images, originals)
@@ -38,7 +50,15 @@ def judge(done: Transmission, originals: Tensor, lpips: Judge | None = None) -> 
 
 
 class Comparison:
-    """adjscc: the folder of one; None is the package's for images of the link's shape. `left_out` says why a system is not there."""
+    """Hold the systems that are compared with a link.
+
+    Args:
+        link: the link.
+        adjscc: the folder of an ADJSCC; None is the package's for images of the link's shape.
+
+    Attributes:
+        left_out: why a system is not there, by name.
+    """
 
     def __init__(self, link: SemanticLink, adjscc: Path | None = None) -> None:
         self.link = link
@@ -55,7 +75,16 @@ class Comparison:
     def transmit(
         self, images: Tensor, snr_db: float, cbr: float | None, channel: Channel, key: Key, cost: int
     ) -> Iterator[tuple[str, list[Outcome]]]:
-        """Every system with what it makes of images (B, C, H, W). cost: channel uses for one image, as the link's ledger counts them."""
+        """Send images over every system.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            snr_db, cbr, channel, key: as in `ImageTransmitter.transmit`.
+            cost: channel uses for one image, as the link's ledger counts them.
+
+        Yields:
+            The system's name and its outcomes.
+        """
         from semdiff.transmission.inputs import choose_rate  # needs the extra [models], whose absence --help survives
 
         layout = self.link.layout()
@@ -82,7 +111,7 @@ class Comparison:
 
 
 def shipped_adjscc(link: SemanticLink) -> Any:
-    """The package's ADJSCC for the link's images; None where there is none."""
+    """Load the package's ADJSCC for the link's images; None where there is none."""
     from semdiff.baselines import ADJSCC
 
     return ADJSCC.default(TRAINED_ON[link.image_shape]) if link.image_shape in TRAINED_ON else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff data"""
+"""Define the command `semdiff data`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from semdiff.cli.output import print_json, screen
 
 
 class DataSet(StrEnum):
+    """Name the data sets that can be built."""
+
     photos = "photos"
 
 

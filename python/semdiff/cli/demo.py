@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff demo"""
+"""Define the command `semdiff demo`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADJSCC_NAME = "ADJSCC"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; means over the images."""
+    """Hold one line of the table: means over the images."""
 
     snr_db: float
     measured_snr_db: float

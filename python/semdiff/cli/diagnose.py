@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff diagnose"""
+"""Define the command `semdiff diagnose`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff evaluate"""
+"""Define the command `semdiff evaluate`."""
 
 from __future__ import annotations
 

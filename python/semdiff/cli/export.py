@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff export"""
+"""Define the command `semdiff export`."""
 
 from __future__ import annotations
 

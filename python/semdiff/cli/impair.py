@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff impair"""
+"""Define the command `semdiff impair`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def impair(
     cfo: Annotated[float, typer.Option("--cfo", help="Carrier-frequency offset, cycles a symbol.")] = 0.0,
     seed: Seed = 0,
 ) -> None:
-    """A simulated radio path for a recording, to try `semdiff receive` without a radio."""
+    """Simulate a radio path for a recording, to try `semdiff receive` without a radio."""
     from semdiff.link.recorded import Description
     from semdiff.phy.sigmf import read_recording, sample_rate, write_recording
     from semdiff.phy.sync import impair as through

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff info"""
+"""Define the command `semdiff info`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, with one wording."""
+"""Define options that several commands share, with one wording."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ CHANNELS = "awgn, rayleigh, rayleigh-fast, rician:K, rician-fast:K, multipath, m
 
 
 def parse_ratio(text: str) -> float:
-    """0.0417 or 1/24. typer.BadParameter, which becomes a message, for anything else."""
+    """Parse text such as 0.0417 or 1/24.
+
+    Raises:
+        typer.BadParameter: which becomes a message, for anything else.
+    """
     try:
         return float(Fraction(text.strip()))
     except (ValueError, ZeroDivisionError):
@@ -27,7 +31,11 @@ def parse_ratio(text: str) -> float:
 
 
 def parse_steps(text: str) -> int | str:
-    """8 or auto. typer.BadParameter for anything else."""
+    """Parse text such as 8, or auto.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
     try:
         return text if text == "auto" else int(text)
     except ValueError:
@@ -35,7 +43,11 @@ def parse_steps(text: str) -> int | str:
 
 
 def parse_snrs(texts: Sequence[str]) -> list[float]:
-    """Of --snr 0,5 --snr 10: [0.0, 5.0, 10.0], each once. typer.BadParameter for what is no number."""
+    """Parse texts of --snr: of 0,5 and 10 the numbers [0.0, 5.0, 10.0], each once.
+
+    Raises:
+        typer.BadParameter: for what is no number.
+    """
     try:
         return list(dict.fromkeys(float(part) for text in texts for part in text.split(",")))
     except ValueError:
@@ -64,7 +76,11 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 
 
 def parse_model(text: str) -> Path:
-    """The folder of a model: one in the package by its name, or any. typer.BadParameter for neither."""
+    """Find the folder of a model: text is the name of one in the package, or a folder.
+
+    Raises:
+        typer.BadParameter: where it is neither.
+    """
     from semdiff.models.store import find_model
 
     try:
@@ -94,14 +110,26 @@ Steps = Annotated[  # int or "auto": typer knows no unions
 
 
 def load_link(model: Path | None, default: str = "fashion-mnist") -> SemanticLink:
-    """The model in that folder, or the package's of that name. ImportError, naming the extra, where diffusers is absent."""
+    """Load a link.
+
+    Args:
+        model: its folder; None is the package's of the name `default`.
+        default: see above.
+
+    Raises:
+        ImportError: naming the extra, where diffusers is absent.
+    """
     from semdiff.link import SemanticLink
 
     return SemanticLink.default(default) if model is None else SemanticLink.from_pretrained(model)
 
 
 def parse_channel(text: str) -> Channel:
-    """The channel of that name. ValueError that lists the names, or tells which argument is out of its range."""
+    """Make the channel that the text names.
+
+    Raises:
+        ValueError: that lists the names, or tells which argument is out of its range.
+    """
     from semdiff.phy.channel import AWGN
     from semdiff.phy.fading import Rayleigh, Rician
     from semdiff.phy.mimo import MIMO

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several commands print and write."""
+"""Print what several commands print."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def note(text: str) -> None:
-    """One line on stderr, above a progress bar where there is one."""
+    """Print text as one line on stderr, above a progress bar where there is one."""
     line = f"semdiff: {' '.join(text.split())}"
     try:
         from tqdm import tqdm
@@ -26,14 +26,14 @@ def note(text: str) -> None:
 
 
 def screen() -> Console:
-    """What tables and lines for people are printed on. Names of files and of data are shown as they are: no markup, no emoji."""
+    """Return the console for tables and lines for people. Names of files and of data are shown as they are: no markup, no emoji."""
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
+    """Print a document as JSON on stdout. Numbers that JSON does not have (NaN, infinity) become null."""
     print(json.dumps(_finite(document), indent=2, allow_nan=False))
 
 
@@ -48,18 +48,18 @@ def _finite(value: Any) -> Any:
 
 
 def channel_uses(ledger: Ledger) -> dict[str, int]:
-    """A ledger for a document: every kind of use, and their sum."""
+    """Return the channel uses of a ledger for a document: every kind, and their sum."""
     kinds = ("payload", "side_information", "pilots", "preamble", "cyclic_prefix", "total")
     return {name: getattr(ledger, name) for name in kinds}
 
 
 def uses_line(ledger: Ledger) -> str:
-    """A ledger for people: 64 payload + 8 pilots = 72 (CBR 1/10.9)."""
+    """Write a ledger for people: 64 payload + 8 pilots = 72 (CBR 1/10.9)."""
     kinds = {"payload": "payload", "pilots": "pilots", "preamble": "preamble", "side_information": "side", "cyclic_prefix": "prefix"}
     parts = " + ".join(f"{uses} {word}" for name, word in kinds.items() if (uses := getattr(ledger, name)))
     return f"{parts} = {ledger.total} (CBR {ratio(ledger.cbr)})"
 
 
 def ratio(cbr: float) -> str:
-    """A bandwidth ratio as people write it: 1/12.2."""
+    """Write a bandwidth ratio cbr as people do: 1/12.2."""
     return f"1/{1 / cbr:.3g}"

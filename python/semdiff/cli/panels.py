@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture that `semdiff transmit --compare` draws: panels side by side, each with its words below."""
+"""Draw the picture of `semdiff transmit --compare`: panels side by side, each with its words below."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ MARGIN = 16
 
 
 class Panel(NamedTuple):
-    """A picture and two lines of words."""
+    """Hold a picture and two lines of words.
+
+    Attributes:
+        image: (1 or 3, H, W) in [0, 1].
+        name, numbers: the lines.
+    """
 
     image: Tensor  # (1 or 3, H, W), in [0, 1]
     name: str
@@ -27,7 +32,12 @@ class Panel(NamedTuple):
 
 
 def draw_panels(title: str, panels: Sequence[Panel]) -> Image:
-    """Panels of one size on white, in one row or in two columns."""
+    """Draw panels of one size on white, in one row or in two columns.
+
+    Args:
+        title: above them.
+        panels: the pictures.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     channels, height, width = panels[0].image.shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on several things side by side: networks on small pictures leave cores idle when they share one picture."""
+"""Map a function over several things in parallel: networks on small pictures leave cores idle when they share one picture."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ Out = TypeVar("Out")
 
 
 def workers(most: int, things: int) -> int:
-    """How many of so many things are worked on at a time: no more than torch has threads."""
+    """Choose how many of so many things to work on at a time: at most `most`, and no more than torch has threads."""
     return max(1, min(most, things, torch.get_num_threads()))
 
 
 def parallel_map(work: Callable[[int, In], Out], things: Sequence[In], at_once: int) -> Generator[Out]:
-    """work(i, things[i]) for every i, in order, `at_once` of them at a time: each in a thread of its own with its share of torch's
-    threads, which leave Python's lock while they compute. The first error is raised in its turn, and what is not begun by then never is."""
+    """Compute work(i, things[i]) for every i, and yield the results in order.
+
+    Each call runs in a thread of its own with its share of torch's threads, which leave Python's lock while they compute. The first error
+    is raised in its turn, and what has not begun by then never does.
+
+    Args:
+        work: the function.
+        things: its second arguments.
+        at_once: calls at a time.
+    """
     threads = torch.get_num_threads()
     if at_once == 1:
         yield from (work(i, thing) for i, thing in enumerate(things))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and animations in the size that a model takes, and as files."""
+"""Load pictures and animations in the size that a model takes, and save them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,31 @@ Shape = tuple[int, int | None, int | None]
 
 
 def load_picture(path: Path, shape: Shape, resize: bool = False) -> Tensor:
-    """A picture file as float32 (C, H, W) in [0, 1] for a model of that shape, where None is any size.
+    """Load a picture file.
 
-    Grey is luma (ITU-R 601) and has transparency over black; colour has it over white. ValueError, naming the file, where it is no picture,
-    is damaged, is an animation, or has another size than the model's and resize is False.
+    Grey is luma (ITU-R 601) and has transparency over black; colour has it over white.
+
+    Args:
+        path: of the file.
+        shape: (C, H, W) that a model takes, where None is any size.
+        resize: whether to scale a picture of another size.
+
+    Returns:
+        float32 (C, H, W) in [0, 1].
+
+    Raises:
+        ValueError: naming the file, where it is no picture, is damaged, is an animation, or has another size.
     """
     grey = shape[0] == 1
     return _fit(read_picture(path, grey=grey, background=_background(grey)), shape, resize, path).float() / 255
 
 
 def load_animation(path: Path, shape: Shape, resize: bool = False) -> Animation:
-    """As `load_picture`, of an animation all frames, in bytes."""
+    """Load all frames of an animation, as 8-bit integers.
+
+    Args:
+        path, shape, resize: as in `load_picture`.
+    """
     grey = shape[0] == 1
     found = read_animation(path, grey=grey, background=_background(grey))
     return found._replace(frames=torch.stack([_fit(frame, shape, resize, path) for frame in found.frames]))
@@ -56,9 +70,16 @@ def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
 
 
 def save_png(picture: Image, path: Path) -> None:
+    """Write a picture as a PNG at `path`."""
     write_atomically(path, lambda file: write_animation(file, [picture], []))
 
 
 def save_frames(pictures: Sequence[Image], like: Animation, path: Path) -> None:
-    """A PNG, animated where there are several, at the times of `like`."""
+    """Write pictures as a PNG, animated where there are several.
+
+    Args:
+        pictures: the frames.
+        like: gives their durations.
+        path: of the file.
+    """
     write_atomically(path, lambda file: write_animation(file, pictures, like.durations, like.plays))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff receive"""
+"""Define the command `semdiff receive`."""
 
 from __future__ import annotations
 

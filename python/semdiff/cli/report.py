@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff report"""
+"""Define the command `semdiff report`."""
 
 from __future__ import annotations
 

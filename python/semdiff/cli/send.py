@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff send"""
+"""Define the command `semdiff send`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff train"""
+"""Define the command `semdiff train`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ START_UP = 60.0  # seconds at most
 
 
 class Precision(StrEnum):
+    """Name the precisions of a training."""
+
     auto = "auto"
     bf16 = "bf16"
     fp32 = "fp32"
 
 
 class Recipe(StrEnum):
+    """Name the recipes."""
+
     fashion_mnist = "fashion-mnist"
     photos = "photos"
 

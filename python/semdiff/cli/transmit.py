@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff transmit"""
+"""Define the command `semdiff transmit`."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semdiff._util.atomic import write_atomically
+from semdiff._util.csv_files import to_csv
 from semdiff.evaluation.cells import AXES, COLUMNS, picture_path
 from semdiff.evaluation.columns import check_results
 from semdiff.evaluation.json_files import read_json, replace_non_finite, to_json
@@ -119,8 +118,8 @@ class Results:
         Args:
             folder: where.
         """
-        write_atomically(folder / "results.csv", to_csv(self.rows))
-        write_atomically(folder / "summary.csv", to_csv(self.summary()))
+        write_atomically(folder / "results.csv", _rows_to_csv(self.rows))
+        write_atomically(folder / "summary.csv", _rows_to_csv(self.summary()))
         write_atomically(folder / "results.json", to_json({"format": FORMAT, "format_version": VERSION, **self.header, "rows": self.rows}))
 
     @classmethod
@@ -189,14 +188,6 @@ def student_t_975(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def to_csv(rows: list[Row]) -> bytes:
-    """Write rows as CSV: a header line and one line a row; fields without a number are empty.
-
-    Args:
-        rows: dicts of the same keys.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in replace_non_finite(row).items()} for row in rows)
-    return text.getvalue().encode()
+def _rows_to_csv(rows: list[Row]) -> bytes:
+    """Write rows of the same columns as CSV; fields without a number are empty."""
+    return to_csv(list(rows[0]) if rows else COLUMNS, map(replace_non_finite, rows))

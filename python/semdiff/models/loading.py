@@ -23,9 +23,9 @@ from semdiff.models.int8 import FILE, dequantize, is_quantized
 from semdiff.models.store import model_index, quiet
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
-LATENTS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
+OURS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
 # In folders written by 0.1.0 they are modules of semdiff.link.
-RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", LATENTS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
+RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", OURS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
 VARIANCE_PRESERVING = (
     "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler", "DEISMultistepScheduler",
     "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler",
@@ -35,13 +35,13 @@ VARIANCE_PRESERVING = (
 # By part: (module, class) as model_index.json has them.
 CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL")),
-    "unet": ((LATENTS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
-    "downsampler": ((LATENTS, "Downsampler"),),
-    "upsampler": ((LATENTS, "Upsampler"), (PIXELS, "PixelUpsampler")),
-    "mean_decoder": ((LATENTS, "MeanDecoder"),),
-    "sample_decoder": ((LATENTS, "SampleDecoder"),),
-    "detail_decoder": ((LATENTS, "DetailDecoder"),),
-    "prompt": ((LATENTS, "Prompt"),),
+    "unet": ((OURS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
+    "downsampler": ((OURS, "Downsampler"),),
+    "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),
+    "mean_decoder": ((OURS, "MeanDecoder"),),
+    "sample_decoder": ((OURS, "SampleDecoder"),),
+    "detail_decoder": ((OURS, "DetailDecoder"),),
+    "prompt": ((OURS, "Prompt"),),
     "transmitter": ((JSCC, "Transmitter"),),
     "decoder": ((JSCC, "JSCCDecoder"),),
     "scheduler": tuple(("diffusers", name) for name in VARIANCE_PRESERVING),

@@ -50,7 +50,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def training_identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:
-    """A digest of what must be equal for a checkpoint to be continued."""
+    """Compute a digest of what must be equal for a checkpoint to be continued.
+
+    Args:
+        stage, batches, plan, name, key, accelerator: of the training, see `fit`.
+    """
     content: dict[str, Any] = {
         "name": name,
         "plan": dataclasses.asdict(plan),
@@ -68,6 +72,11 @@ def resume_training(
     file: Path, identity: str, stage: Stage, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> tuple[int, dict[str, Tensor]]:
     """Load a checkpoint into the stage, its optimiser and the averaged weights.
+
+    Args:
+        file: the checkpoint.
+        identity: from `training_identity`.
+        stage, optimizer, average: take what it holds.
 
     Returns:
         The step, and the running means of what is shown.

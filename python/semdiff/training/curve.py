@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semdiff._util.atomic import write_atomically
+from semdiff._util.csv_files import to_csv
 
 COLUMNS = ("stage", "step", "images", "seconds", "quantity", "picture", "snr_db", "cbr", "value")
 VALIDATE_EVERY = 180.0  # seconds
@@ -67,9 +67,7 @@ class Curve:
 
     def write(self) -> None:
         """Write the table."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self.rows])
-        write_atomically(self.path, text.getvalue().encode())
+        write_atomically(self.path, to_csv(COLUMNS, self.rows))
 
 
 class StageCurve:

@@ -20,7 +20,7 @@ from semdiff.training.curve import HeldOutScore
 from semdiff.training.engine import Plan
 
 RATE = 0.03  # of the recipe's learning rates, which are for fresh networks. Chosen by hand
-WARM_UP = 0.25  # of a stage's steps. Chosen by hand
+WARM_UP = 0.25  # of a stage's steps. Chosen by hand. Chosen by hand
 NAME = "finetuning.json"
 
 

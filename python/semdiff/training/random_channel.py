@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The random channel that trainings draw from: an SNR for each sample, every rate in each batch, fading for some."""
+"""Draw the random channel of a training: an SNR for each sample, every rate in each batch, fading for some."""
 
 from __future__ import annotations
 

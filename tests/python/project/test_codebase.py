@@ -217,6 +217,14 @@ def test_ruff_is_clean() -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_commits_are_formatted_by_the_same_versions() -> None:
+    """A version that pyproject.toml pins is the one that .pre-commit-config.yaml names."""
+    pinned = set(re.findall(r'"((?:ruff|clang-format)==[\d.]+)"', (ROOT / "pyproject.toml").read_text()))
+    named = set(re.findall(r'"([\w-]+==[\d.]+)"', (ROOT / ".pre-commit-config.yaml").read_text()))
+    assert len(pinned) == 2
+    assert named == pinned
+
+
 @pytest.mark.slow
 def test_mypy_is_clean() -> None:
     run = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)

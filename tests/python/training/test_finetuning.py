@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained link that is trained further: gently, and never worse than it was on the held-out pictures."""
+"""A trained link that is trained further: finetuning_plan, and never worse than it was on the held-out pictures."""
 
 import json
 

@@ -11,10 +11,10 @@ import semdiff
 from semdiff.baselines import PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.diffusion.matching import DiffusionState
-from semdiff.link.pixel_starting_state import straight_grid
+from semdiff.link.pixel_starting_state import perceptual_state, straight_grid
 from semdiff.training.stages.adversarial import AdversarialStage
 from semdiff.training.stages.pixels import Front
-from semdiff.training.stages.regression import RegressionStage, noiseless_state
+from semdiff.training.stages.regression import RegressionStage
 from tests.python.pretrained import require_lpips
 from tests.python.small_links import SCALE, networks
 
@@ -33,7 +33,7 @@ def test_its_evaluations_are_the_samplers(steps: int) -> None:
     stage = regression(steps)
     with torch.no_grad():
         reception = stage.front(IMAGES, KEY)
-        state = noiseless_state(reception, SCALE, SCHEDULE, 0.25, KEY)
+        state = perceptual_state(reception, SCALE, SCHEDULE, 0.0, KEY)
         told = reception.snr_db.to(state.x), reception.rate.to(state.x)
         denoise = lambda x, t: stage.denoiser(x, SCHEDULE.noise_var(t).log().to(x), *told)  # noqa: E731
         grid = straight_grid(state.t, steps, SCHEDULE)
@@ -46,7 +46,7 @@ def test_its_loss_is_the_last_images_error_and_all_evaluations_learn() -> None:
     channel_key, start_key, _ = KEY.split(3)
     with torch.no_grad():
         reception = stage.front(IMAGES, channel_key)
-        state = noiseless_state(reception, SCALE, SCHEDULE, 0.25, start_key)
+        state = perceptual_state(reception, SCALE, SCHEDULE, 0.0, start_key)
     loss = stage(KEY, IMAGES)["loss"]
     torch.testing.assert_close(loss, F.mse_loss(stage.unroll(*state, reception), SCALE.normalize(IMAGES)))
     calls: list[torch.Tensor] = []

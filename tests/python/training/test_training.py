@@ -19,7 +19,7 @@ from semdiff.models.pixel_blocks import from_blocks
 from semdiff.rng import uniform
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.recipes.fashion_mnist import LATENT_CHANNELS, RATES, build, train
-from semdiff.training.stages.autoencoder import encode, fold_statistics
+from semdiff.training.stages.autoencoder import encode_in_batches, fold_statistics
 from semdiff.training.stages.detail import DetailStage
 from semdiff.training.stages.diffusion import denoising_times, velocity
 from semdiff.training.stages.fidelity import FidelityStage
@@ -175,7 +175,7 @@ def test_folded_statistics_normalise_the_latents():
     images = torch.rand(64, 1, 28, 28)
     vae = build(1).vae
     fold_statistics(vae, images)
-    z = encode(vae, images, 10)
+    z = encode_in_batches(vae, images, 10)
     torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(LATENT_CHANNELS), atol=1e-4, rtol=0)
     torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(LATENT_CHANNELS), atol=1e-3, rtol=0)
 

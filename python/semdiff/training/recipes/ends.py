@@ -72,7 +72,7 @@ def train_ends(
         >>> blocks = {"block_out_channels": (8, 8), "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
         >>> unet = UNet2DModel(in_channels=4, out_channels=4, norm_num_groups=4, **blocks)
         >>> link = SemanticLink.from_diffusers(vae, unet, DDPMScheduler())
-        >>> losses = train_ends(link, [sample_photos()[..., :64]], Plan(steps=2, batch_size=4, learning_rate=1e-3), progress=False)
+        >>> losses = train_ends(link, [sample_photos()[..., :64, :64]], Plan(steps=2, batch_size=4, learning_rate=1e-3), progress=False)
         >>> sorted(losses)
         ['error', 'loss', 'match']
     """

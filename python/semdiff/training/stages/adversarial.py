@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ADJSCC with a discriminator of patches beside squared error and LPIPS: the learned code that aims at realism without diffusion.
+"""Train ADJSCC with a discriminator of patches beside squared error and LPIPS: the learned code that aims at realism without diffusion.
 
 The discriminator is PatchGAN's (Isola et al., CVPR 2017), the losses are hinges (Lim and Ye, arXiv 1705.02894).
 """
@@ -41,6 +41,7 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Score patches of images (B, C, H, W) in [0, 1]."""
         return self.layers(2 * images - 1)  # type: ignore[no-any-return]
 
 
@@ -61,11 +62,12 @@ class AdversarialStage(JSCCStage):
         self.discriminator, self.weight = PatchDiscriminator(model.image_shape[0]), weight
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         out = self.send(key, images).clamp(0, 1)
         error, perceptual = F.mse_loss(out, images), lpips(out, images).mean()
-        judge = self.discriminator
-        learnt = F.relu(1 - judge(images)).mean() + F.relu(1 + judge(out.detach())).mean()
-        still = {name: tensor.detach() for name, tensor in (*judge.named_parameters(), *judge.named_buffers())}
-        fooled = -functional_call(judge, still, (out,)).mean()
+        discriminator = self.discriminator
+        learnt = F.relu(1 - discriminator(images)).mean() + F.relu(1 + discriminator(out.detach())).mean()
+        still = {name: tensor.detach() for name, tensor in (*discriminator.named_parameters(), *discriminator.named_buffers())}
+        fooled = -functional_call(discriminator, still, (out,)).mean()
         loss = error + LPIPS_WEIGHT * perceptual + self.weight * fooled + learnt
         return {"loss": loss, "mse": error, "lpips": perceptual, "fooled": fooled, "discriminator": learnt}

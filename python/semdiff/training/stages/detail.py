@@ -26,8 +26,8 @@ from semdiff.training.engine import Stage
 from semdiff.training.stages.generation import ReceivingStage
 from semdiff.training.stages.resampling import cross_channel
 
-SHIFT = 8  # pixels, a block: parts shifted by less keep their size
-WINDOW = 96  # pixels. Chosen by hand: VGG takes long
+SHIFT = 8  # pixels, a block: parts shifted by less keep their size: parts shifted by less keep their size
+WINDOW = 96  # pixels. Chosen by hand: VGG takes long. Chosen by hand: VGG takes long
 
 
 def perceptual_loss(decoded: Tensor, images: Tensor, pixel_weight: float) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stage of a JSCC baseline: both ends together, through the channel, on pixels."""
+"""Train a JSCC baseline: both ends together, through the channel."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 
 
 
 class JSCCStage(Stage):
-    """Teach a JSCC by its mean squared error, every rate in each batch, an SNR for each sample.
+    """Train by the mean squared error, every rate in each batch, an SNR for each sample.
 
-    forward(key, images (B, C, H, W) in [0, 1]). A `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet).
+    A `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet).
 
     Args:
-        model: the network of both ends.
-        conditions: the channels that it meets.
+        model: what is trained.
+        conditions: of the channel.
     """
 
     def __init__(self, model: DeepJSCC, conditions: Conditions = AWGN_ALONE) -> None:
@@ -31,7 +31,7 @@ class JSCCStage(Stage):
         self.model, self.conditions = model, conditions
 
     def send(self, key: Key, images: Tensor) -> Tensor:
-        """Send images and receive them, not clamped to [0, 1]."""
+        """Send images (B, C, H, W) in [0, 1] and receive them, not clamped to [0, 1]; key draws all random numbers."""
         model = self.model
         arrived, rate = over_the_air(
             lambda believed, rate: model.encode(images, believed, rate),
@@ -45,6 +45,7 @@ class JSCCStage(Stage):
         return model.decode(arrived.features, snr_db, rate, images.shape[-2:]).to(images)
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         out = self.send(key, images)
         error = F.mse_loss(out, images)
         if not isinstance(self.model, PerceptualADJSCC):

@@ -90,6 +90,7 @@ class ReceiverStage(Stage):
         pixels = F.mse_loss(decoded[:count], target)
         clean = F.mse_loss(decoded[count:], target[: len(prior_z)])
         # A quarter for what only keeps decoder and denoiser as they are, from a quarter of the batch. Chosen by hand.
+        # A quarter for what only keeps decoder and denoiser as they are, from a quarter of the batch. Chosen by hand.
         loss = self.pixel_weight * (pixels + 0.25 * clean) + fused.total + path + 0.25 * prior
         return {"loss": loss, "pixels": pixels, "clean": clean, "fused": fused.total, "path": path, "prior": prior}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The denoiser's network as a regressor: the receiver that a sampler of the same size and depth must beat."""
+"""Train the denoiser's network as a regressor: the receiver that a sampler of the same size and depth must beat."""
 
 from __future__ import annotations
 
@@ -7,30 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.matching import DiffusionState
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.pixel_starting_state import PixelReception, perceptual_state
 from semdiff.metrics import lpips
-from semdiff.models.pixels import PixelDenoiser, PixelScale
+from semdiff.models.pixels import PixelDenoiser
 from semdiff.rng import Key
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import denoised
 from semdiff.training.stages.pixels import LPIPS_EVERY, LPIPS_WEIGHT, Front, shifted
-
-
-def noiseless_state(reception: PixelReception, scale: PixelScale, schedule: NoiseSchedule, renoise: float, key: Key) -> DiffusionState:
-    """Make the perceptual estimate without fresh noise a state at the time that it would have with it.
-
-    Args:
-        reception: what the receiver knows.
-        scale: between images and normalised pixels.
-        schedule: of the denoiser.
-        renoise: fresh noise that is left out, in parts of the estimate's error variance.
-        key: unused but for the time's arguments, which are those of `perceptual_state`.
-    """
-    _, t = perceptual_state(reception, scale, schedule, renoise, key)
-    signal = schedule.alpha_bar(t).sqrt().to(reception.perceptual)[:, None, None, None]
-    return DiffusionState(scale.clamp(reception.perceptual) * signal, t)
 
 
 class RegressionStage(Stage):
@@ -46,29 +30,23 @@ class RegressionStage(Stage):
         schedule: of the denoiser.
         steps: evaluations, unrolled.
         perceptual: whether LPIPS is in the loss, with the weight that it has for ADJSCC.
-        renoise: of the link, which gives the time.
     """
 
     frozen = ("front",)
 
     def __init__(
-        self,
-        front: Front,
-        denoiser: PixelDenoiser,
-        schedule: NoiseSchedule,
-        steps: int = 1,
-        perceptual: bool = False,
-        renoise: float = 0.25,
+        self, front: Front, denoiser: PixelDenoiser, schedule: NoiseSchedule, steps: int = 1, perceptual: bool = False
     ) -> None:
         super().__init__()
         self.front, self.denoiser, self.scale, self.schedule = front, denoiser, front.scale, schedule
-        self.steps, self.perceptual, self.renoise = steps, perceptual, renoise
+        self.steps, self.perceptual = steps, perceptual
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        channel_key, start_key, shift_key = key.split(3)
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
+        channel_key, unused_key, shift_key = key.split(3)
         with torch.no_grad():
             reception = self.front(images, channel_key)
-            start, t = noiseless_state(reception, self.scale, self.schedule, self.renoise, start_key)
+            start, t = perceptual_state(reception, self.scale, self.schedule, 0.0, unused_key)  # without fresh noise
         x = self.scale.normalize(images)
         found = self.unroll(start, t, reception)
         error = F.mse_loss(found, x)
@@ -79,7 +57,15 @@ class RegressionStage(Stage):
         return {"loss": error + LPIPS_WEIGHT / self.scale.std**2 * distance, "error": error, "lpips": distance}
 
     def unroll(self, start: Tensor, t: Tensor, reception: PixelReception) -> Tensor:
-        """Run the evaluations from the state `start` at t (B,); the last one's normalised image, with gradients through all."""
+        """Run the evaluations from a state, with gradients through all.
+
+        Args:
+            start, t: the state, (B, C, H, W) and (B,).
+            reception: gives SNR and rate.
+
+        Returns:
+            The last evaluation's image, normalised.
+        """
         first_var = self.schedule.noise_var(t)
         y = start * (1 + first_var).sqrt().to(start)[:, None, None, None]  # x_t over its signal: image and noise
         for step in range(self.steps):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The down- and up-sampler around the channel, on latents, with the fused loss."""
+"""Train the down- and up-sampler around the channel, on latents, with the fused loss: stage 3 of the recipes."""
 
 from __future__ import annotations
 
