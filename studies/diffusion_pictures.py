@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semdiff import AWGN, Key
 from semdiff.baselines import ADJSCC, PerceptualADJSCC
-from semdiff.cli.pictures import save_png
+from semdiff.cli.picture_files import save_png
 from semdiff.data import fashion_mnist
 from semdiff.data.fashion_mnist import CLASSES
 from semdiff.data.sheet import Band, draw

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from semdiff.baselines.arguments import check_pictures, choose_formats, choose_uses
+from semdiff.baselines.digital_inputs import check_pictures, choose_formats, choose_uses
 from semdiff.baselines.packet import read_packet, write_packet
 from semdiff.phy.channel import normalize_power, pack
 from semdiff.rng import Key, normal

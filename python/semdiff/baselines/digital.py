@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semdiff.baselines.arguments import check_pictures, choose_formats, choose_uses
+from semdiff.baselines.digital_inputs import check_pictures, choose_formats, choose_uses
 from semdiff.baselines.modem import Scheme, shared_modem
 from semdiff.baselines.packet import read_packet, write_packet
 from semdiff.baselines.schemes import choose_scheme

@@ -33,7 +33,7 @@ def data(
     """Build a data set from packages that are installed, check every file, and keep it in the cache. Nothing is downloaded."""
     from rich.table import Table
 
-    from semdiff.cli.pictures import save_png
+    from semdiff.cli.picture_files import save_png
     from semdiff.data.photos import photo_list, photos
     from semdiff.data.pictures import require_pillow, to_picture
 

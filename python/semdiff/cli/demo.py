@@ -52,7 +52,7 @@ def demo(
     without diffusion that was trained about as long; by the link with the least error (its mean decoder, or its denoiser's posterior mean);
     and by the link with the most detail (its detail decoder, or a sample of its denoiser). All have the same channel uses and noise.
     """
-    from semdiff.cli.pictures import save_png
+    from semdiff.cli.picture_files import save_png
     from semdiff.data import sample_images, sample_photos
     from semdiff.data.fashion_mnist import CLASSES
     from semdiff.data.pictures import require_pillow

@@ -35,7 +35,7 @@ def receive(
     Start, gain, phase, frequency offset (up to 0.02 cycles a symbol), constant offset and noise are estimated. Of several frames the
     strongest is taken. With --frame the recording may have another sample rate than what was sent.
     """
-    from semdiff.cli.pictures import save_png
+    from semdiff.cli.picture_files import save_png
     from semdiff.data.pictures import require_pillow, to_picture
     from semdiff.link.recorded import Description, at_the_frames_rate, model_digest, receive_samples
     from semdiff.phy.sigmf import read_metadata, read_recording, sample_rate

@@ -28,7 +28,7 @@ def send(
 
     The peak is 0.7 of full scale. `semdiff receive` makes the picture of what another radio recorded.
     """
-    from semdiff.cli.pictures import load_picture
+    from semdiff.cli.picture_files import load_picture
     from semdiff.link.recorded import model_digest, send_samples
     from semdiff.phy.sigmf import write_recording
 

@@ -17,8 +17,8 @@ from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, See
 from semdiff.cli.output import channel_uses, print_json, ratio, screen
 
 if TYPE_CHECKING:
-    from semdiff.cli.batches import Numbers
     from semdiff.cli.comparison import Outcome
+    from semdiff.cli.transmit_files import Numbers
     from semdiff.link import Transmission
 
 TOGETHER = 2**23  # pixels of what is worked on side by side, since many large pictures do not fit into the memory
@@ -61,10 +61,10 @@ def transmit(
     """
     import torch
 
-    from semdiff.cli.batches import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
     from semdiff.cli.comparison import Comparison, judge
     from semdiff.cli.parallel_map import parallel_map, workers
-    from semdiff.cli.pictures import load_animation
+    from semdiff.cli.picture_files import load_animation
+    from semdiff.cli.transmit_files import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
     from semdiff.link.outputs import output_name
     from semdiff.rng import Key
 

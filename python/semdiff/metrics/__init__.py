@@ -8,7 +8,7 @@ semdiff-torch[eval]; LPIPS, FID and KID also pretrained networks, which `semdiff
 
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
-from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
+from semdiff.metrics.full_reference import ms_ssim, psnr, ssim
 from semdiff.metrics.lpips_distance import LPIPS, lpips, lpips_shifted
 from semdiff.metrics.registry import METRICS, Metric, measure
 from semdiff.metrics.set_distances import fid, frechet_classifier, kid, kid_patches

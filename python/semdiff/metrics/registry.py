@@ -18,7 +18,7 @@ from torch import Tensor
 from semdiff.metrics.check import check_image_batch
 from semdiff.metrics.classifier import accuracy
 from semdiff.metrics.distribution import Score
-from semdiff.metrics.fidelity import ms_ssim, psnr, ssim
+from semdiff.metrics.full_reference import ms_ssim, psnr, ssim
 from semdiff.metrics.lpips_distance import lpips, lpips_shifted
 from semdiff.metrics.set_distances import fid, frechet_classifier, kid, kid_patches
 

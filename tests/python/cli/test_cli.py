@@ -19,7 +19,7 @@ import semdiff
 from semdiff._util.atomic import write_atomically
 from semdiff.cli import main
 from semdiff.cli.options import parse_model
-from semdiff.cli.pictures import load_picture
+from semdiff.cli.picture_files import load_picture
 from semdiff.data import sample_images
 from semdiff.metrics import psnr
 from tests.python.pretrained import installed

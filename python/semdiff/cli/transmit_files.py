@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semdiff.cli.comparison import Outcome
 from semdiff.cli.panels import Panel, draw_panels
-from semdiff.cli.pictures import save_frames
+from semdiff.cli.picture_files import save_frames
 from semdiff.data.pictures import to_picture
 
 if TYPE_CHECKING:
