@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from semdiff.diffusion.loss import upsampler_loss
+from semdiff.diffusion.schedule import alpha_bar_of
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.models.networks import Downsampler, Upsampler
-from semdiff.phy.channel import AWGN, Received, pack
+from semdiff.phy.channel import AWGN, Received, pack, snr_db_of
 from semdiff.rng import Key, complex_normal, normal
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import uniform
@@ -58,7 +59,7 @@ def cross_channel(
         return downsampler(z, believed - (_shared(level_db, rate) if conditions.together else level_db), rate)  # type: ignore[no-any-return]
 
     arrived, rate = over_the_air(encode, z, total, rates, keys, conditions)
-    heard_db = (-10 * arrived.noise_var.log10()).to(z)
+    heard_db = snr_db_of(arrived.noise_var).to(z)
     gaussian = upsampler(arrived.features, heard_db, rate, draw_key, arrived.noise_map.to(z))
     return Crossing(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
 
@@ -125,7 +126,7 @@ class ResamplingStage(Stage):
         crossing_key, loss_key = key.split(2)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         _, mean, logvar = crossing.gaussian
-        a = 1 / (1 + crossing.noise_var)
+        a = alpha_bar_of(crossing.noise_var)
         loss = upsampler_loss(mean, logvar, z, a, self.lambda_prior, self.lambda_match, loss_key)
         with torch.no_grad():
             error = (mean / a.sqrt().to(mean)[:, None, None, None] - z).square().mean()

@@ -26,6 +26,7 @@ from semdiff.data import fashion_mnist
 from semdiff.metrics import lpips
 from semdiff.models.loading import check_class
 from semdiff.models.store import digest, find_model
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
@@ -75,7 +76,7 @@ class JSCCStage(Stage):
             key.split(3),
             self.conditions,
         )
-        heard_db = (-10 * arrived.noise_var.log10()).to(images)
+        heard_db = snr_db_of(arrived.noise_var).to(images)
         out = model.decode(arrived.features, heard_db, rate, images.shape[-2:]).to(images)
         error = F.mse_loss(out, images)
         if not isinstance(model, PerceptualADJSCC):
