@@ -71,7 +71,7 @@ __all__ = [
 
 
 class _Writable:
-    """A read-only array's memory without its flag: torch.from_numpy warns at the flag, and copying would be the other way out."""
+    """Show a read-only array's memory without its flag: torch.from_numpy warns at the flag, and copying would be the other way out."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array  # keeps the memory alive
@@ -80,7 +80,7 @@ class _Writable:
 
 
 def _tensor(array: NDArray[Any], name: str) -> torch.Tensor:
-    """A tensor on the array's memory, wherever there can be one."""
+    """Return a tensor on the array's memory, wherever there can be one."""
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
     if not array.dtype.isnative:
@@ -96,7 +96,7 @@ def _tensor(array: NDArray[Any], name: str) -> torch.Tensor:
 
 
 def _inward(value: Any, name: str) -> Any:
-    """What the torch function takes for what a NumPy user gives."""
+    """Return what the torch function takes for what a NumPy user gives."""
     if isinstance(value, np.ndarray):
         return _tensor(value, name)
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
@@ -113,7 +113,7 @@ def _inward(value: Any, name: str) -> Any:
 
 
 def _outward(value: Any) -> Any:
-    """What a NumPy user gets for what the torch function returns: arrays on the tensors' memory."""
+    """Return what a NumPy user gets for what the torch function returns: arrays on the tensors' memory."""
     if isinstance(value, torch.Tensor):
         return value.detach().numpy()
     if isinstance(value, tuple):
@@ -123,7 +123,7 @@ def _outward(value: Any) -> Any:
 
 
 def _adapt(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` for ndarrays."""
+    """Return `function` for ndarrays."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)

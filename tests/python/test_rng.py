@@ -11,6 +11,7 @@ from scipy import stats
 
 import semdiff
 from semdiff import Key, _reference, normal
+from semdiff._util import child_keys
 from semdiff.rng import complex_normal
 
 N = 1 << 20
@@ -177,3 +178,14 @@ def test_complex_normals_are_circular_and_of_unit_power(dtype):
     torch.testing.assert_close(torch.view_as_real(z), pairs / 2**0.5)
     assert abs(float(z.abs().square().mean()) - 1) < 0.02  # 4.5 standard deviations
     assert abs(complex(z.square().mean())) < 0.03
+
+
+def test_the_register_of_child_keys_never_changes() -> None:
+    """Recorded results and trained weights rest on these draws."""
+    numbers = {name: value for name, value in vars(child_keys).items() if name.isupper()}
+    assert numbers == {
+        "CHANNEL": 0, "UPSAMPLER": 1, "DENOISER": 2, "CODEWORD": 1, "SAMPLE": 1, "MEAN": 2, "WAITING": 2**32, "MOVING": 2**32 + 1,
+        "BATCHES": 2**31,
+    }  # fmt: skip
+    for siblings in (("CHANNEL", "UPSAMPLER", "DENOISER"), ("CHANNEL", "CODEWORD"), ("SAMPLE", "MEAN"), ("WAITING", "MOVING")):
+        assert len({numbers[name] for name in siblings}) == len(siblings)

@@ -34,7 +34,7 @@ def check_prediction(prediction: Any) -> None:
 
 
 def to_tensor(value: float | Tensor, name: str) -> Tensor:
-    """Numbers as a float64 tensor, floating-point tensors as they are. TypeError for anything else."""
+    """Return numbers as a float64 tensor, floating-point tensors as they are. TypeError for anything else."""
     if isinstance(value, Tensor):
         if value.dtype not in REAL:
             raise TypeError(f"{name}: expected a floating-point tensor or a number, got {value.dtype}")
@@ -43,14 +43,14 @@ def to_tensor(value: float | Tensor, name: str) -> Tensor:
 
 
 def to_times(t: float | Tensor, name: str) -> Tensor:
-    """Times as a floating-point tensor without a gradient; integer tensors are exact table indices."""
+    """Return times as a floating-point tensor without a gradient; integer tensors are exact table indices."""
     if isinstance(t, Tensor) and t.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
         t = t.to(torch.float64)
     return to_tensor(t, name).detach()
 
 
 def to_number(value: Any, name: str, wanted: str = "a number or a floating-point tensor") -> float:
-    """What float() takes, except text and truth values. TypeError for anything else."""
+    """Return what float() makes of all that it takes, except text and truth values. TypeError for anything else."""
     if not isinstance(value, (str, bytes, bytearray, bool)):
         try:
             return float(value)
@@ -60,7 +60,7 @@ def to_number(value: Any, name: str, wanted: str = "a number or a floating-point
 
 
 def to_finite(value: Any, name: str, least: float = -math.inf) -> float:
-    """A finite number, at least `least`. TypeError or ValueError for anything else."""
+    """Return a finite number, at least `least`. TypeError or ValueError for anything else."""
     number = to_number(value, name, "a number")
     if not (math.isfinite(number) and number >= least):
         raise ValueError(f"{name}: expected a finite number{'' if least == -math.inf else f' >= {least:g}'}, got {value}")
@@ -68,7 +68,7 @@ def to_finite(value: Any, name: str, least: float = -math.inf) -> float:
 
 
 def to_count(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
-    """An integer, at least `least` and at most `most`. TypeError or ValueError for anything else."""
+    """Return an integer, at least `least` and at most `most`. TypeError or ValueError for anything else."""
     try:
         count = None if isinstance(value, bool) else operator.index(value)
     except (TypeError, ValueError):  # an array of several numbers
@@ -83,7 +83,7 @@ def to_count(value: Any, name: str, least: int | None = None, most: int | None =
 
 
 def to_shape(value: Any, name: str) -> list[int]:
-    """A shape: integers of 64 bits. TypeError or ValueError for anything else. (SymInts of torch.compile pass.)"""
+    """Return a shape: integers of 64 bits. TypeError or ValueError for anything else. (SymInts of torch.compile pass.)"""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}: expected a sequence of integers, got {type(value).__name__}")
     shape = list(value)
@@ -101,7 +101,10 @@ def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
 
 
 def to_coherence(value: Any, unit: str, names: tuple[str, ...] = ("block", "fast")) -> str | int:
-    """For how long one draw of a channel lasts: one of `names`, or a number of `unit`, at least 1. TypeError or ValueError otherwise."""
+    """Return for how long one draw of a channel lasts: one of `names`, or a number of `unit`, at least 1.
+
+    TypeError or ValueError for anything else.
+    """
     if not isinstance(value, str):
         return to_count(value, "coherence", 1)
     if value not in names:

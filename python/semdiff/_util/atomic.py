@@ -27,9 +27,11 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """The file at `path` becomes `content` (or what `content(file)` writes) in one step, also across a crash: it is written beside its
-    place, flushed to the disk and renamed, so readers see the old file or the new one. Folders are made. OSError, naming the file,
-    where the disk is full: the old file is whole then."""
+    """Write `content`, or what `content(file)` writes, to `path` in one step, also across a crash.
+
+    It is written beside its place, flushed to the disk and renamed, so readers see the old file or the new one. Folders are made. OSError,
+    naming the file, where the disk is full: the old file is whole then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_orphans(path.parent)
     beside = _beside(path)
@@ -54,7 +56,7 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
 
 @contextlib.contextmanager
 def folder_atomically(place: Path) -> Iterator[Path]:
-    """A path for the caller to make a folder at, which is `place` once the block ends: flushed to the disk, and in one step, so that
+    """Give a path for the caller to make a folder at, which is `place` once the block ends: flushed to the disk, and in one step, so that
     readers and a crash meet the old folder or the new one. Folders above are made. Where the block raises, the old one is as it was.
 
     ValueError where `place` is no folder.
@@ -84,7 +86,7 @@ def folder_atomically(place: Path) -> Iterator[Path]:
 
 
 def keep_others(old: Path, new: Path) -> None:
-    """What lies in the folder `old` and not in `new` comes there too, without being copied where the file system can do that."""
+    """Bring what lies in the folder `old` and not in `new` there too, without a copy where the file system can do that."""
     for folder, folders, names in os.walk(old):
         there = new / Path(folder).relative_to(old)
         there.mkdir(exist_ok=True)
@@ -98,7 +100,7 @@ def keep_others(old: Path, new: Path) -> None:
 
 
 def clear_orphans(folder: Path) -> None:
-    """Removes what killed processes left in the folder: ours by name and owner, not locked, and not written to for a minute. Once for each
+    """Remove what killed processes left in the folder: ours by name and owner, not locked, and not written to for a minute. Once for each
     folder and process."""
     folder = folder.resolve()
     if folder in _swept:
@@ -134,7 +136,7 @@ def _beside(path: Path) -> Path:
 
 
 def _lock(descriptor: int) -> None:
-    """Until it is closed, or its process ends. Some network file systems have no locks."""
+    """Lock a file until it is closed, or its process ends. Some network file systems have no locks."""
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -148,7 +150,7 @@ def _sync(path: Path) -> None:
 
 
 def _put(new: Path, place: Path) -> None:
-    """Moves `new` to `place`; what was there is beside `new`, or in its place, afterwards."""
+    """Move `new` to `place`; what was there is beside `new`, or in its place, afterwards."""
     here = Path.cwd() if os.path.exists(".") else None
     if not place.exists():
         new.rename(place)
@@ -165,7 +167,7 @@ def _put(new: Path, place: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Two paths change places in one step (renameat2 of Linux). False where the system or the file system cannot do that."""
+    """Exchange two paths in one step (renameat2 of Linux). False where the system or the file system cannot do that."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False

@@ -12,17 +12,17 @@ from torch import Tensor
 
 
 def times(a: Tensor, b: Tensor) -> Tensor:
-    """a b."""
+    """Return a b."""
     return torch.complex(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
 
 
 def power(x: Tensor) -> Tensor:
-    """|x|^2."""
+    """Return |x|^2."""
     return x.real.square() + x.imag.square()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a (..., m, k) times b (..., k, n) for a small k: a sum of k outer products."""
+    """Multiply a (..., m, k) by b (..., k, n) for a small k: a sum of k outer products."""
     out = times(a[..., :, :1], b[..., :1, :])
     for j in range(1, a.shape[-1]):
         out = out + times(a[..., :, j : j + 1], b[..., j : j + 1, :])

@@ -18,13 +18,13 @@ from semdiff._util.atomic import write_atomically
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Tensors and a JSON description, in one file, atomically."""
+    """Write tensors and a JSON description to one file, atomically."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(whole, metadata={"semdiff": json.dumps(meta, sort_keys=True)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote. ValueError, naming the file, where it is truncated or no checkpoint."""
+    """Read what `save_tensors` wrote. ValueError, naming the file, where it is truncated or no checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["semdiff"])

@@ -23,6 +23,7 @@ from semdiff.models.jscc_layers import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import saved, shipped_models, verify_checksums
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
 from semdiff.transmission.layout import Layout
@@ -159,7 +160,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         received = air(features_to_symbols(features, channels, layout.header))
         arrived = symbols_to_features(received, channels, layout.symbols, layout.header)
         features = arrived.features.to(self.dtype)
-        out = self.decode(features, (-10 * arrived.noise_var.log10()).to(features), rate, size).to(features)
+        out = self.decode(features, snr_db_of(arrived.noise_var).to(features), rate, size).to(features)
         return Decoded(out.clamp(0, 1))
 
     # Files

@@ -24,15 +24,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semdiff._util.child_keys import MOVING, WAITING
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.rng import Key, normal
 
-# Child keys that no step has: the noise that waiting elements wear, and that of their one move from their own time.
-_WAITING, _MOVING = 1 << 32, (1 << 32) + 1
-
 
 class Belief(NamedTuple):
-    """What is known of z at one time, in the state's working dtype."""
+    """Hold what is known of z at one time, in the state's working dtype."""
 
     x0: Tensor  # the fused estimate, in the state's own dtype, for the solver
     prior_mean: Tensor  # the extrinsic message N(prior_mean, prior_var) of the others about each element
@@ -40,7 +38,7 @@ class Belief(NamedTuple):
 
 
 class Elements:
-    """What each element has measured: y = z + n and Var n, from a state x_t with t in the shape of x."""
+    """Hold what each element has measured: y = z + n and Var n, from a state x_t with t in the shape of x."""
 
     def __init__(self, x: Tensor, t: Tensor, schedule: NoiseSchedule, key: Key | None = None, eta: float = 0.0) -> None:
         if t.shape != x.shape:
@@ -53,17 +51,17 @@ class Elements:
         self._a = a.to(x.device, wide)
         self.noise_var = ((1 - a) / a).to(x.device, wide)
         self.y = x.to(wide) / self._a.sqrt()
-        self._waiting = normal(x.shape, key.fold_in(_WAITING), wide, x.device) if key else torch.zeros_like(self.y)
-        self._moving = normal(x.shape, key.fold_in(_MOVING), wide, x.device) if key and eta > 0 else torch.zeros_like(self.y)
+        self._waiting = normal(x.shape, key.fold_in(WAITING), wide, x.device) if key else torch.zeros_like(self.y)
+        self._moving = normal(x.shape, key.fold_in(MOVING), wide, x.device) if key and eta > 0 else torch.zeros_like(self.y)
 
     def start(self) -> tuple[Tensor, Tensor]:
-        """x_t and t (B,) for the denoiser: the second-order match (spread="mean") of the sample as a whole."""
+        """Return x_t and t (B,) for the denoiser: the second-order match (spread="mean") of the sample as a whole."""
         t = self.schedule.timestep((1 - self._worth) / self._worth)
         x = self.y * self._a / self._rows(self._worth.sqrt())
         return x.to(self.dtype), t
 
     def fuse(self, x: Tensor, x0: Tensor, t: Tensor, first: bool, clip: float | None) -> Belief:
-        """The denoiser's x0 for x_t with the weights of the measurements put right.
+        """Put the weights of the measurements right in the denoiser's x0 for x_t.
 
         At first for every element; later for those that wait only: x_t has all that the others' measurements can tell.
         """
@@ -82,13 +80,13 @@ class Elements:
         return Belief(fused.to(self.dtype), prior_var * (z / eta - told / w), prior_var)
 
     def gather(self, x: Tensor, belief: Belief, t: Tensor) -> Tensor:
-        """The x_t that the first step starts from: elements noisier than t are brought to it. (`place` sees to the others.)"""
+        """Return the x_t that the first step starts from: elements noisier than t are brought to it. (`place` sees to the others.)"""
         a = self._rows(self.schedule.alpha_bar(t))
         w = (1 - a) / a
         return torch.where(self.noise_var > w, (a.sqrt() * self._moved(belief, w)).to(self.dtype), x)
 
     def place(self, moved: Tensor, belief: Belief, t: Tensor, s: Tensor) -> Tensor:
-        """x_s of all elements, from what a solver moved from t to s.
+        """Return x_s of all elements, from what a solver moved from t to s.
 
         One that is still better measured than s waits: it is its measurement, topped up to s by the same draw at every step. One that is
         reached between t and s goes from its own time. The others are `moved`.
@@ -101,7 +99,7 @@ class Elements:
         return torch.where(v < (1 - 1e-6) * self._rows(self.schedule.noise_var(t)), unmoved, moved)
 
     def _moved(self, belief: Belief, w: Tensor) -> Tensor:
-        """From each element's noise to w, which is less (elsewhere what comes out is not used)."""
+        """Take each element from its noise to w, which is less (elsewhere what comes out is not used)."""
         v, m, p = self.noise_var, belief.prior_mean, belief.prior_var
         fresh = self.eta**2 * (p + w) * (v - w).clamp_min(0) / (p + v)
         return m + ((p + w - fresh).clamp_min(0) / (p + v)).sqrt() * (self.y - m) + fresh.sqrt() * self._moving

@@ -215,8 +215,8 @@ def _without_gain(variance: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """For a known gain. By hand where it is 0: neither 0 / 0 nor a division by it."""
     if _is_false((gain >= 0 if gain.dim() > 1 else gain > 0) & gain.isfinite()):
         raise ValueError(f"gain: expected finite positive numbers, got {_some(gain)}")
-    noise = torch.where(gain > 0, (variance / gain.square()).clamp_max(1e300), _USELESS)
-    return noise, torch.where(gain > 0, gain, torch.inf)
+    undone = torch.where(gain > 0, (variance / gain.square()).clamp_max(1e300), _USELESS)
+    return undone, torch.where(gain > 0, gain, torch.inf)
 
 
 def _on_average(variance: Tensor, divisor: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,7 +258,7 @@ def _per_sample_or_element(value: float | Tensor, name: str, x: Tensor) -> Tenso
 
 
 def _rows(values: Tensor, x: Tensor) -> Tensor:
-    """(B,) as (B, 1, ...), to multiply x."""
+    """Return (B,) as (B, 1, ...), to multiply x."""
     return values.reshape(-1, *(1,) * (x.dim() - 1))
 
 

@@ -22,7 +22,7 @@ _RECEIVED, _EQUALIZED = ("y", "h", "noise_var"), ("x", "noise_var", "gain")
 
 
 class ReceivedLike(Protocol):
-    """A `Received`: y = h s + n."""
+    """Describe a `Received`: y = h s + n."""
 
     @property
     def y(self) -> Tensor: ...
@@ -33,7 +33,7 @@ class ReceivedLike(Protocol):
 
 
 class EqualizedLike(Protocol):
-    """An `Equalized`: x = gain s + noise."""
+    """Describe an `Equalized`: x = gain s + noise."""
 
     @property
     def x(self) -> Tensor: ...
@@ -44,7 +44,7 @@ class EqualizedLike(Protocol):
 
 
 class Observation(NamedTuple):
-    """x (B, ...) = gain z + noise, with noise_var and gain for each sample, (B, 1, ...), or for each element, the shape of x."""
+    """Hold x (B, ...) = gain z + noise, with noise_var and gain for each sample, (B, 1, ...), or for each element, the shape of x."""
 
     x: Tensor
     noise_var: Tensor

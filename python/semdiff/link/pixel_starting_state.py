@@ -24,6 +24,7 @@ from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.starting_state import later
 from semdiff.models.pixels import PixelScale
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 
 # Chosen by hand, of images of unit variance: 4 is the error of -x in place of x.
@@ -48,7 +49,7 @@ class PixelReception(NamedTuple):
     @property
     def snr_db(self) -> Tensor:
         """Compute the SNR of the features in dB, (B,)."""
-        return -10 * self.noise_var.log10()
+        return snr_db_of(self.noise_var)
 
 
 def without_padding(gaussian: GaussianSample, size: tuple[int, int]) -> GaussianSample:

@@ -256,6 +256,11 @@ def noise_std(noise_var: Tensor) -> Tensor:
     return noise_var.sqrt() * math.sqrt(0.5)
 
 
+def snr_db_of(noise_var: Tensor) -> Tensor:
+    """Return the SNR in dB of symbols of unit power with noise of that variance: the inverse of `noise_variance`."""
+    return -10 * noise_var.log10()
+
+
 def by_sample(s: Tensor) -> tuple[int, ...]:
     """Return the shape of one number for each sample of s, (B, 1, ...)."""
     return (s.shape[0],) + (1,) * (s.dim() - 1)
@@ -321,7 +326,7 @@ class Channel(nn.Module):
 
 
 def _moved(tensor: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
-    """What fn, which module.to() hands to each tensor, makes of it, but for the dtype."""
+    """Return what fn, which module.to() hands to each tensor, makes of it, but for the dtype."""
     real = tensor.dtype.to_real() if tensor.is_complex() else tensor.dtype
     probe = fn(torch.empty(0, dtype=real, device=tensor.device))
     return fn(tensor) if probe.dtype == real else tensor.to(probe.device)

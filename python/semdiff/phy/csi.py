@@ -99,13 +99,13 @@ class Pilots(Wrapper):
         y, _, noise_var = self.send(frame.flatten(1)[:, : groups * each + symbols], snr_db, key)
 
         seen = pad(y, (0, free)).view(batch, groups, each + span)
-        noise = pad(noise_var.expand(y.shape), (0, free)).view(batch, groups, each + span)
-        h, error = self._estimate(times(seen[..., :each], known.conj()), noise[..., :each].mean(-1, keepdim=True))
+        variances = pad(noise_var.expand(y.shape), (0, free)).view(batch, groups, each + span)
+        h, error = self._estimate(times(seen[..., :each], known.conj()), variances[..., :each].mean(-1, keepdim=True))
         y = seen[..., each:].flatten(1)[:, :symbols]
         if self._width == groups == 1 == noise_var.shape[-1]:  # one gain for a sample: (B, 1), as block fading has it
             return Received(y, h[:, 0], noise_var + error[:, 0])
         h = h[..., torch.arange(span, device=s.device) % self._width].flatten(1)[:, :symbols]
-        return Received(y, h, (noise[..., each:] + error).flatten(1)[:, :symbols])
+        return Received(y, h, (variances[..., each:] + error).flatten(1)[:, :symbols])
 
     def _groups(self, symbols: int) -> tuple[int, int]:
         """Return how many groups of pilots and payload a frame has, and the payload's symbols in each."""
@@ -214,7 +214,7 @@ def estimate_noise_var(y: Tensor, h: Tensor | None = None) -> Tensor:
 
 
 def _power(x: Tensor) -> Tensor:
-    """mean |x|^2 of each sample, summed in the same order for any batch and number of threads."""
+    """Return mean |x|^2 of each sample, summed in the same order for any batch and number of threads."""
     return normalize_power(x.detach().to(torch.complex128))[1].square()
 
 

@@ -83,7 +83,7 @@ def rayleigh_mmse_gain(snr_db: float | Tensor) -> Tensor:
 
 
 def _scaled_exponential_integral(x: Tensor) -> Tensor:
-    """e^x E1(x) for x > 0: the power series up to 1, the continued fraction above (Abramowitz and Stegun, 5.1.11 and 5.1.22)."""
+    """Return e^x E1(x) for x > 0: the power series up to 1, the continued fraction above (Abramowitz and Stegun, 5.1.11 and 5.1.22)."""
     small, large = x.clamp_max(1), x.clamp_min(1)
     series, term = -small.log() - 0.57721566490153286061, torch.ones_like(x)
     for k in range(1, 20):

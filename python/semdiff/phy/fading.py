@@ -28,7 +28,7 @@ Coherence: TypeAlias = Literal["block", "fast"] | int
 
 
 class _Fading(Channel):
-    """h = los + scatter CN(0, 1)."""
+    """Fade with h = los + scatter CN(0, 1)."""
 
     def __init__(self, los: float, scatter: float, coherence: Coherence) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Fading(Channel):
         return Equalized(*ops.fading_equalized.default(s, self.los, self.scatter, n0, run, kernel_name(method), key_tensor(key)))
 
     def _run(self, s: Tensor) -> int:
-        """Symbols to a gain; 0 is a whole sample."""
+        """Return the symbols to a gain; 0 is a whole sample."""
         check_symbols(s)
         if isinstance(self.coherence, str):
             return 0 if self.coherence == "block" else 1
@@ -185,7 +185,7 @@ class FixedChannel(Channel):
         return Received(y, h, n0)
 
     def _noise_var(self, s: Tensor, snr_db: float | Tensor | None) -> Tensor:
-        """(B, 1, ...), or the shape of s."""
+        """Return N0, (B, 1, ...) or the shape of s."""
         if self.noise_var is None:
             if snr_db is None:
                 raise ValueError("snr_db: expected a number or (B,) where noise_var was not given, got None")

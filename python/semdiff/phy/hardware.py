@@ -23,20 +23,20 @@ from semdiff.rng import KeyLike, key_tensor, normal
 
 
 class Bussgang(NamedTuple):
-    """clip(x) = gain * x + d: the gain and E|d|^2, float64."""
+    """Hold the gain and E|d|^2 of clip_peaks(x) = gain * x + d, float64."""
 
     gain: Tensor
     distortion: Tensor
 
 
-def clip(s: Tensor, papr_db: float) -> Tensor:
+def clip_peaks(s: Tensor, papr_db: float) -> Tensor:
     """Cut magnitudes above A = 10^(papr_db / 20) to A and keep the phases: the peak power is papr_db above the average, which is 1."""
     peak = 10 ** (to_finite(papr_db, "papr_db") / 10)
     return s * (power(s) / peak).clamp_min(1).rsqrt()
 
 
 def bussgang(papr_db: float) -> Bussgang:
-    """Return what `clip` does to complex Gaussian symbols of unit power."""
+    """Return what `clip_peaks` does to complex Gaussian symbols of unit power."""
     a = torch.tensor(10 ** (to_finite(papr_db, "papr_db") / 20), dtype=torch.float64, device="cpu")
     kept = -torch.expm1(-a.square())
     gain = kept + 0.5 * math.sqrt(math.pi) * a * torch.erfc(a)
@@ -62,7 +62,7 @@ def rotate(y: Tensor, phase: Tensor) -> Tensor:
 
 
 class Wrapper(Channel):
-    """A channel around another one."""
+    """Send through another channel, with something changed."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class HardwareImpairments(Wrapper):
         """Send symbols (B, n); arguments, result and errors are `Channel.forward`'s."""
         check_frame(s)
         channel_key, phase_key = ops.key_split.default(key_tensor(key), 2).unbind()
-        y, h, noise_var = self.send(s if self.papr_db is None else clip(s, self.papr_db), snr_db, channel_key)
+        y, h, noise_var = self.send(s if self.papr_db is None else clip_peaks(s, self.papr_db), snr_db, channel_key)
         if self.papr_db is not None:
             gain, distortion = (x.to(s.device) for x in bussgang(self.papr_db))
             noise_var = noise_var + power(h).double() * distortion

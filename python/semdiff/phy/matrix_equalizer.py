@@ -58,13 +58,13 @@ def equalize_matrix(received: Received, method: EqualizerMethod = "zf") -> Equal
         w, g = w * own.reciprocal(), g * own.reciprocal()
     gain = g.diagonal(dim1=-2, dim2=-1).real
     others = 1 - torch.eye(gain.shape[-1], dtype=torch.float64, device=g.device)
-    noise = (power(g) * others).sum(-1) + n0 * power(w).sum(-1)
+    noise_var = (power(g) * others).sum(-1) + n0 * power(w).sum(-1)
     if method in ("zf", "mmse_unbiased", "mrc"):
         gain = torch.ones_like(gain)  # without the rounding
     batch, uses, streams = y.shape[0], y.shape[1], gain.shape[-1]
     x = product(w.to(y.dtype), y.unsqueeze(-1))
-    noise, gain = (v.expand(batch, uses, streams).reshape(batch, uses * streams) for v in (noise, gain))
-    return Equalized(x.reshape(batch, uses * streams), noise, gain)
+    noise_var, gain = (v.expand(batch, uses, streams).reshape(batch, uses * streams) for v in (noise_var, gain))
+    return Equalized(x.reshape(batch, uses * streams), noise_var, gain)
 
 
 def _left_inverse(h: Tensor, n0: Tensor) -> Tensor:

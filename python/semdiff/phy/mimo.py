@@ -168,11 +168,11 @@ def water_filling(gains: Tensor, total: float) -> Tensor:
         raise ValueError(f"gains: expected shape (..., k) with k >= 1, got {tuple(gains.shape)}")
     if not 0 < total < float("inf"):
         raise ValueError(f"total: expected a finite positive number, got {total}")
-    noise = gains.double().reciprocal()
-    if not torch.compiler.is_compiling() and not bool(((gains >= 0) & gains.isfinite()).all() & noise.isfinite().any(-1).all()):
+    noise_var = gains.double().reciprocal()
+    if not torch.compiler.is_compiling() and not bool(((gains >= 0) & gains.isfinite()).all() & noise_var.isfinite().any(-1).all()):
         raise ValueError("gains: expected finite numbers >= 0, at least one of each row positive")
-    floor = noise.amin(-1, keepdim=True)
-    depth = noise - floor  # how far each stream's noise lies above the best one's: no digits are lost where all are far above `total`
+    floor = noise_var.amin(-1, keepdim=True)
+    depth = noise_var - floor  # how far each stream's noise lies above the best one's: no digits are lost where all are far above `total`
     ordered = depth.sort(-1).values
     levels = (ordered.cumsum(-1) + total) / torch.arange(1, gains.shape[-1] + 1, device=gains.device)  # if the best 1, 2, ... have power
     used = (levels > ordered).sum(-1, keepdim=True)
@@ -180,12 +180,12 @@ def water_filling(gains: Tensor, total: float) -> Tensor:
 
 
 def _over_uses(blocks: Tensor, lasts: int, uses: int) -> Tensor:
-    """(B, blocks, ...) to (B, uses, ...), or (B, 1, ...) as it is."""
+    """Repeat (B, blocks, ...) to (B, uses, ...), or (B, 1, ...) as it is."""
     return blocks if blocks.shape[1] == 1 else blocks.repeat_interleave(lasts, 1)[:, :uses]
 
 
 def _root(c: float, n: int) -> Tensor:
-    """The Cholesky factor of c^|i-j|: a first-order recursion, so row i is c times row i - 1, and then sqrt(1 - c^2)."""
+    """Return the Cholesky factor of c^|i-j|: a first-order recursion, so row i is c times row i - 1, and then sqrt(1 - c^2)."""
     i = torch.arange(n, dtype=torch.float64, device="cpu")
     lag = i.unsqueeze(1) - i
     root = torch.pow(c, lag.clamp_min(0)).tril() * math.sqrt(1 - c * c)

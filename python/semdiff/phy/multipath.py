@@ -22,7 +22,7 @@ from semdiff._util.arguments import to_coherence, to_count, to_finite
 from semdiff._util.complex import power, times
 from semdiff._util.named_tuples import describe
 from semdiff.phy.channel import Channel, Received, Uses, noise_std, noise_variance
-from semdiff.phy.hardware import bussgang, check_frame, clip
+from semdiff.phy.hardware import bussgang, check_frame, clip_peaks
 from semdiff.rng import KeyLike, complex_normal, key_tensor
 
 _MOST_SUBCARRIERS = 1 << 20
@@ -136,7 +136,7 @@ class Multipath(Channel):
         filler = complex_normal((batch, blocks * size - symbols), filler_key, s.dtype, s.device)
         x = torch.fft.ifft(torch.cat([s, filler], 1).view(batch, blocks, size), norm="ortho")
         if self.papr_db is not None:
-            x = clip(x, self.papr_db)
+            x = clip_peaks(x, self.papr_db)
             gain, distortion = (v.to(s.device) for v in bussgang(self.papr_db))
             noise_var = noise_var + power(h).double() * distortion
             h = h * gain.to(h.real.dtype)

@@ -39,7 +39,7 @@ MUST_BE_ABSENT = (
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples, complex64 (n,), and the metadata's global object and annotations."""
+    """Hold samples, complex64 (n,), and the metadata's global object and annotations."""
 
     samples: NDArray[np.complex64]
     metadata: Mapping[str, Any]
@@ -54,7 +54,7 @@ def write_recording(
     annotations: Sequence[Mapping[str, Any]] = (),
     description: str = "",
 ) -> None:
-    """Writes path (.sigmf-meta) and its .sigmf-data, each beside its place and renamed into it, the data first.
+    """Write path (.sigmf-meta) and its .sigmf-data, each beside its place and renamed into it, the data first.
 
     extension: what goes into the global object under semdiff:NAME. The same arguments give the same bytes.
     ValueError for another file name, or samples that are not finite complex numbers (n,), n >= 1.
@@ -86,12 +86,15 @@ def write_recording(
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The global object of a .sigmf-meta. ValueError, naming the file, where it is none."""
+    """Read the global object of a .sigmf-meta. ValueError, naming the file, where it is none."""
     return _document(path)[0]
 
 
 def sample_rate(metadata: Mapping[str, Any], name: str) -> float | None:
-    """core:sample_rate of a global object; None where there is none. TypeError or ValueError where it is no rate. name: of the file."""
+    """Return core:sample_rate of a global object; None where there is none. name: of the file, for messages.
+
+    TypeError or ValueError where it is no rate.
+    """
     told = metadata.get("core:sample_rate")
     if told is None:
         return None
@@ -102,7 +105,7 @@ def sample_rate(metadata: Mapping[str, Any], name: str) -> float | None:
 
 
 def _document(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """The global object, the captures and the annotations."""
+    """Read the global object, the captures and the annotations."""
     meta, _ = _pair(path)
     try:
         document = json.loads(meta.read_text(encoding="utf-8"))
@@ -122,7 +125,7 @@ def _document(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[di
 
 
 def read_recording(path: Path) -> Recording:
-    """Reads path (.sigmf-meta) and its .sigmf-data. Whole numbers become fractions of full scale.
+    """Read path (.sigmf-meta) and its .sigmf-data. Whole numbers become fractions of full scale.
 
     FileNotFoundError where one of the two is absent; ValueError, naming the file and the field, for metadata that are none, data in a form
     that is not read here, and data that are truncated or altered (where the metadata have the SHA-512).

@@ -122,7 +122,7 @@ class SionnaOFDM(Channel):
         return Received(x.to(s), ones, no_eff.detach().to(s.device))
 
     def _ofdm_symbols(self, symbols: int) -> tuple[int, int]:
-        """(with data, with pilots)."""
+        """Return the numbers of OFDM symbols with data and with pilots."""
         data = -(-symbols // self.subcarriers)
         return data, -(-data // (PILOT_PERIOD - 1))
 
@@ -131,7 +131,7 @@ class SionnaOFDM(Channel):
         return _Grid(data + pilots, self.subcarriers, self.subcarrier_spacing, self.cyclic_prefix)
 
     def _frequency_response(self, keys: list[Key], grid: _Grid) -> Tensor:
-        """(B, 1, 1, 1, 1, OFDM symbols, subcarriers). Drawn one by one, so that a sample's channel does not depend on its batch mates."""
+        """Return the gains, (B, 1, 1, 1, 1, OFDM symbols, subcarriers), drawn one by one: they do not depend on the batch."""
         drawn = []
         for key in keys:
             with keyed(key):
@@ -151,7 +151,7 @@ class SionnaOFDM(Channel):
 
 
 class _Grid:
-    """Sionna's blocks for a grid of one number of OFDM symbols."""
+    """Hold Sionna's blocks for a grid of one number of OFDM symbols."""
 
     def __init__(self, ofdm_symbols: int, subcarriers: int, spacing: float, cyclic_prefix: int) -> None:
         phy = sionna_phy()

@@ -14,7 +14,7 @@ from semdiff.rng import Key
 
 
 def sionna_phy() -> Any:
-    """The module sionna.phy. ImportError that names the extra where it is not installed.
+    """Return the module sionna.phy. ImportError that names the extra where it is not installed.
 
     Its import seeds torch's global generator from the clock; that is undone, so torch.manual_seed keeps its meaning.
     """
@@ -27,7 +27,7 @@ def sionna_phy() -> Any:
 
 @contextmanager
 def keyed(key: Key) -> Iterator[None]:
-    """Sionna's CPU generator, seeded by `key` inside the block and as it was after it."""
+    """Seed Sionna's CPU generator by `key` inside the block, and leave it as it was."""
     generator = sionna_phy().config.torch_rng("cpu")
     state = generator.get_state()
     # The offset is a key's second half; folding it into the seed keeps the children of one key apart.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semdiff._util.child_keys import BATCHES
 from semdiff.rng import Key
 
 # Widths of the ranges of log2 of the power that values are raised to: of a crop, and of each channel besides. Chosen by hand; five more
@@ -50,7 +51,7 @@ class Rows:
     def __init__(self, data: Sequence[Tensor], batch_size: int, key: Key) -> None:
         self.data, self.batch_size = data, min(batch_size, len(data[0]))
         self.per_epoch = len(data[0]) // self.batch_size
-        self.key = key.fold_in(2**31)
+        self.key = key.fold_in(BATCHES)
         self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
@@ -90,7 +91,7 @@ class RandomCrops:
         for name, picture in pictures.items():
             if min(picture.shape[1:]) < size:
                 raise ValueError(f"pictures: expected at least {size}x{size} pixels, got {tuple(picture.shape[1:])} in {name}")
-        self.pictures, self.size, self.batch_size, self.key = list(pictures.values()), size, batch_size, key.fold_in(2**31)
+        self.pictures, self.size, self.batch_size, self.key = list(pictures.values()), size, batch_size, key.fold_in(BATCHES)
         self.weights = torch.tensor([float(p.shape[1] * p.shape[2]) for p in self.pictures], dtype=torch.float64).sqrt()
         self.names = list(pictures)
 

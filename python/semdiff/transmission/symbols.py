@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.phy.channel import Received, normalize_power, pack, unpack, unpack_per_symbol
+from semdiff.phy.channel import Received, normalize_power, pack, snr_db_of, unpack, unpack_per_symbol
 from semdiff.phy.equalizer import equalize
 from semdiff.transmission.header import HEADER_USES, scale_to_symbols, symbols_to_scale
 from semdiff.transmission.layout import Layout
@@ -104,7 +104,7 @@ def receive_features(
     received = Received(*(v.to(device) for v in received))
     arrived = symbols_to_features(received._replace(y=received.y.to(torch.complex64)), channels, layout.symbols, layout.header)
     features, noise_var, noise_map = clamp_snr(arrived, *snr_range_db)
-    return ReceivedFeatures(features.to(dtype), noise_var, noise_map.to(dtype)), (-10 * noise_var.log10()).to(features.device, dtype)
+    return ReceivedFeatures(features.to(dtype), noise_var, noise_map.to(dtype)), snr_db_of(noise_var).to(features.device, dtype)
 
 
 def clamp_snr(arrived: ReceivedFeatures, lowest_db: float, highest_db: float) -> ReceivedFeatures:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -77,6 +78,18 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert "Returns" in sections or isinstance(thing, type)
     assert "Raises" in sections or short in SILENT or (isinstance(thing, type) and (not takes or issubclass(thing, tuple)))
     assert "Example" in sections or short in ("Channel.forward", "Channel.uses")
+
+
+@pytest.mark.parametrize("name", modules())
+def test_docstrings_begin_with_a_verb(name: str) -> None:
+    """Of functions and classes; properties and tests of something are named by what they are."""
+    found = []
+    for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(name)))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not any("property" in ast.unparse(d) for d in node.decorator_list):
+            first = (ast.get_docstring(node) or "").split("\n")[0]
+            if NOT_IMPERATIVE.match(first) and not first.startswith("Whether"):
+                found.append(f"{node.name}: {first}")
+    assert found == []
 
 
 def _parameters(thing: Any) -> list[str]:

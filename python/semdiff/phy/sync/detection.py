@@ -22,7 +22,7 @@ BLOCK = 2**15  # samples transformed at once: memory stays small for long record
 
 
 class Candidate(NamedTuple):
-    """A place where a frame may begin."""
+    """Hold a place where a frame may begin."""
 
     start: int  # sample of the first preamble symbol
     cfo: float  # cycles a symbol, to about half the bank's spacing
@@ -30,14 +30,14 @@ class Candidate(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """The best place for each frequency of the bank, best first, whether or not it is one; and what rho must exceed."""
+    """Hold the best place for each frequency of the bank, best first, whether or not it is one; and what rho must exceed."""
 
     candidates: list[Candidate]
     threshold: float
 
 
 def frequencies(spec: FrameSpec) -> Samples:
-    """The bank, in cycles a symbol, at half the resolution 1 / K of the preamble.
+    """Return the bank of frequencies, in cycles a symbol, at half the resolution 1 / K of the preamble.
 
     It goes beyond what is promised by 1 / N: there the sequence looks much like itself at another place, and that must have its rival.
     """
@@ -47,19 +47,19 @@ def frequencies(spec: FrameSpec) -> Samples:
 
 
 def detect(samples: Samples, spec: FrameSpec) -> Detection:
-    """Searches finite complex samples for the preamble. Positions are those where the whole of it lies inside."""
-    rate, count = spec.samples_per_symbol, 2 * spec.preamble
-    positions = len(samples) - (count - 1) * rate
+    """Search finite complex samples for the preamble. Positions are those where the whole of it lies inside."""
+    per_symbol, count = spec.samples_per_symbol, 2 * spec.preamble
+    positions = len(samples) - (count - 1) * per_symbol
     bank = frequencies(spec)
     threshold = 1 - (FALSE_ALARM / (max(positions, 1) * len(bank))) ** (1 / (count - 1))
     loudest = float(np.abs(samples).max()) if positions > 0 else 0.0
     if loudest == 0:
         return Detection([Candidate(0, 0.0, 0.0)], threshold)
-    margin = spec.span * rate
-    template = shape(np.tile(spec.sequence, 2), spec.pulse, rate)
+    margin = spec.span * per_symbol
+    template = shape(np.tile(spec.sequence, 2), spec.pulse, per_symbol)
     size = min(BLOCK, 1 << (len(samples) + 2 * margin + len(template)).bit_length())
     matched = np.fft.fft(spec.pulse, size).conj()
-    spectra = [np.fft.fft(rotate(template, f / rate, -margin), size).conj() for f in bank]
+    spectra = [np.fft.fft(rotate(template, f / per_symbol, -margin), size).conj() for f in bank]
     step = size - len(template) + 1
     padded = np.concatenate([np.zeros(margin), samples.astype(np.complex128) / loudest, np.zeros(margin)])
     best = [Candidate(0, float(f), 0.0) for f in bank]
@@ -67,7 +67,7 @@ def detect(samples: Samples, spec: FrameSpec) -> Detection:
         width = min(step, positions - start)
         block = np.fft.fft(padded[start : start + size], size)
         power = np.abs(np.fft.ifft(block * matched)) ** 2
-        energy = _sums(power, count, rate, width)
+        energy = _sums(power, count, per_symbol, width)
         energy += 1e-12 * count * power.max() + 1e-300  # silence is not divided by its own rounding errors
         for i, spectrum in enumerate(spectra):
             rho = np.abs(np.fft.ifft(block * spectrum)[:width]) ** 2 / (count * energy)
@@ -77,10 +77,10 @@ def detect(samples: Samples, spec: FrameSpec) -> Detection:
     return Detection(sorted(best, key=lambda c: -c.rho), threshold)
 
 
-def _sums(power: Samples, count: int, rate: int, width: int) -> Samples:
-    """sum_k power[n + k * rate], k = 0..count-1, for n < width."""
-    rows = -(-(width + count * rate) // rate)
-    table = np.zeros(rows * rate)
+def _sums(power: Samples, count: int, per_symbol: int, width: int) -> Samples:
+    """Return sum_k power[n + k * per_symbol], k = 0..count-1, for n < width."""
+    rows = -(-(width + count * per_symbol) // per_symbol)
+    table = np.zeros(rows * per_symbol)
     table[: min(len(power), len(table))] = power[: len(table)]
-    running = np.concatenate([np.zeros((1, rate)), table.reshape(rows, rate).cumsum(0)])
+    running = np.concatenate([np.zeros((1, per_symbol)), table.reshape(rows, per_symbol).cumsum(0)])
     return np.asarray((running[count:] - running[:-count]).reshape(-1)[:width])

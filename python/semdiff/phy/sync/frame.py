@@ -35,7 +35,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class FrameSpec:
-    """What both ends know of a frame. TypeError or ValueError, naming the field, for what cannot be."""
+    """Hold what both ends know of a frame. TypeError or ValueError, naming the field, for what cannot be."""
 
     payload: int  # symbols
     pilot_spacing: int = 8  # payload symbols for each pilot
@@ -89,19 +89,19 @@ class FrameSpec:
         return np.asarray(np.exp(-1j * np.pi * ((self.root * k * (k + 1)) % (2 * self.preamble)) / self.preamble))
 
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the payload and the pilots are, counted in symbols from the first of the preamble."""
+        """Return where the payload and the pilots are, counted in symbols from the first of the preamble."""
         payload = np.arange(self.payload)
         pilot = np.minimum((np.arange(self.pilots) + 1) * self.pilot_spacing, self.payload) + np.arange(self.pilots)
         return 2 * self.preamble + payload + payload // self.pilot_spacing, 2 * self.preamble + pilot
 
     def known(self) -> tuple[NDArray[np.int64], Samples]:
-        """The symbols that the receiver knows, preamble and pilots: their places and values. Pilots walk along the same sequence."""
+        """Return the symbols that the receiver knows, preamble and pilots: their places and values. Pilots walk along the same sequence."""
         places = np.concatenate([np.arange(2 * self.preamble), self.places()[1]])
         return places, self.sequence[np.arange(len(places)) % self.preamble]
 
 
 def modulate(symbols: Tensor, spec: FrameSpec) -> NDArray[np.complex64]:
-    """One frame's samples, complex64 (spec.samples,), from its payload: complex (spec.payload,) or (1, spec.payload).
+    """Make one frame's samples, complex64 (spec.samples,), from its payload: complex (spec.payload,) or (1, spec.payload).
 
     Symbol k of the frame has its pulse's centre at sample (guard + k) * samples_per_symbol. Pulses have unit energy, so E|s|^2 = 1 is unit
     energy for each symbol. TypeError or ValueError, naming symbols, for anything else.

@@ -14,7 +14,7 @@ Samples = NDArray[np.complexfloating]
 
 
 def root_raised_cosine(samples_per_symbol: int, roll_off: float, span: int) -> NDArray[np.float64]:
-    """The pulse over `span` symbols each way: 2 * span * samples_per_symbol + 1 numbers, symmetric, unit energy.
+    """Return the pulse over `span` symbols each way: 2 * span * samples_per_symbol + 1 numbers, symmetric, unit energy.
 
     Cut at a finite span it leaves an interference floor: -64 dB for roll-off 0.25 and span 12.
     """
@@ -29,17 +29,17 @@ def root_raised_cosine(samples_per_symbol: int, roll_off: float, span: int) -> N
 
 
 def shape(symbols: Samples, pulse: NDArray[np.float64], samples_per_symbol: int) -> Samples:
-    """Symbols as samples: the first symbol's pulse has its centre at index len(pulse) // 2."""
+    """Return symbols as samples: the first symbol's pulse has its centre at index len(pulse) // 2."""
     impulses = np.zeros((len(symbols) - 1) * samples_per_symbol + 1, np.complex128)
     impulses[::samples_per_symbol] = symbols
     return np.convolve(impulses, pulse)
 
 
 def advance(samples: Samples, by: float) -> Samples:
-    """The band-limited signal `by` samples later, x(n + by), taken as periodic: good away from the ends."""
+    """Return the band-limited signal `by` samples later, x(n + by), taken as periodic: good away from the ends."""
     return np.asarray(np.fft.ifft(np.fft.fft(samples) * np.exp(2j * np.pi * np.fft.fftfreq(len(samples)) * by)))
 
 
 def rotate(samples: Samples, cycles: float, start: int = 0) -> Samples:
-    """x(n) e^{j 2 pi cycles (n + start)}: moved in frequency by `cycles` a sample."""
+    """Return x(n) e^{j 2 pi cycles (n + start)}: moved in frequency by `cycles` a sample."""
     return np.asarray(samples * np.exp(2j * np.pi * cycles * (np.arange(len(samples)) + start)))

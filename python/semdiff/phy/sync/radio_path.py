@@ -24,7 +24,7 @@ def impair(
     trailing: int = 0,
     key: KeyLike = None,
 ) -> NDArray[np.complex64]:
-    """The samples of one frame as they arrive: complex64, with floor(delay) + trailing samples more, all of them noisy.
+    """Make the samples of one frame as they arrive: complex64, with floor(delay) + trailing samples more, all of them noisy.
 
     snr_db: of a symbol after the matched filter, energy of the frame's symbols on average against noise variance. delay: samples >= 0,
     fractions too. phase: radians. cfo: carrier-frequency offset, cycles a symbol. ValueError, naming the argument, for what cannot be.

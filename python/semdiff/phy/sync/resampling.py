@@ -15,10 +15,12 @@ FINEST = 2**16  # of the ratio's denominator: what is left of the ratio moves th
 MOST = 2**22  # products at a time
 
 
-def resample(samples: Samples, rate: float, wanted: float) -> Samples:
-    """Complex samples (n,) of `rate` a second at `wanted` a second: complex128, the first where the first was. Frequencies above half the
-    lower rate are taken away."""
-    ratio = Fraction(wanted / rate).limit_denominator(FINEST) if wanted > rate else 1 / Fraction(rate / wanted).limit_denominator(FINEST)
+def resample(samples: Samples, sample_rate: float, wanted: float) -> Samples:
+    """Resample complex samples (n,) of `sample_rate` a second at `wanted` a second: complex128, the first where the first was.
+
+    Frequencies above half the lower rate are taken away.
+    """
+    ratio = _ratio(wanted, sample_rate)
     if ratio == 1:
         return np.asarray(samples, np.complex128)
     band = min(1.0, float(ratio))  # of the sinc, relative to the input's
@@ -36,3 +38,9 @@ def resample(samples: Samples, rate: float, wanted: float) -> Samples:
         n = np.arange(begin, min(count, begin + step)) * ratio.denominator
         parts.append(np.einsum("nk,nk->n", windows[n // ratio.numerator + 1], table[n % ratio.numerator]))
     return np.concatenate(parts) if parts else np.zeros(0, np.complex128)
+
+
+def _ratio(wanted: float, given: float) -> Fraction:
+    if wanted > given:
+        return Fraction(wanted / given).limit_denominator(FINEST)
+    return 1 / Fraction(given / wanted).limit_denominator(FINEST)

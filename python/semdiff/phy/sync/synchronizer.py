@@ -35,7 +35,7 @@ NEAR = 0.6  # of the best correlation: on the bank's grid the true place has 0.8
 
 @dataclass(frozen=True)
 class Synchronization:
-    """What was found about one frame."""
+    """Hold what was found about one frame."""
 
     start: float  # sample of the first preamble symbol
     gain: float  # amplitude, 1 for samples as `modulate` makes them
@@ -47,7 +47,7 @@ class Synchronization:
 
 
 def synchronize(samples: Samples, spec: FrameSpec, coherence: float = 256.0) -> tuple[Received, Synchronization]:
-    """The strongest frame in a recording, complex (n,): its payload as Received(y, h, noise_var), and what was found.
+    """Find the strongest frame in a recording, complex (n,): its payload as Received(y, h, noise_var), and what was found.
 
     y: complex64 (1, payload), amplitude and frequency undone. h: complex64 (1, payload), |h| = 1, the phase of each symbol.
     noise_var: float64 (1, 1).
@@ -115,7 +115,7 @@ def _checked(samples: Samples) -> NDArray[np.complex128]:
 
 
 class _Straight(NamedTuple):
-    """A frame's symbols with timing and frequency undone, and how well the known ones fit, in [0, 1]."""
+    """Hold a frame's symbols with timing and frequency undone, and how well the known ones fit, in [0, 1]."""
 
     symbols: Samples
     start: float
@@ -124,7 +124,7 @@ class _Straight(NamedTuple):
 
 
 def _rivals(candidates: list[Candidate], spec: FrameSpec) -> list[Candidate]:
-    """The best, and those elsewhere that come near it."""
+    """Return the best, and those elsewhere that come near it."""
     kept: list[Candidate] = []
     for c in candidates:
         if c.rho >= NEAR * candidates[0].rho and all(abs(c.start - k.start) > spec.samples_per_symbol for k in kept):
@@ -133,7 +133,7 @@ def _rivals(candidates: list[Candidate], spec: FrameSpec) -> list[Candidate]:
 
 
 def _middle(samples: Samples) -> complex:
-    """The median of both parts, of the samples that are not zero, which is what some receivers begin with."""
+    """Return the median of both parts, of the samples that are not zero, which is what some receivers begin with."""
     heard = samples[samples != 0]
     return complex(np.median(heard.real), np.median(heard.imag)) if len(heard) else 0j
 
@@ -148,8 +148,8 @@ def _straighten(samples: Samples, candidate: Candidate, spec: FrameSpec) -> _Str
 
 
 def _offset(symbols: Samples, cfo: float, late: float, spec: FrameSpec) -> complex:
-    """The constant in every sample, from a frame's symbols that were straightened by `cfo` and `late`: a tone beside the preamble there,
-    both by least squares."""
+    """Estimate the constant in every sample, from a frame's symbols that were straightened by `cfo` and `late`: a tone beside the preamble
+    there, both by least squares."""
     tone = np.exp(-2j * np.pi * cfo * np.arange(2 * spec.preamble))
     columns = np.stack([np.tile(spec.sequence, 2), tone], 1)
     heard = np.linalg.lstsq(columns, symbols[: 2 * spec.preamble], rcond=None)[0][1]
@@ -172,10 +172,10 @@ def _straightened(cut: Samples, first: int, candidate: Candidate, spec: FrameSpe
 
 
 def _cut(samples: Samples, start: int, spec: FrameSpec) -> tuple[Samples, int, NDArray[np.bool_]]:
-    """The frame with a margin at both ends, zeros where the recording has none; where its first symbol is; and what is of the recording."""
-    rate = spec.samples_per_symbol
-    first = (spec.span + MARGIN) * rate
-    low, high = start - first, start + (spec.symbols - 1) * rate + first + 1
+    """Cut out the frame with a margin at both ends, zeros where nothing was recorded; tell where its first symbol is, and what was."""
+    per_symbol = spec.samples_per_symbol
+    first = (spec.span + MARGIN) * per_symbol
+    low, high = start - first, start + (spec.symbols - 1) * per_symbol + first + 1
     inside = samples[max(low, 0) : high]
     before = max(-low, 0)
     around = before, high - low - before - len(inside)
@@ -183,7 +183,7 @@ def _cut(samples: Samples, start: int, spec: FrameSpec) -> tuple[Samples, int, N
 
 
 def _filtered(cut: Samples, first: int, cfo: float, spec: FrameSpec) -> Samples:
-    """The matched filter's output, after the frequency is moved back: filtering first would leave interference between symbols."""
+    """Return the matched filter's output, after the frequency is moved back: filtering first would leave interference between symbols."""
     return np.convolve(rotate(cut, -cfo / spec.samples_per_symbol, -first), spec.pulse, "same")
 
 
@@ -197,11 +197,12 @@ def _coarse_frequency(symbols: Samples, spec: FrameSpec) -> float:
 
 
 def _timing(matched: Samples, first: int, spec: FrameSpec) -> float:
-    """How many samples after `first` the frame begins, within 1.5: the correlation's maximum on a grid of 1/8, refined by a parabola."""
-    rate, count = spec.samples_per_symbol, 2 * spec.preamble
-    part = matched[: first * 2 + count * rate]
+    """Estimate how many samples after `first` the frame begins, within 1.5: the correlation's maximum on a grid of 1/8,
+    refined by a parabola."""
+    per_symbol, count = spec.samples_per_symbol, 2 * spec.preamble
+    part = matched[: first * 2 + count * per_symbol]
     comb = np.zeros(len(part), np.complex128)
-    comb[first : first + count * rate : rate] = np.tile(spec.sequence, 2)
+    comb[first : first + count * per_symbol : per_symbol] = np.tile(spec.sequence, 2)
     spectrum = np.fft.fft(part) * np.fft.fft(comb).conj()
     grid = np.arange(-12, 13) / 8
     power = np.abs(np.exp(2j * np.pi * np.outer(grid, np.fft.fftfreq(len(part)))) @ spectrum) ** 2
@@ -209,7 +210,7 @@ def _timing(matched: Samples, first: int, spec: FrameSpec) -> float:
 
 
 def _fine_frequency(known: Samples, places: NDArray[np.int64], spec: FrameSpec) -> float:
-    """Cycles a symbol that are left after the coarse estimate, which is right to within 1 / (4 N)."""
+    """Estimate the cycles a symbol that are left after the coarse estimate, which is right to within 1 / (4 N)."""
     size = 1 << (8 * spec.symbols).bit_length()
     line = np.zeros(size, np.complex128)
     line[places] = known
@@ -220,7 +221,7 @@ def _fine_frequency(known: Samples, places: NDArray[np.int64], spec: FrameSpec) 
 
 
 def _vertex(values: NDArray[np.float64], peak: int) -> float:
-    """Where the parabola through three neighbours has its top, relative to the middle one; 0 at an end."""
+    """Return where the parabola through three neighbours has its top, relative to the middle one; 0 at an end."""
     if not 0 < peak < len(values) - 1:
         return 0.0
     left, middle, right = values[peak - 1 : peak + 2]
@@ -229,7 +230,7 @@ def _vertex(values: NDArray[np.float64], peak: int) -> float:
 
 
 def _phases(known: Samples, places: NDArray[np.int64], count: int, coherence: float) -> tuple[NDArray[np.float64], float]:
-    """The phase at each of `count` symbols, radians; and the trace of the smoother, how many numbers it took from the known symbols."""
+    """Estimate the phase at each of `count` symbols, radians; and the smoother's trace, the numbers it took from the known symbols."""
     reach = min(int(3 * coherence) + 1, count - 1)
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / coherence) ** 2)
     line, mask = np.zeros(count, np.complex128), np.zeros(count)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.loss import upsampler_loss
 from semdiff.diffusion.sampler import posterior_mean
-from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.schedule import NoiseSchedule, alpha_bar_of
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.starting_state import estimate_elements, starting_state
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
@@ -82,7 +82,7 @@ class FidelityStage(Stage):
         target = to_blocks(images, self.block, self.border)
         z = self.encoder(target).to(target)  # a frozen encoder's parameters ask for no gradient
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
-        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z.detach(), 1 / (1 + noise_var), 0.0, self.lambda_match, loss_key)
+        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z.detach(), alpha_bar_of(noise_var), 0.0, self.lambda_match, loss_key)
         pixels = F.mse_loss(self.decode(gaussian, noise_var, match_key).to(target), target)
         psnr = -10 * torch.log10(pixels.detach() / 4)  # of values in [-1, 1]
         terms = {"loss": self.pixel_weight * pixels + self.fused_weight * fused.total, "psnr": psnr, "fused": fused.total}

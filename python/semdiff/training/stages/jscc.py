@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from semdiff.baselines.jscc import DeepJSCC, PerceptualADJSCC
 from semdiff.metrics import lpips
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import Conditions, over_the_air
@@ -41,7 +42,7 @@ class JSCCStage(Stage):
             key.split(3),
             self.conditions,
         )
-        snr_db = (-10 * arrived.noise_var.log10()).to(images)
+        snr_db = snr_db_of(arrived.noise_var).to(images)
         return model.decode(arrived.features, snr_db, rate, images.shape[-2:]).to(images)
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.diffusion.loss import upsampler_loss
-from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.schedule import NoiseSchedule, alpha_bar_of
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, perceptual_state, without_padding
 from semdiff.metrics import lpips
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key, uniform
+from semdiff.training.channel_conditions import Conditions, over_the_air
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
 from semdiff.training.stages.diffusion import denoised, velocity
@@ -70,7 +72,7 @@ class Front(nn.Module):
         total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
         arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
-        snr_and_rate = (-10 * arrived.noise_var.log10()).to(images), rate
+        snr_and_rate = snr_db_of(arrived.noise_var).to(images), rate
         gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
         return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
 
@@ -192,7 +194,7 @@ class FlowStage(Stage):
         left = uniform(len(images), place_key).clamp_min(0.03)
         left = torch.where(uniform(len(images), first_key) < 1 / 7, torch.ones_like(left), left).double()
         noise_var = left.square() * first_var
-        a = 1 / (1 + noise_var)
+        a = alpha_bar_of(noise_var)
         at_start = start * (1 + first_var).sqrt().to(x)[:, None, None, None]
         state = a.sqrt().to(x)[:, None, None, None] * (x + left.to(x)[:, None, None, None] * (at_start - x))
         v = self.denoiser(state, noise_var.log().to(x), reception.snr_db.to(x), reception.rate.to(x)).to(x)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.diffusion.loss import upsampler_loss
-from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.schedule import NoiseSchedule, alpha_bar_of
 from semdiff.diffusion.steps import add_noise
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.link.starting_state import starting_state
@@ -69,7 +69,7 @@ class ReceiverStage(Stage):
         keys = key.split(6)
         target = to_blocks(images)
         gaussian, noise_var = cross_channel(self.downsampler, self.upsampler, z, self.rates, keys[0])
-        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z, 1 / (1 + noise_var), 0.0, self.lambda_match, keys[1])
+        fused = upsampler_loss(gaussian.mean, gaussian.logvar, z, alpha_bar_of(noise_var), 0.0, self.lambda_match, keys[1])
 
         mean = starting_state(gaussian, noise_var, self.schedule, "calibrated", 0.0, keys[2])
         fixed = GaussianSample(*(g.detach() for g in gaussian))

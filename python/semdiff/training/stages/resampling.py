@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from semdiff.diffusion.loss import upsampler_loss
+from semdiff.diffusion.schedule import alpha_bar_of
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.models.networks import Downsampler, Upsampler
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
@@ -48,7 +50,7 @@ def cross_channel(
         return downsampler(z, believed - (_shared(level_db, rate) if conditions.together else level_db), rate)  # type: ignore[no-any-return]
 
     arrived, rate = over_the_air(encode, z, total, rates, keys, conditions)
-    feature_snr_db = (-10 * arrived.noise_var.log10()).to(z)
+    feature_snr_db = snr_db_of(arrived.noise_var).to(z)
     gaussian = upsampler(arrived.features, feature_snr_db, rate, draw_key, arrived.noise_map.to(z))
     return UpsamplerOutput(GaussianSample(*(g.to(z) for g in gaussian)), arrived.noise_var)
 
@@ -87,7 +89,7 @@ class ResamplingStage(Stage):
         crossing_key, loss_key = key.split(2)
         crossing = cross_channel(self.downsampler, self.upsampler, z, self.rates, crossing_key, self.conditions)
         _, mean, logvar = crossing.gaussian
-        a = 1 / (1 + crossing.noise_var)
+        a = alpha_bar_of(crossing.noise_var)
         loss = upsampler_loss(mean, logvar, z, a, self.lambda_prior, self.lambda_match, loss_key)
         with torch.no_grad():
             error = (mean / a.sqrt().to(mean)[:, None, None, None] - z).square().mean()
