@@ -37,44 +37,59 @@ def pictures():
 
 
 @pytest.fixture
-def four_steps(monkeypatch):
+def three_steps(monkeypatch):
     require_lpips()
-    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 4)
+    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The model of a run of three steps a stage that nothing cut off."""
+    require_lpips()
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semdiff.training.budget.steps_within", lambda *_: 3)
+        return train(folder / "run", config=write_recipe(folder / "tiny.toml"), pictures=tiny_pictures(), progress=False)
 
 
 class Stop(Exception):  # noqa: N818, it is no error
     pass
 
 
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, pictures, four_steps, tmp_path):
-    whole = train(tmp_path / "whole", config=tiny, pictures=pictures, progress=False)
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(whole, tiny, pictures, three_steps, tmp_path):
+    """Cut off in every stage, and gone on with each time from the step after."""
     link = SemanticLink.from_pretrained(whole)
     assert link.mean_decoder.ceiling.max() < 100  # found, not what it begins with
     x = photographs(64)
     sent = link.transmit(x, 5.0, cbr=1 / 24, steps=1, key=semdiff.Key(0))
     assert sent.images.shape == x.shape
-    for stage in STAGES:
+    out, checkpoints, steps = tmp_path / "cut", tmp_path / "cut" / "checkpoints", []
 
-        def stop(name, step, stage=stage):
-            if (name, step) == (stage, 2):
+    def step_until(last):
+        def note(*step):
+            steps.append(step)
+            if step == last:
                 raise Stop
 
-        out = tmp_path / stage
+        return note
+
+    for stage in STAGES:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("semdiff.training.engine.time.monotonic", iter(range(0, 10**6, 100)).__next__)  # a checkpoint every step
             with pytest.raises(Stop):
-                train(out, config=tiny, pictures=pictures, progress=False, on_step=stop)
-        seen = []
-        train(out, config=tiny, pictures=pictures, progress=False, on_step=lambda name, step, seen=seen: seen.append((name, step)))
-        assert seen[0] == (stage, 3)
-        for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder", "detail_decoder"):
-            name = f"{part}/diffusion_pytorch_model.safetensors"
-            assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), (stage, part)
+                train(out, config=tiny, pictures=pictures, progress=False, on_step=step_until((stage, 2)))
+    train(out, config=tiny, pictures=pictures, progress=False, on_step=step_until(None))
+    assert steps == [(stage, step) for stage in STAGES for step in (1, 2, 3)]  # none twice
+    for stage in STAGES:  # which of them first went another way
+        name = f"{stage}.safetensors"
+        assert (whole.parent / "checkpoints" / name).read_bytes() == (checkpoints / name).read_bytes(), stage
+    for part in ("vae", "unet", "downsampler", "upsampler", "mean_decoder", "detail_decoder"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), part
 
 
-def test_a_trained_link_is_gone_on_from(tiny, pictures, four_steps, tmp_path):
+def test_a_trained_link_is_gone_on_from(whole, tiny, pictures, three_steps, tmp_path):
     """It begins with that link's networks, keeps the new parts of the recipe's as they are made, and refuses a link of other sizes."""
-    whole = train(tmp_path / "whole", config=tiny, pictures=pictures, progress=False)
     older = SemanticLink.from_pretrained(whole)
     recipe = read_recipe(tiny)
     networks = build(recipe, 3)
@@ -119,9 +134,9 @@ def test_the_ceiling_is_what_the_features_of_batches_reach():
     assert decoder(z, log_error).isfinite().all()
 
 
-def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, four_steps, tmp_path):
+def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, three_steps, tmp_path):
     train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
-    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == dict.fromkeys(STAGES, 4)
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == dict.fromkeys(STAGES, 3)
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan of this recipe, seed, budget and precision"):
         train(tmp_path / "run", 61.0, config=tiny, pictures=pictures, progress=False)
     (tmp_path / "run" / "plan.json").write_text("[")

@@ -51,7 +51,7 @@ class Stop(Exception):  # noqa: N818, it is no error
 @pytest.mark.parametrize("name", ["autoencoder", "fidelity", "generation", "detail", "adjscc"])
 def test_bf16_follows_fp32_and_resumes_to_the_bit(name, tmp_path):
     require_lpips()
-    plan = Plan(steps=12, batch_size=3, learning_rate=2e-3, warm_up=2)
+    plan = Plan(steps=8, batch_size=3, learning_rate=2e-3, warm_up=2)
     products = []
 
     def run(precision, folder=None, stop=0):

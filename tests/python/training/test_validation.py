@@ -23,16 +23,29 @@ from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, pictures, write_recipe
 
-STEPS = 4
+STEPS = 3
+
+
+def prepare(folder, patch):
+    """Options of `train`: three steps a stage, each of them shown."""
+    require_lpips()
+    patch.setattr("semdiff.training.budget.steps_within", lambda *_: STEPS)
+    patch.setattr("semdiff.training.engine.SHOWN_EVERY", 1)
+    return {"config": write_recipe(folder / "tiny.toml"), "pictures": pictures(), "progress": False, "precision": "fp32"}
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    """For `train`: four steps a stage, each of them shown."""
-    require_lpips()
-    monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: STEPS)
-    monkeypatch.setattr("semdiff.training.engine.SHOWN_EVERY", 1)
-    return {"config": write_recipe(tmp_path / "tiny.toml"), "pictures": pictures(), "progress": False, "precision": "fp32"}
+    return prepare(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing cut off."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        train(folder / "run", **prepare(folder, patch))
+    return folder / "run"
 
 
 def rows_of(folder):
@@ -69,16 +82,15 @@ def test_looking_changes_no_bit(options, tmp_path, monkeypatch):
     assert weights(often) == weights(never)
 
 
-def test_a_cut_run_has_the_curve_of_a_whole_one(options, tmp_path, monkeypatch):
-    train(tmp_path / "whole", **options)
-    whole = rows_of(tmp_path / "whole")
-    assert {(r["stage"], int(r["step"]), int(r["images"])) for r in whole} == {(s, n, 4 * n) for s in STAGES for n in range(1, STEPS + 1)}
+def test_a_cut_run_has_the_curve_of_a_whole_one(whole, options, tmp_path):
+    rows = rows_of(whole)
+    assert {(r["stage"], int(r["step"]), int(r["images"])) for r in rows} == {(s, n, 4 * n) for s in STAGES for n in range(1, STEPS + 1)}
 
     class Stop(Exception):  # noqa: N818, it is no error
         pass
 
     def stop(name, step):
-        if (name, step) == ("fidelity", 3):
+        if (name, step) == ("fidelity", STEPS - 1):
             raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
@@ -86,25 +98,24 @@ def test_a_cut_run_has_the_curve_of_a_whole_one(options, tmp_path, monkeypatch):
         with pytest.raises(Stop):
             train(tmp_path / "cut", on_step=stop, **options)
     curve = Curve(tmp_path / "cut" / "curve.csv")
-    curve.of_stage("fidelity", 4).observe(4, {"loss": 7.0}, None, False)
+    curve.of_stage("fidelity", 4).observe(STEPS, {"loss": 7.0}, None, False)
     curve.write()  # as if the machine had gone down between the curve and its checkpoint
     train(tmp_path / "cut", **options)
     cut = rows_of(tmp_path / "cut")
-    assert losses(cut) == losses(whole)
+    assert losses(cut) == losses(rows)
     assert max(Counter(tuple(r[c] for c in COLUMNS if c not in ("value", "seconds")) for r in cut).values()) == 1
     assert [int(r["seconds"]) for r in cut] == sorted(int(r["seconds"]) for r in cut)
     train(tmp_path / "cut", **options)  # finished: nothing is added
     assert rows_of(tmp_path / "cut") == cut
     train(tmp_path / "cut", resume=False, **options)
-    assert losses(rows_of(tmp_path / "cut")) == losses(whole)
+    assert losses(rows_of(tmp_path / "cut")) == losses(rows)
 
 
-def test_scores_are_those_of_the_averaged_link(options, tmp_path):
+def test_scores_are_those_of_the_averaged_link(whole, options):
     """The last row of the last stage is what the saved link does, up to the half precision of its file and what was found after it: how
     large the details' features get."""
-    model = train(tmp_path, **options)
-    found = scores(rows_of(tmp_path), "detail", STEPS)
-    link = SemanticLink.from_pretrained(model)
+    found = scores(rows_of(whole), "detail", STEPS)
+    link = SemanticLink.from_pretrained(whole / "model")
     link.detail_decoder.ceiling.fill_(UNBOUNDED)
     held_out = middles({"a": options["pictures"]["a"]}, 80)
     for snr_db in (10.0, 0.0):
@@ -115,8 +126,8 @@ def test_scores_are_those_of_the_averaged_link(options, tmp_path):
                     at = picture, name, f"{snr_db:g}", f"{cbr:.6f}"
                     assert found.pop(at) == pytest.approx(float(metric(sent, held_out).mean()), rel=0.01)
     assert found == {}
-    assert scores(rows_of(tmp_path), "decoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
-    drawn = read_picture(tmp_path / "validation.png").float() / 255
+    assert scores(rows_of(whole), "decoder", STEPS).keys() == {("reconstruction", q, "", "") for q in ("psnr", "lpips")}
+    drawn = read_picture(whole / "validation.png").float() / 255
     columns = ["original", *(f"{p}\n{snr} dB\nCBR {cbr}" for cbr in ("1/12", "1/48") for snr in (10, 0) for p in ("mean", "sample"))]
     left, top = drawn.shape[2] - 80 * len(columns), drawn.shape[1] - 80
     torch.testing.assert_close(drawn[:, top:, left : left + 80], held_out[0], rtol=0, atol=1 / 255)
