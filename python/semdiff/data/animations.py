@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semdiff.data.depth import is_deep
 from semdiff.data.errors import PictureError
-from semdiff.data.pictures import PictureSource, count_frames, decode, open_picture, opener
+from semdiff.data.pictures import PictureSource, count_frames, decode_picture, open_picture, opener
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +58,7 @@ def read_animation(source: PictureSource, grey: bool = False, background: str = 
         for i in range(first, count):
             if count > 1:
                 opened.seek(i)
-            frames.append(decode(opened, opener(source), grey, background, name))
+            frames.append(decode_picture(opened, opener(source), grey, background, name))
             durations.append(float(opened.info.get("duration", 0)))
         height, width = frames[0].shape[1:]
         return Animation(torch.stack([frame[:, :height, :width] for frame in frames]), durations, _plays(opened))
