@@ -66,12 +66,12 @@ def read_animation(source: PictureSource, grey: bool = False, background: str = 
 
 def _plays(opened: Image) -> int:
     """How often a file that was read to its end says that it is shown: a GIF counts what follows the first time, APNG and WebP all."""
-    told: int | None = opened.info.get("loop")
+    loop: int | None = opened.info.get("loop")
     if opened.format == "GIF":
-        return 1 if told is None else told and told + 1
+        return 1 if loop is None else loop and loop + 1
     if opened.format == "AVIF":  # pillow does not say; browsers go on for ever
         return 0
-    return 1 if told is None else told
+    return 1 if loop is None else loop
 
 
 def write_animation(file: IO[bytes], pictures: Sequence[Image], durations: Sequence[float], plays: int = 0) -> None:
