@@ -82,9 +82,7 @@ def main() -> None:
     )  # fmt: skip
     kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
     write_csv(Path("docs/results/depth_or_sampling.csv"), [{name: row[name] for name in kept} for row in found.rows])
-    cells = {
-        (r["system"], r["snr_db"]): f"{r['psnr']:.2f} / {r['lpips_alex']:.3f} / {r['accuracy']:.3f} / {r[FD]:.2f}" for r in found.rows
-    }
+    cells = {(r["system"], r["snr_db"]): f"{r['psnr']:.2f} / {r['lpips_alex']:.3f} / {r['accuracy']:.3f} / {r[FD]:.2f}" for r in found.rows}
     floor = found.header["references"]["originals"][FD]
     text = [
         "# Depth or sampling?",

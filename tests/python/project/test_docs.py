@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
@@ -73,6 +74,23 @@ def test_every_file_that_contributing_names_exists() -> None:
     paths = [path for path in re.findall(r"`([\w./-]+/[\w./-]*)`", text) if not re.search("NAME|NOUN|^build/", path)]
     assert len(paths) > 40
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+TEXTS = [*TOP[:3], *(page for page in PAGES if page.name != "changelog.md")]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name)
+def test_files_and_names_that_texts_mention_exist(page: Path) -> None:
+    """Paths from the root or from the package, and what is called semdiff.SOMETHING."""
+    text = page.read_text(encoding="utf-8")
+    folders = "cpp|docs|notebooks|python|studies|benchmarks|tests|tools"
+    places = re.findall(rf"`((?:{folders})/[\w./-]+|[a-z_]+/[a-z_/]+\.(?:py|toml|csv))`", text)
+    roots = (ROOT, ROOT / "python" / "semdiff")
+    assert [p for p in places if not re.search("NAME|NOUN", p) and not any((root / p).exists() for root in roots)] == []
+    names = re.findall(r"`(semdiff(?:\.[a-zA-Z]\w*)+)`|^(?:\.\. auto\w+:: |from |import )(semdiff[\w.]*)", text, flags=re.M)
+    pytest.importorskip("diffusers")
+    for found in {a or b for a, b in names}:
+        pkgutil.resolve_name(found)
 
 
 def test_design_records_are_numbered_and_listed() -> None:

@@ -34,9 +34,7 @@ class RegressionStage(Stage):
 
     frozen = ("front",)
 
-    def __init__(
-        self, front: Front, denoiser: PixelDenoiser, schedule: NoiseSchedule, steps: int = 1, perceptual: bool = False
-    ) -> None:
+    def __init__(self, front: Front, denoiser: PixelDenoiser, schedule: NoiseSchedule, steps: int = 1, perceptual: bool = False) -> None:
         super().__init__()
         self.front, self.denoiser, self.scale, self.schedule = front, denoiser, front.scale, schedule
         self.steps, self.perceptual = steps, perceptual

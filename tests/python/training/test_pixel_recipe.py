@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of links on pixels: a model's folder says what its stages have seen, and is trained on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from semdiff.baselines import PerceptualADJSCC
+from semdiff.data import sample_images
+from semdiff.link import PixelLink
+from semdiff.models.int8 import FILE, dequantize, quantize
+from semdiff.training.engine import Plan
+from semdiff.training.recipes import pixels
+from semdiff.training.saving import images_seen
+
+PLAN = Plan(steps=4, batch_size=2, learning_rate=1e-3, warm_up=1)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A recipe of a few steps on ten images, whose validation is left out; the folder of ends that it begins with."""
+    recipe = dataclasses.replace(
+        pixels.RECIPES["fashion-mnist"], widths=(8, 16), plans={"upsampler": PLAN, "flow": PLAN, "finish": PLAN}, lpips_weight=0.0
+    )
+    monkeypatch.setitem(pixels.RECIPES, "fashion-mnist", recipe)
+    monkeypatch.setattr(pixels, "read_images", lambda name: sample_images())
+    monkeypatch.setattr(pixels, "HELD_OUT", 2)
+    monkeypatch.setattr(pixels.PixelTraining, "validate", lambda self: [])
+    PerceptualADJSCC().save(tmp_path / "ends")
+    return tmp_path / "ends"
+
+
+def run(*arguments: object) -> None:
+    assert pixels.main(["fashion-mnist", *map(str, arguments)]) == 0
+
+
+def test_a_link_is_trained_on_from_its_folder(tiny: Path, tmp_path: Path) -> None:
+    run("--out", tmp_path / "first", "--ends", tiny, "--stages", "upsampler")
+    model = tmp_path / "first" / "model"
+    assert images_seen(model) == {"upsampler": 8}
+    run("--out", tmp_path / "second", "--model", model, "--stages", "flow")
+    again = tmp_path / "second" / "model"
+    assert images_seen(again) == {"upsampler": 8, "flow": 8}
+    first, second = PixelLink.from_pretrained(model), PixelLink.from_pretrained(again)
+    for part in ("transmitter", "upsampler", "decoder"):  # stored a second time, so rounded once more
+        stored = dequantize(quantize(getattr(first, part).state_dict()))
+        for name, tensor in getattr(second, part).state_dict().items():
+            assert torch.equal(tensor, stored[name]), (part, name)
+    assert any(not torch.equal(t, first.unet.state_dict()[n]) for n, t in second.unet.state_dict().items())
+    run("--out", tmp_path / "third", "--model", again, "--stages", "flow")  # there is nothing left to do
+    assert (tmp_path / "third" / "model" / "unet" / FILE).read_bytes() == (again / "unet" / FILE).read_bytes()
+
+
+def test_what_was_seen_is_a_file_of_the_model(tiny: Path, tmp_path: Path) -> None:
+    run("--out", tmp_path / "run", "--ends", tiny, "--stages", "upsampler")
+    file = tmp_path / "run" / "model" / "training.json"
+    file.write_text(json.dumps({"upsampler": 10**6}))
+    with pytest.raises(ValueError, match=r"training\.json: truncated or altered"):
+        PixelLink.from_pretrained(tmp_path / "run" / "model")
