@@ -14,7 +14,7 @@ from semdiff.baselines import ADJSCC, PerceptualADJSCC
 from semdiff.cli.picture_files import save_png
 from semdiff.data import fashion_mnist
 from semdiff.data.fashion_mnist import CLASSES
-from semdiff.data.sheet import Band, draw
+from semdiff.data.sheet import Band, draw_sheet
 from semdiff.link import PixelLink
 
 SNR_DB, CBR, COUNT, SAMPLES, STEPS = 0.0, 64 / 784, 12, 4, 8
@@ -39,7 +39,7 @@ def main() -> None:
     for i in range(SAMPLES):
         sample = link.denoise_and_decode(heard, steps=STEPS, solver="ddim", key=Key(i))[0]
         bands.append(Band(f"sample {i + 1},\n{STEPS} evaluations", sample, first=i == 0))
-    save_png(draw(bands, [CLASSES[label] for label in labels[:COUNT]]), options.out)
+    save_png(draw_sheet(bands, [CLASSES[label] for label in labels[:COUNT]]), options.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from semdiff._util.atomic import write_atomically
-from semdiff.data.sheet import Band, draw
+from semdiff.data.sheet import Band, draw_sheet
 from semdiff.link import SemanticLink
 from semdiff.rng import Key
 
@@ -74,5 +74,5 @@ def write_picture(link: SemanticLink, images: Tensor, names: Sequence[str], path
         for name, setting in OUTPUTS.items():
             received = link.transmit(images, snr_db, key=Key(7), **setting).images
             bands.append(Band(f"{snr_db:g} dB, {name}", received, first=name == next(iter(OUTPUTS))))
-    sheet = draw(bands, names)
+    sheet = draw_sheet(bands, names)
     write_atomically(path, lambda file: sheet.save(file, "PNG"))

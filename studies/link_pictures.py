@@ -19,7 +19,7 @@ from semdiff._util.atomic import write_atomically
 from semdiff.baselines import ADJSCC, Digital, PerceptualADJSCC
 from semdiff.data import photo_list
 from semdiff.data.pictures import middle
-from semdiff.data.sheet import Band, draw
+from semdiff.data.sheet import Band, draw_sheet
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
 from semdiff.link.outputs import output_names
@@ -58,7 +58,7 @@ def main() -> None:
             pairs = [" ".join(values[k : k + 2]) for k in range(0, len(values), 2)]
             words = [name.replace("_", " "), f"{snr_db:g} dB", "PSNR, dB:", *pairs]
             bands.append(Band("\n".join(words), parts, first=snr_db == SNRS_DB[0]))
-    sheet = draw(bands, list(shown[SNRS_DB[0]]))
+    sheet = draw_sheet(bands, list(shown[SNRS_DB[0]]))
     write_atomically(options.out, lambda file: sheet.save(file, "JPEG", quality=88))
 
 

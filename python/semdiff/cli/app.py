@@ -19,7 +19,7 @@ from semdiff.cli.evaluate import evaluate
 from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
-from semdiff.cli.output import note
+from semdiff.cli.output import print_note
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -42,14 +42,14 @@ class OneLineErrors(TyperGroup):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default", UserWarning)
-                warnings.showwarning = lambda message, *_, **__: note(str(message))
+                warnings.showwarning = lambda message, *_, **__: print_note(str(message))
                 # Out of standalone mode errors arrive here, and an early exit (--help, typer.Exit) returns its code.
                 code = super().main(*args, **(extra | {"standalone_mode": False})) or 0
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE) == "1":
                 sys.excepthook(*sys.exc_info())
             code, message = explain(error)
-            note(message)
+            print_note(message)
         if standalone:
             sys.exit(code)
         return code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from semdiff.cli.output import note
+from semdiff.cli.output import print_note
 from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
@@ -17,7 +17,7 @@ from semdiff.rng import Key
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink, Transmission
 
-Judge: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+ImageDistance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 TRAINED_ON = {(1, 28, 28): "fashion-mnist", (3, None, None): "photos"}  # the package's baselines for links of this shape
 
 
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     outage: bool = False  # nothing was decoded, and the image says nothing
 
 
-def judge(done: Transmission, originals: Tensor, lpips: Judge | None = None) -> list[Outcome]:
+def measure_outcomes(done: Transmission, originals: Tensor, lpips: ImageDistance | None = None) -> list[Outcome]:
     """Measure each image that a system received.
 
     Args:
@@ -102,12 +102,18 @@ class Comparison:
                 self._leave_out(name, f"it takes {done.ledger.total} channel uses where the link takes {cost}")
                 continue
             outage = getattr(system, "outage", None)  # what the digital one shows when nothing arrives
-            yield name, [o._replace(outage=outage is not None and bool((o.image == outage).all())) for o in judge(done, images, self.lpips)]
+            yield (
+                name,
+                [
+                    o._replace(outage=outage is not None and bool((o.image == outage).all()))
+                    for o in measure_outcomes(done, images, self.lpips)
+                ],
+            )
 
     def _leave_out(self, name: str, why: object) -> None:
         self.systems.pop(name, None)
         self.left_out[name] = " ".join(str(why).split())
-        note(f"{name} is left out: {self.left_out[name]}")
+        print_note(f"{name} is left out: {self.left_out[name]}")
 
 
 def shipped_adjscc(link: SemanticLink) -> Any:
@@ -140,7 +146,7 @@ def _digital() -> Any:
     return Digital()
 
 
-def _lpips() -> Judge | None:
+def _lpips() -> ImageDistance | None:
     """LPIPS (AlexNet) of images; None where its network is not installed."""
     try:
         LPIPS("alex")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
-from semdiff.cli.output import note, print_json, ratio, screen
+from semdiff.cli.output import format_ratio, print_json, print_note, screen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def demo(
     from semdiff.data.fashion_mnist import CLASSES
     from semdiff.data.pictures import require_pillow
     from semdiff.data.samples import SAMPLE_PHOTO_NAMES
-    from semdiff.data.sheet import Band, draw
+    from semdiff.data.sheet import Band, draw_sheet
     from semdiff.rng import Key
 
     require_pillow()  # before the work, not after it
@@ -72,7 +72,7 @@ def demo(
         except ValueError as error:
             if name != ADJSCC_NAME:
                 raise
-            note(f"{name} is left out: {error}")
+            print_note(f"{name} is left out: {error}")
             del receivers[name]
     rows, bands = [], [Band("original", images)]
     for snr_db in SNRS_DB:
@@ -80,7 +80,7 @@ def demo(
             done = transmit(images, snr_db, key=Key(seed))  # one key: the same noise for all
             rows.append(_row(snr_db, name, images, done))
             bands.append(Band(f"{snr_db:g} dB\n{name}\n{rows[-1].psnr_db:.1f} dB PSNR", done.images, first=name == next(iter(receivers))))
-    save_png(draw(bands, SAMPLE_PHOTO_NAMES if photographs else CLASSES), out)
+    save_png(draw_sheet(bands, SAMPLE_PHOTO_NAMES if photographs else CLASSES), out)
     if as_json:
         print_json({"images": len(images), "seed": seed, "steps": steps, "picture": str(out), "rows": [asdict(r) for r in rows]})
     else:
@@ -119,7 +119,7 @@ def _print(rows: list[Row], what: str, link: SemanticLink, out: Path) -> None:
     from rich.table import Table
 
     table = Table(
-        title=f"{what} over AWGN, {rows[0].channel_uses} uses each: CBR {ratio(rows[0].cbr)}",
+        title=f"{what} over AWGN, {rows[0].channel_uses} uses each: CBR {format_ratio(rows[0].cbr)}",
         caption=f"t: the time of the diffusion, of {link.schedule.T}, at which denoising began, - without; evaluations: passes of the "
         "denoiser; ms: for one image",
     )

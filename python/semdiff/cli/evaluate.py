@@ -10,7 +10,7 @@ import typer
 
 from semdiff._util.words import counted
 from semdiff.cli.options import Json
-from semdiff.cli.output import print_json, ratio, screen
+from semdiff.cli.output import format_ratio, print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Results
@@ -30,7 +30,7 @@ def evaluate(
     images: Annotated[int | None, typer.Option("--images", help="The first so many, in place of the configuration's number.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge systems at every channel, SNR and bandwidth of a configuration.
+    """ImageDistance systems at every channel, SNR and bandwidth of a configuration.
 
     An interrupted evaluation goes on where it stopped when the command is given again. Several processes share the work:
     torchrun --nproc-per-node 2 --no-python semdiff evaluate CONFIG; on several machines, --out is a folder that all of them see.
@@ -76,7 +76,7 @@ def _print(found: Results, out: Path) -> None:
         last = i + 1 == len(summary) or [summary[i + 1][name] for name in ("channel", "cbr", "snr_db")] != place
         table.add_row(
             row["channel"],
-            ratio(row["cbr_used"]) if row["cbr_used"] else "0",
+            format_ratio(row["cbr_used"]) if row["cbr_used"] else "0",
             f"{row['snr_db']:g}",
             receiver_label(row),
             *(_value(row[metric], row[f"{metric}_ci95"]) for metric in found.metrics),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from semdiff.transmission.ledger import Ledger
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Print text as one line on stderr, above a progress bar where there is one."""
     line = f"semdiff: {' '.join(text.split())}"
     try:
@@ -57,9 +57,9 @@ def uses_line(ledger: Ledger) -> str:
     """Write a ledger for people: 64 payload + 8 pilots = 72 (CBR 1/10.9)."""
     kinds = {"payload": "payload", "pilots": "pilots", "preamble": "preamble", "side_information": "side", "cyclic_prefix": "prefix"}
     parts = " + ".join(f"{uses} {word}" for name, word in kinds.items() if (uses := getattr(ledger, name)))
-    return f"{parts} = {ledger.total} (CBR {ratio(ledger.cbr)})"
+    return f"{parts} = {ledger.total} (CBR {format_ratio(ledger.cbr)})"
 
 
-def ratio(cbr: float) -> str:
+def format_ratio(cbr: float) -> str:
     """Write a bandwidth ratio cbr as people do: 1/12.2."""
     return f"1/{1 / cbr:.3g}"

@@ -43,9 +43,9 @@ def receive(
 
     require_pillow()  # before the work, not after it
     described = read_metadata(frame) if frame else None
-    heard = read_recording(recording)
-    description = Description.from_metadata(heard.metadata if described is None else described)
-    samples, rate = heard.samples, sample_rate(heard.metadata, str(recording))
+    recorded = read_recording(recording)
+    description = Description.from_metadata(recorded.metadata if described is None else described)
+    samples, rate = recorded.samples, sample_rate(recorded.metadata, str(recording))
     sent_rate = rate if described is None else sample_rate(described, str(frame))
     if rate and sent_rate and rate != sent_rate:
         samples = at_the_frames_rate(samples, rate, sent_rate, description.frame)
@@ -88,7 +88,7 @@ def _print(done: ReceivedImage, out: Path) -> None:
         "gain, phase": f"{found.gain:.4g}, {found.phase:.3f} rad",
         "correlation": f"{found.correlation:.3f} (noise alone stays below {found.threshold:.3f})",
         "channel uses": uses_line(done.ledger),
-        "told beside the air": ", ".join(f"{name} {bits} bits" for name, bits in done.declared.items()),
+        "declared besides the signal": ", ".join(f"{name} {bits} bits" for name, bits in done.declared.items()),
     }
     for name, value in rows.items():
         table.add_row(name, value)

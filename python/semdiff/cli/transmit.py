@@ -14,7 +14,7 @@ import typer
 
 from semdiff._util.words import counted
 from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
-from semdiff.cli.output import channel_uses, print_json, ratio, screen
+from semdiff.cli.output import channel_uses, format_ratio, print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.cli.comparison import Outcome
@@ -61,17 +61,17 @@ def transmit(
     """
     import torch
 
-    from semdiff.cli.comparison import Comparison, judge
+    from semdiff.cli.comparison import Comparison, measure_outcomes
     from semdiff.cli.parallel_map import parallel_map, workers
     from semdiff.cli.picture_files import load_animation
-    from semdiff.cli.transmit_files import batches, by_file, in_common, means, over_seeds, pixels, places, write_clip
+    from semdiff.cli.transmit_files import batches, by_file, common_value, count_pixels, means, output_paths, over_seeds, write_clip
     from semdiff.link.outputs import output_name
     from semdiff.rng import Key
 
     compare = compare or adjscc is not None
     levels = parse_snrs(snr or ["10"])
     ends = {level: f"-{level:.12g}dB" if len(levels) > 1 else "" for level in levels}
-    where = places(images, out, list(ends.values()), compare)
+    where = output_paths(images, out, list(ends.values()), compare)
     keys = [Key(seed + i) for i in range(seeds)]
     air = parse_channel(channel)
     link = load_link(model, "photos")
@@ -83,14 +83,14 @@ def transmit(
     parts = list(batches(frame for clip in clips for frame in clip.frames))
     draws = [(level, i, j) for level in levels for i in range(seeds) for j in range(len(parts))]
     # Of the digital system's parts not all may be used by two threads at once.
-    at_once = 1 if comparison else workers(TOGETHER // max(map(pixels, parts)), len(draws))
+    at_once = 1 if comparison else workers(TOGETHER // max(map(count_pixels, parts)), len(draws))
     with _bar(planned * sum(map(len, parts)) * len(levels) * seeds) as bar:
 
         def send(_: int, draw: tuple[float, int, int]) -> tuple[Transmission, dict[str, list[Outcome]]]:
             level, i, j = draw
             part, key = torch.stack(parts[j]).float() / 255, keys[i].fold_in(j)
             done = link.transmit(part, level, cbr=cbr, channel=air, steps=steps, realism=realism, key=key)
-            outcomes = {"link": judge(done, part, comparison.lpips if comparison else None)}
+            outcomes = {"link": measure_outcomes(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
                 outcomes[name] = others
                 bar.update(len(part))
@@ -112,7 +112,7 @@ def transmit(
                 for i in range(seeds):
                     for n, (done, frames) in enumerate(by_file(coming, [len(clip.frames) for clip in clips])):
                         if i == 0:
-                            cost = f"{done.ledger.total} channel uses (CBR {ratio(done.ledger.cbr)})"
+                            cost = f"{done.ledger.total} channel uses (CBR {format_ratio(done.ledger.cbr)})"
                             title = f"{channel}, {level:g} dB, {cost}; link: {made_by}"
                             found[level, n] = {"input": str(images[n]), "frames": len(frames), "snr_db": level, "ledger": done.ledger}
                             place = where[images[n], ends[level]]
@@ -123,8 +123,8 @@ def transmit(
     report = {
         "snr_db": levels[0] if len(levels) == 1 else levels,
         "channel": channel,
-        "cbr": in_common(rows, "cbr"),
-        "channel_uses": in_common(rows, "channel_uses_by_kind"),
+        "cbr": common_value(rows, "cbr"),
+        "channel_uses": common_value(rows, "channel_uses_by_kind"),
         "steps": steps,
         "realism": realism,
         "made_by": made_by,
@@ -167,7 +167,7 @@ def _print(report: dict[str, Any]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row.get("systems", {})))
     uses = "channel uses as below"
     if report["channel_uses"]:
-        uses = f"{report['channel_uses']['total']} channel uses an image (CBR {ratio(report['cbr'])})"
+        uses = f"{report['channel_uses']['total']} channel uses an image (CBR {format_ratio(report['cbr'])})"
     level = f", {report['snr_db']:g} dB" if one_level else ""
     each = 1000 * report["seconds"] / (seeds * sum(row["frames"] for row in rows))
     evaluations = counted(report["evaluations"], "evaluation")
@@ -182,7 +182,9 @@ def _print(report: dict[str, Any]) -> None:
     for name in (*heads, *(f"{name}\ndB" for name in ("link", *names))):
         table.add_column(name if names else name.replace("link", "PSNR"), justify="right")
     for i, row in enumerate(rows):
-        cost = [str(row["frames"])] * moving + [f"{row['snr_db']:g}"] * (not one_level) + [str(row["channel_uses"]), ratio(row["cbr"])]
+        cost = (
+            [str(row["frames"])] * moving + [f"{row['snr_db']:g}"] * (not one_level) + [str(row["channel_uses"]), format_ratio(row["cbr"])]
+        )
         quality = [_quality(numbers) for numbers in (row, *(row.get("systems", {}).get(name) for name in names))]
         last = i + 1 < len(rows) and rows[i + 1]["snr_db"] != row["snr_db"]
         time = "-" if math.isnan(row["t"]) else f"{row['t']:.0f}"  # the mean decoder has none

@@ -63,12 +63,12 @@ def by_file(
         del waiting[:length]
 
 
-def pixels(frames: list[Tensor]) -> int:
+def count_pixels(frames: list[Tensor]) -> int:
     """Count the pixels of all frames."""
     return len(frames) * frames[0].shape[1] * frames[0].shape[2]
 
 
-def places(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool) -> dict[tuple[Path, str], Path]:
+def output_paths(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool) -> dict[tuple[Path, str], Path]:
     """Choose the files of received pictures: NAME and each of `ends`.
 
     Args:
@@ -89,7 +89,7 @@ def places(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool
     for path in dict.fromkeys(images):
         for end in ends:
             place = found[path, end] = out / f"{path.stem}{end}.png"
-            for each in (place, compared(place))[: 1 + compare]:
+            for each in (place, compared_path(place))[: 1 + compare]:
                 if each in taken:
                     raise ValueError(f"IMAGE: expected names that differ, got {taken[each]} and {path}, of which both would write {each}")
                 if each.resolve() in sources:
@@ -98,7 +98,7 @@ def places(images: Sequence[Path], out: Path, ends: Sequence[str], compare: bool
     return found
 
 
-def compared(place: Path) -> Path:
+def compared_path(place: Path) -> Path:
     """Return the path of the side-by-side picture that belongs to the received one at `place`."""
     return place.with_name(f"{place.stem}-compared.png")
 
@@ -118,7 +118,7 @@ def write_clip(clip: Animation, frames: Frames, title: str | None, place: Path) 
     save_frames([to_picture(frame["link"].image) for frame in frames], clip, place)
     written = {"output": str(place)}
     if title is not None:
-        beside = compared(place)
+        beside = compared_path(place)
         save_frames([_sheet(title, original, frame) for original, frame in zip(clip.frames, frames, strict=True)], clip, beside)
         written["compared"] = str(beside)
     return written
@@ -156,7 +156,7 @@ def over_seeds(draws: Sequence[dict[str, Numbers]]) -> dict[str, Numbers]:
     return found
 
 
-def in_common(rows: Sequence[dict[str, Any]], name: str) -> Any:
+def common_value(rows: Sequence[dict[str, Any]], name: str) -> Any:
     """Return what all rows have under a name; None where they differ."""
     found = rows[0][name]
     return found if all(row[name] == found for row in rows) else None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semdiff.data.depth import is_deep
 from semdiff.data.errors import PictureError
-from semdiff.data.pictures import PictureSource, count_frames, decode, open_picture, opener
+from semdiff.data.pictures import PictureSource, count_frames, decode_picture, open_picture, opener
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +58,7 @@ def read_animation(source: PictureSource, grey: bool = False, background: str = 
         for i in range(first, count):
             if count > 1:
                 opened.seek(i)
-            frames.append(decode(opened, opener(source), grey, background, name))
+            frames.append(decode_picture(opened, opener(source), grey, background, name))
             durations.append(float(opened.info.get("duration", 0)))
         height, width = frames[0].shape[1:]
         return Animation(torch.stack([frame[:, :height, :width] for frame in frames]), durations, _plays(opened))
@@ -66,12 +66,12 @@ def read_animation(source: PictureSource, grey: bool = False, background: str = 
 
 def _plays(opened: Image) -> int:
     """How often a file that was read to its end says that it is shown: a GIF counts what follows the first time, APNG and WebP all."""
-    told: int | None = opened.info.get("loop")
+    loop: int | None = opened.info.get("loop")
     if opened.format == "GIF":
-        return 1 if told is None else told and told + 1
+        return 1 if loop is None else loop and loop + 1
     if opened.format == "AVIF":  # pillow does not say; browsers go on for ever
         return 0
-    return 1 if told is None else told
+    return 1 if loop is None else loop
 
 
 def write_animation(file: IO[bytes], pictures: Sequence[Image], durations: Sequence[float], plays: int = 0) -> None:

@@ -101,8 +101,8 @@ def _binary(folder: Path, split: str) -> NDArray[np.uint8]:
     for name in _FILES[split]:
         path = folder / name
         if not path.is_file():
-            wanted = f"CIFAR-10's binary version, {', '.join(_FILES[split])}, or {split}/CLASS/INDEX.png"
-            raise FileNotFoundError(f"{path}: expected {wanted}")
+            expected = f"CIFAR-10's binary version, {', '.join(_FILES[split])}, or {split}/CLASS/INDEX.png"
+            raise FileNotFoundError(f"{path}: expected {expected}")
         content = np.fromfile(path, np.uint8)
         if content.size != _RECORD * _RECORDS:
             raise ValueError(f"{path}: expected {_RECORDS} records of {_RECORD} bytes, got {content.size} bytes")

@@ -101,10 +101,10 @@ def photos(
     chosen = [photo for photo in photo_list() if photo.split == split]
     recipe = f"{split} {TRAIN_FACTORS} {TEST_WIDTH} {LEAST_SIDE} " + " ".join(photo.sha256 for photo in chosen)
     name = f"photos-{split}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    return cached_tensors(name, lambda: _build(chosen, place(folder), progress))
+    return cached_tensors(name, lambda: _build(chosen, photo_folder(folder), progress))
 
 
-def place(folder: str | os.PathLike[str] | None = None) -> Path:
+def photo_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in which the packages' files are looked for.
 
     Args:
@@ -117,9 +117,9 @@ def missing_packages(folder: str | os.PathLike[str] | None = None) -> list[str]:
     """List the Debian packages whose photographs are not there.
 
     Args:
-        folder: as of `place`.
+        folder: as of `photo_folder`.
     """
-    return _absent(photo_list(), place(folder))
+    return _absent(photo_list(), photo_folder(folder))
 
 
 def _absent(chosen: Sequence[Photo], folder: Path) -> list[str]:

@@ -66,7 +66,7 @@ def read_picture(source: PictureSource, grey: bool | None = False, background: s
             raise PictureError(f"{name}: expected a single picture, got an animation of {count_frames(opened)} frames")
         if grey is None:
             grey = opened.mode in ("1", "L", "I") or opened.mode.startswith("I;16")
-        return decode(opened, opener(source), grey, background, name)
+        return decode_picture(opened, opener(source), grey, background, name)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def count_frames(opened: Image) -> int:
     return 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
 
 
-def decode(opened: Image, again: Callable[[], Image], grey: bool, background: str, name: str) -> Tensor:
+def decode_picture(opened: Image, again: Callable[[], Image], grey: bool, background: str, name: str) -> Tensor:
     """Decode the frame at which an opened file stands, as `read_picture` does.
 
     Args:

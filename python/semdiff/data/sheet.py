@@ -32,7 +32,7 @@ class Band(NamedTuple):
     first: bool = False
 
 
-def draw(bands: Sequence[Band], columns: Sequence[str]) -> Image:
+def draw_sheet(bands: Sequence[Band], columns: Sequence[str]) -> Image:
     """Draw all rows, one below the other, on white.
 
     Args:

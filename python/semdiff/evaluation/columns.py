@@ -92,7 +92,7 @@ def check_results(place: Path, document: dict[str, Any]) -> None:
 def _check(place: Path, where: str, found: dict[str, Any], kinds: dict[str, tuple[Callable[[Any], bool], str]]) -> None:
     for name, (fits, words) in kinds.items():
         if name not in found:
-            wanted = f"expected the column {name} in each" if where else f"{name}: expected this field"
-            raise ValueError(f"{place}: {where}{wanted}, it is missing")
+            expected = f"expected the column {name} in each" if where else f"{name}: expected this field"
+            raise ValueError(f"{place}: {where}{expected}, it is missing")
         if not fits(found[name]):
             raise ValueError(f"{place}: {where}{name}: expected {words}, got {str(found[name])[:200]!r}")

@@ -153,8 +153,8 @@ def _dial(results: Results) -> str:
     found = plots.perceptual_metrics(results)
     distortion = next((m for m in results.metrics if m not in found), None)
     if not found or distortion is None:
-        wanted, got = ", ".join(plots.PERCEPTUAL[:3]), ", ".join(results.metrics)
-        return _fill("note", text=f"Needs a metric of distortion and one of perception ({wanted}); measured: {got}.")
+        expected, got = ", ".join(plots.PERCEPTUAL[:3]), ", ".join(results.metrics)
+        return _fill("note", text=f"Needs a metric of distortion and one of perception ({expected}); measured: {got}.")
     caption = (
         f"From the least error to the most natural picture, along the realism dial (0 to 1); a system without one is a "
         f"point for each SNR, which the first system's words name. {_bars(results)}"

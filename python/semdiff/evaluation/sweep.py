@@ -207,12 +207,12 @@ def _rehearse(jobs: list[Job]) -> None:
             raise type(error)(f"systems.{c.system}: cannot transmit at {c}: {error}") from error
 
 
-def _bar(missing: int, planned: int, wanted: bool) -> Any:
+def _bar(missing: int, planned: int, shown: bool) -> Any:
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise ImportError("an evaluation shows its progress with tqdm: pip install 'semdiff-torch[eval]'") from error
-    hidden = None if wanted else True  # None: hidden unless stderr is a terminal
+    hidden = None if shown else True  # None: hidden unless stderr is a terminal
     return tqdm(total=missing, disable=hidden, file=sys.stderr, unit="cell", desc=f"{missing} of {planned} cells", dynamic_ncols=True)
 
 

@@ -81,17 +81,17 @@ def check_parts(
     if len(halvings) > 1:
         raise ValueError(f"vae: expected an encoder and a decoder of as many levels, got {sorted(halvings)}")
     if prompt is not None and isinstance(unet, UNet2DConditionModel):
-        wanted, got = unet.config.cross_attention_dim, prompt.config.width
-        if got not in {*(wanted if isinstance(wanted, (list, tuple)) else [wanted])}:
-            raise ValueError(f"prompt_embeds: expected a width of {wanted}, the unet's cross_attention_dim, got {got}")
+        expected, got = unet.config.cross_attention_dim, prompt.config.width
+        if got not in {*(expected if isinstance(expected, (list, tuple)) else [expected])}:
+            raise ValueError(f"prompt_embeds: expected a width of {expected}, the unet's cross_attention_dim, got {got}")
 
 
 def _check_fields(part: str, config: Mapping[str, Any], plain: Mapping[str, tuple[Any, ...]]) -> None:
     for name, values in plain.items():
         value = config.get(name, values[0])
         if value not in values:
-            wanted = " or ".join(map(repr, values))
-            raise ValueError(f"{part}: {name}: expected {wanted}, which is what a link can honour, got {value!r}")
+            expected = " or ".join(map(repr, values))
+            raise ValueError(f"{part}: {name}: expected {expected}, which is what a link can honour, got {value!r}")
 
 
 def clip_of(scheduler: SchedulerMixin) -> float | None:

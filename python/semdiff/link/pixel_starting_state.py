@@ -66,7 +66,7 @@ def without_padding(gaussian: GaussianSample, size: tuple[int, int]) -> Gaussian
 
 
 def _crop(x: Tensor, size: tuple[int, int]) -> Tensor:
-    top, left = ((n - wanted) // 2 for n, wanted in zip(x.shape[-2:], size, strict=True))
+    top, left = ((padded - cropped) // 2 for padded, cropped in zip(x.shape[-2:], size, strict=True))
     return x[..., top : top + size[0], left : left + size[1]]
 
 

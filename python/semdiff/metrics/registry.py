@@ -100,13 +100,13 @@ def measure(
     check_image_batch(images, "images")
     names = list(names)
     against = {"originals": originals, "labels": labels, "references": references}
-    wanted = {"labels": "an int64 tensor (B,), which {} compares with", "references": "images that were not sent, which {} compares with"}
+    missing = {"labels": "an int64 tensor (B,), which {} compares with", "references": "images that were not sent, which {} compares with"}
     for name in names:
         if name not in METRICS:
             raise ValueError(f"names: expected some of {', '.join(METRICS)}, got {name!r}")
         other = METRICS[name].against
         if against[other] is None:
-            raise ValueError(f"{other}: expected {wanted.get(other, 'images, which {} compares with').format(name)}, got None")
+            raise ValueError(f"{other}: expected {missing.get(other, 'images, which {} compares with').format(name)}, got None")
     if any(METRICS[name].against == "originals" for name in names):
         check_image_batch(originals, "originals")
     if references is not None and any(METRICS[name].against == "references" for name in names):

@@ -75,8 +75,8 @@ def read_index(folder: Path, fields: Mapping[str, Any], pipeline: str = "Semanti
             kind = tuple(value) if isinstance(value, list) else (value,)
             kind = (RENAMED.get(kind[0], kind[0]), *kind[1:])
             if kind not in CLASSES[name]:
-                wanted = ", ".join(".".join(pair) for pair in CLASSES[name])
-                raise ValueError(f"{place}: {name}: expected {wanted}, got {'.'.join(map(str, kind))}")
+                expected = ", ".join(".".join(pair) for pair in CLASSES[name])
+                raise ValueError(f"{place}: {name}: expected {expected}, got {'.'.join(map(str, kind))}")
             found[name] = kind
     return found
 

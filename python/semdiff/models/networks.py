@@ -189,7 +189,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def _level(log_error: Tensor) -> Tensor:
-    """What FiLM is told of the error: its average."""
+    """Compute the condition that FiLM gets of the error: its average, and e to that."""
     level = log_error.flatten(1).mean(1, keepdim=True)
     return torch.cat([level, level.exp()], 1)
 
@@ -201,8 +201,11 @@ def _through(blocks: nn.ModuleList, x: Tensor, condition: Tensor) -> Tensor:
 
 
 class _Decoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """What both decoders of blocks have: features from FiLM blocks that are told the level of the error, none of them above what training
-    met (`semdiff.training.ceilings`). Without that a cell in a thousand pictures had features twenty times as large, and burst."""
+    """Compute features for both decoders of blocks, by FiLM blocks that get the level of the error.
+
+    No feature exceeds what training met (`semdiff.training.ceilings`): else one cell in a thousand pictures has features twenty times as
+    large, and bursts into colours.
+    """
 
     ceiling: Tensor
     blocks: nn.ModuleList

@@ -160,8 +160,8 @@ class Plans:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}: expected the plan of a training, but it is damaged ({error})") from None
             if before != self.made_for:
-                wanted = "the plan of this recipe, seed, budget and precision"
-                raise ValueError(f"{path}: expected {wanted}, got one of others; remove it or give --fresh")
+                expected = "the plan of this recipe, seed, budget and precision"
+                raise ValueError(f"{path}: expected {expected}, got one of others; remove it or give --fresh")
 
     def plan(self, name: str, seconds: float, learning_rate: float, stage: Stage, batches: Batches, more: float = 0.0) -> Plan:
         """Plan a stage: as many steps as were planned before, or as fit into a time, which are written down.

@@ -86,8 +86,8 @@ def resume_training(
     """
     tensors, meta = load_tensors(file)
     if meta.get("identity") != identity:
-        wanted = "a checkpoint of this plan, seed, data and precision"
-        raise ValueError(f"{file}: expected {wanted}, got one of others; remove it or pass resume=False")
+        expected = "a checkpoint of this plan, seed, data and precision"
+        raise ValueError(f"{file}: expected {expected}, got one of others; remove it or pass resume=False")
     for kind in ("model.", "average."):
         given = {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
         check_tensors(str(file), given, average)

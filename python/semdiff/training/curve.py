@@ -132,6 +132,6 @@ def _read(path: Path) -> list[tuple[str, ...]]:
     header, *rows = [tuple(row) for row in csv.reader(path.read_text("utf-8").splitlines())] or [()]
     damaged = [row for row in rows if len(row) != len(COLUMNS) or not row[1].isdigit() or not row[3].isdigit()]
     if header != COLUMNS or damaged:
-        wanted = f"a training's curve with the columns {', '.join(COLUMNS)}"
-        raise ValueError(f"{path}: expected {wanted}, got {','.join((damaged or [header])[0])!r}; remove it or give --fresh")
+        expected = f"a training's curve with the columns {', '.join(COLUMNS)}"
+        raise ValueError(f"{path}: expected {expected}, got {','.join((damaged or [header])[0])!r}; remove it or give --fresh")
     return rows

@@ -21,7 +21,7 @@ FAINT = 0.1  # of torch's own initialisation, for what the networks add at first
 LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
 
 
-class Components(NamedTuple):
+class PrincipalComponents(NamedTuple):
     """Hold the principal components of blocks of D pixels in [0, 1].
 
     Attributes:
@@ -35,7 +35,7 @@ class Components(NamedTuple):
     deviations: Tensor
 
 
-def principal_components(blocks: Tensor, count: int) -> Components:
+def principal_components(blocks: Tensor, count: int) -> PrincipalComponents:
     """Compute the principal components of blocks.
 
     Args:
@@ -45,7 +45,7 @@ def principal_components(blocks: Tensor, count: int) -> Components:
     x = (blocks.double() + 1).div(2).movedim(1, -1).flatten(0, -2)
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    return Components(mean, vectors[:, -count:].flip(1), values[-count:].flip(0).clamp_min(1e-12).sqrt())
+    return PrincipalComponents(mean, vectors[:, -count:].flip(1), values[-count:].flip(0).clamp_min(1e-12).sqrt())
 
 
 @torch.no_grad()

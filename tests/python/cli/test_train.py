@@ -51,7 +51,7 @@ def test_a_link_to_begin_with_has_a_name_or_a_folder(monkeypatch: pytest.MonkeyP
 
     def train(out: Path, seconds: float, *arguments: Any, **options: Any) -> Path:
         given.update(seconds=seconds, start=arguments[4], begun=options["begun"])
-        finetuning.note(out, "start", finetuning.Quality(27.7, 0.2), finetuning.Quality(21.9, 0.4))
+        finetuning.write_outcome(out, "start", finetuning.Quality(27.7, 0.2), finetuning.Quality(21.9, 0.4))
         return out / "model"
 
     monkeypatch.setattr(photos, "train", train)

@@ -82,6 +82,6 @@ def test_training_learns_and_is_deterministic(tmp_path):
     first, again = (recipe.train(images, labels, plan, progress=False) for _ in range(2))
     assert recipe.correct_share(first, images, labels) == 1.0
     assert all(torch.equal(t, again.state_dict()[n]) for n, t in first.state_dict().items())
-    recipe.store(first, tmp_path)
+    recipe.save_classifier(first, tmp_path)
     assert (tmp_path / classifier.FILE).stat().st_size < 500_000
     assert list(json.loads((tmp_path / "checksums.json").read_text())) == [classifier.FILE]

@@ -194,7 +194,8 @@ def jscc(width: int) -> Any:
 def test_a_model_that_cannot_be_saved_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     pytest.importorskip("diffusers")
     from semdiff.baselines import ADJSCC
-    from semdiff.link import SemanticLink, files
+    from semdiff.link import SemanticLink
+    from semdiff.models import store
     from semdiff.training.recipes.fashion_mnist import build
 
     def save(seed: int) -> None:
@@ -205,16 +206,16 @@ def test_a_model_that_cannot_be_saved_leaves_the_old_one(tmp_path: Path, monkeyp
 
     save(0)
     (tmp_path / "model" / "notes.txt").write_text("mine")
-    whole = files.digest(tmp_path / "model")
+    whole = store.files_digest(tmp_path / "model")
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_digests", lambda _: os.close(10**6))  # late: all else is written
+        patch.setattr(store, "_digests", lambda _: os.close(10**6))  # late: all else is written
         with pytest.raises(OSError, match="Bad file descriptor"):
             save(1)
-    assert files.digest(tmp_path / "model") == whole
+    assert store.files_digest(tmp_path / "model") == whole
     load: Any = SemanticLink.from_pretrained if kind == "link" else ADJSCC.load
     load(tmp_path / "model")
     save(1)
-    assert files.digest(tmp_path / "model") != whole
+    assert store.files_digest(tmp_path / "model") != whole
     load(tmp_path / "model")
     assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

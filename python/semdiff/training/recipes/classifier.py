@@ -96,7 +96,7 @@ def correct_share(classifier: Classifier, images: Tensor, labels: Tensor) -> flo
     return float(sum(hits)) / len(labels)
 
 
-def store(classifier: Classifier, folder: Path) -> None:
+def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write the classifier's weights to a folder in half precision, with their digest."""
     state = {n: t.half() if t.is_floating_point() else t for n, t in classifier.state_dict().items()}
     content = save(state)
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     learned, held_out = (_read(options.set, split, options.data) for split in ("train", "test"))
     plan = PLAN if options.set == "fashion-mnist" else CIFAR10_PLAN
     classifier = train(*learned, plan, folder=options.out / "checkpoints", data=options.set)
-    store(classifier, options.out / "weights")
+    save_classifier(classifier, options.out / "weights")
     print(f"test accuracy {correct_share(classifier, *held_out):.4f}")
     return 0
 

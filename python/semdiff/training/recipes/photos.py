@@ -109,10 +109,10 @@ def read_recipe(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     return recipe
 
 
-def _same_fields(place: Path, given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    for name in (given.keys() ^ wanted.keys()) - {c.removeprefix(where) for c in CHOICES}:
-        raise ValueError(f"{place}: {where}{name}: {'unknown field' if name in given else 'missing field'}; known: {', '.join(wanted)}")
-    for name, value in wanted.items():
+def _same_fields(place: Path, given: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
+    for name in (given.keys() ^ expected.keys()) - {c.removeprefix(where) for c in CHOICES}:
+        raise ValueError(f"{place}: {where}{name}: {'unknown field' if name in given else 'missing field'}; known: {', '.join(expected)}")
+    for name, value in expected.items():
         if isinstance(value, dict) != isinstance(given[name], dict):
             raise ValueError(f"{place}: {where}{name}: expected {'a table' if isinstance(value, dict) else 'a value'}, got {given[name]!r}")
         if isinstance(value, dict):
@@ -226,8 +226,8 @@ def begin_with(networks: Networks, start: str | os.PathLike[str]) -> bool:
         known = {n: t.shape for n, t in network.state_dict().items()}
         for weight, tensor in given.state_dict().items():
             if known.get(weight) != tensor.shape:
-                wanted = f"{name}.{weight} of shape {tuple(known[weight])}" if weight in known else f"no {name}.{weight}"
-                raise ValueError(f"start: expected a link of the recipe's networks, {wanted}, got {tuple(tensor.shape)}")
+                expected = f"{name}.{weight} of shape {tuple(known[weight])}" if weight in known else f"no {name}.{weight}"
+                raise ValueError(f"start: expected a link of the recipe's networks, {expected}, got {tuple(tensor.shape)}")
         whole &= known.keys() == given.state_dict().keys()
         network.load_state_dict(given.state_dict(), strict=False)
     return whole

@@ -227,9 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         ends = PerceptualADJSCC.default(options.name) if options.ends is None else PerceptualADJSCC.load(options.ends)
         training.begin_with(ends)
-    wanted = options.stages.split(",")
+    chosen = options.stages.split(",")
     for name, plan in training.recipe.plans.items():
-        if name in wanted:
+        if name in chosen:
             print(name, training.run(name, begin=min(seen.get(name, 0), plan.steps * plan.batch_size)))
             seen[name] = plan.steps * plan.batch_size
         elif training.checkpoint(name).exists():
