@@ -16,7 +16,6 @@ from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key, uniform
-from semdiff.training.channel_conditions import Conditions, over_the_air
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
 from semdiff.training.stages.diffusion import denoised, velocity
