@@ -74,6 +74,10 @@ SYSTEMS: dict[str, RegisteredSystem] = {
 }
 
 
+# Channels as version 0.1.0 called them.
+RECORDED = {"blind": "blindnoise", "given": "fixedchannel", "impaired": "hardwareimpairments", "mistaken": "imperfectcsi"}
+
+
 @dataclass(frozen=True)
 class System:
     """Hold a system that is ready to transmit, and what tells it from others.
@@ -304,11 +308,12 @@ def _plain(value: Any) -> bool:
 
 
 def channel_classes() -> dict[str, type[Channel]]:
-    """List semdiff's channels by their class's name in small letters, with the names of version 0.1.0, which recorded results have."""
-    public = import_module("semdiff._public")
-    classes = {name: getattr(public, name) for name in public.__all__} | {old: getattr(public, new) for old, new in public.RENAMED.items()}
-    kinds = {name: v for name, v in classes.items() if isinstance(v, type) and issubclass(v, Channel) and v is not Channel}
-    return {name.lower(): kind for name, kind in kinds.items()}
+    """List semdiff's channels by their class's name in small letters, and by the names that recorded results have."""
+    public = import_module("semdiff")
+    names = (getattr(public, name) for name in public.__all__)
+    kinds = [v for v in names if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
+    known = {kind.__name__.lower(): kind for kind in kinds}
+    return known | {recorded: known[name] for recorded, name in RECORDED.items()}
 
 
 def make_channel(spec: ChannelSpec) -> Channel:
