@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training in bfloat16: near float32, to the bit when resumed, never mixed up with it, and chosen where the processor has it."""
 
-
 from unittest.mock import ANY
 
 import pytest
