@@ -177,9 +177,7 @@ def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str]) -> l
                 for cbr in cbrs:
                     for snr in SNRS_DB:
                         row = next((r for r in rows_of if (r["system"], r["cbr"], r["snr_db"]) == (label, cbr, snr)), None)
-                        cells.append(
-                            f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}" if row else "–"
-                        )
+                        cells.append(f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}" if row else "–")
                 rows.append([label[2:], *cells])
         text += ["", f"## {title}", "", *table(["receiver", *heads], rows)]
     return text

@@ -110,8 +110,7 @@ def main() -> None:
     most = max(study.counts["dpmpp_2m"])
     command = "python -m studies.link_steps" + ("" if options.model == "fashion-mnist" else f" {options.model}")
     lines = [
-        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, "
-        "steps and SNR.",
+        f"{study.what}, {len(images)} test images, AWGN, CBR 1/{1 / study.cbr:g}: PSNR in dB / LPIPS (AlexNet), by solver, steps and SNR.",
         f"`{command}` makes this. LPIPS moves by {LPIPS_NOISE} with the noise alone.",
         "",
         *table(

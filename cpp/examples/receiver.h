@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The receiver: what semdiff.link.SemanticLink.receive does, with the networks as machine code. The functions have the names of their
-// Python counterparts (semdiff.transmission.symbols, semdiff.link.reception, semdiff.diffusion.matching, semdiff.diffusion.sampler), which say more about the formulas.
+// Python counterparts (semdiff.transmission.symbols, semdiff.link.reception, semdiff.diffusion.matching, semdiff.diffusion.sampler), which
+// say more about the formulas.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
