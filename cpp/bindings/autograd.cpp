@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backwards, in C++ because a Python one costs some microseconds at every call of the forward, even where nobody wants a gradient.
 // Each backward is made of registered operators, so torch.compile traces through it.
+#include "autograd.h"
+
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
-#include "autograd.h"
 #include "semdiff/channel.h"
 #include "semdiff/loss.h"
 #include "semdiff/sampler.h"

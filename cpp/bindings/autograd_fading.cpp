@@ -13,9 +13,7 @@ namespace {
 using namespace semdiff::autograd;
 
 // A gradient of x's shape summed to that of an argument that was broadcast, in the argument's type and place.
-Tensor sum_to(const Tensor& grad, const Tensor& like) {
-  return at::sum_to(grad, like.sym_sizes()).to(like.device(), like.scalar_type());
-}
+Tensor sum_to(const Tensor& grad, const Tensor& like) { return at::sum_to(grad, like.sym_sizes()).to(like.device(), like.scalar_type()); }
 
 struct Fading : Function<Fading> {
   static variable_list forward(AutogradContext* ctx, const Tensor& s, double los, double scatter, const Tensor& noise,
@@ -33,8 +31,8 @@ struct Fading : Function<Fading> {
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = grad * h.conj();
     if (ctx->needs_input_grad(1)) {  // counts tensors only
-      const Tensor n = SEMDIFF_CALL(diffuse, at::zeros_like(grad), std::nullopt, at::ones_like(noise),
-                                    SEMDIFF_CALL(key_split, key, 2).select(0, 1));
+      const Tensor n =
+          SEMDIFF_CALL(diffuse, at::zeros_like(grad), std::nullopt, at::ones_like(noise), SEMDIFF_CALL(key_split, key, 2).select(0, 1));
       out[3] = row_inner(grad, n, noise);
     }
     return out;

@@ -28,9 +28,9 @@ constexpr char kUsage[] =
 
 struct Options {
   std::string folder, symbols;
-  std::map<std::string, std::string> values{
-      {"--noise-var", ""}, {"--h", ""},    {"--rate", ""},           {"--steps", "8"}, {"--realism", "1"},
-      {"--seed", "0"},     {"--raw", ""}, {"--out", "received.png"}, {"--repeat", "1"}};
+  std::map<std::string, std::string> values{{"--noise-var", ""}, {"--h", ""},     {"--rate", ""}, {"--steps", "8"},
+                                            {"--realism", "1"},  {"--seed", "0"}, {"--raw", ""},  {"--out", "received.png"},
+                                            {"--repeat", "1"}};
 
   // The value as a number in [least, most].
   template <class T>

@@ -64,9 +64,8 @@ SEMDIFF_INLINE void for_gains(std::int64_t first, std::int64_t count, const Fadi
   const std::int64_t gains = (model.symbols + model.coherence - 1) / model.coherence;
   for_rows(first, count, model.symbols, [&](std::int64_t begin, std::int64_t end, std::int64_t sample) {
     const std::int64_t start = first - sample * model.symbols;  // where symbol `begin` = 0 lies in its sample
-    for_rows(start + begin, end - begin, model.coherence, [&](std::int64_t from, std::int64_t to, std::int64_t gain) {
-      f(begin + from, begin + to, sample, sample * gains + gain);
-    });
+    for_rows(start + begin, end - begin, model.coherence,
+             [&](std::int64_t from, std::int64_t to, std::int64_t gain) { f(begin + from, begin + to, sample, sample * gains + gain); });
   });
 }
 
@@ -160,9 +159,9 @@ void fading_equalized(Real* __restrict x, Real* __restrict variance, Real* __res
           const Real b = noise[sample], c = n0[sample];
           Real* __restrict v = variance + k.done;
           Real* __restrict g = gain + k.done;
-          const Real *__restrict hr = k.hr, *__restrict hi = k.hi, *__restrict nr = k.nr, *__restrict ni = k.ni;
-          const Real *__restrict sr = k.sr, *__restrict si = k.si;
-          Real *__restrict re = k.re, *__restrict im = k.im;
+          const Real* __restrict hr = k.hr, * __restrict hi = k.hi, * __restrict nr = k.nr, * __restrict ni = k.ni;
+          const Real* __restrict sr = k.sr, * __restrict si = k.si;
+          Real* __restrict re = k.re, * __restrict im = k.im;
           for (std::int64_t i = begin; i < end; ++i) {
             Real yr, yi, w;
             fade(hr[i], hi[i], sr[i], si[i], b, nr[i], ni[i], yr, yi);

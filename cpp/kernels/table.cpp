@@ -18,6 +18,7 @@ namespace {
 
 template <typename Real>
 constexpr Table<Real> make_table() {
+  // clang-format off: an operator a line
   return {
       normal<Real>,
       diffuse<Real>,
@@ -37,6 +38,7 @@ constexpr Table<Real> make_table() {
       equalize<Real>,
       fading_equalized<Real>,
   };
+  // clang-format on
 }
 
 // Names the CPU features that the compiler was allowed to use here; run before any kernel of this table.

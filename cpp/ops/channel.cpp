@@ -227,8 +227,8 @@ at::Tensor pack(const at::Tensor& z) {
 }
 
 at::Tensor unpack(const at::Tensor& s, c10::SymIntArrayRef shape) {
-  TORCH_CHECK_TYPE(s.scalar_type() == at::kComplexFloat || s.scalar_type() == at::kComplexDouble,
-                   "s: expected a complex tensor", s.is_complex() ? " of 64 bits or more, got " : ", got ", s.scalar_type());
+  TORCH_CHECK_TYPE(s.scalar_type() == at::kComplexFloat || s.scalar_type() == at::kComplexDouble, "s: expected a complex tensor",
+                   s.is_complex() ? " of 64 bits or more, got " : ", got ", s.scalar_type());
   c10::SymInt length = 1;
   for (const c10::SymInt& n : shape.slice(shape.empty() ? 0 : 1)) {
     // A product of 64 bits or more would wrap around.

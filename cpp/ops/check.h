@@ -18,8 +18,8 @@ inline void check_floating(const at::Tensor& x, const char* name) {
 }
 
 inline void check_floating_or_complex(const at::Tensor& x, const char* name) {
-  TORCH_CHECK_TYPE(is_real(x.scalar_type()) || x.scalar_type() == at::kComplexFloat || x.scalar_type() == at::kComplexDouble,
-                   name, ": expected a floating-point, complex64 or complex128 tensor, got ", x.scalar_type());
+  TORCH_CHECK_TYPE(is_real(x.scalar_type()) || x.scalar_type() == at::kComplexFloat || x.scalar_type() == at::kComplexDouble, name,
+                   ": expected a floating-point, complex64 or complex128 tensor, got ", x.scalar_type());
 }
 
 inline void check_same(const at::Tensor& x, const char* x_name, const at::Tensor& y, const char* y_name) {

@@ -35,8 +35,12 @@ FadingModel read_model(const at::Tensor& s, double los, double scatter, std::int
   const at::Tensor keys = key_split(key, 2);
   // Of an empty sample it only tells a whole sample from less, 2 from 1.
   const std::int64_t run = symbols > 0 ? coherence : std::min<std::int64_t>(coherence, 2);
-  return {los, scatter, std::max<std::int64_t>(symbols, 1), run == 0 ? std::max<std::int64_t>(symbols, 1) : run,
-          read_key(keys.select(0, 0)), read_key(keys.select(0, 1))};
+  return {los,
+          scatter,
+          std::max<std::int64_t>(symbols, 1),
+          run == 0 ? std::max<std::int64_t>(symbols, 1) : run,
+          read_key(keys.select(0, 0)),
+          read_key(keys.select(0, 1))};
 }
 
 void check_one_or_by_sample(const at::Tensor& x, const char* name, const at::Tensor& s) {
@@ -75,9 +79,8 @@ at::Tensor shared_gains(const at::Tensor& s, const FadingModel& m) {
 // body(first, count) over blocks of symbols.
 template <typename Body>
 void for_symbols(const at::Tensor& s, const Body& body) {
-  parallel_pieces(0, (s.numel() + kBlock - 1) / kBlock, kSymbolGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
-    body(begin * kBlock, std::min(s.numel(), end * kBlock) - begin * kBlock);
-  });
+  parallel_pieces(0, (s.numel() + kBlock - 1) / kBlock, kSymbolGrainBlocks,
+                  [&](std::int64_t begin, std::int64_t end) { body(begin * kBlock, std::min(s.numel(), end * kBlock) - begin * kBlock); });
 }
 
 // The real parts' pointers of a complex tensor; null for none.

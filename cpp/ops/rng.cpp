@@ -14,7 +14,7 @@ namespace {
 // Philox counters are told apart by this word; normals use 0.
 constexpr std::uint32_t kSplitDomain = 1, kFoldInDomain = 2;
 
-constexpr std::int64_t kMostKeys = std::int64_t{1} << 24;    // of one split: 256 MiB
+constexpr std::int64_t kMostKeys = std::int64_t{1} << 24;     // of one split: 256 MiB
 constexpr std::int64_t kMostNumbers = std::int64_t{1} << 56;  // beyond any memory, and safe to multiply
 
 }  // namespace

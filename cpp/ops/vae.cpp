@@ -201,9 +201,9 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
   if (grad_mean) check_same(sample, "sample", *grad_mean, "grad_mean");
   if (grad_logvar) check_same(sample, "sample", *grad_logvar, "grad_logvar");
   TORCH_CHECK_VALUE(scale >= 1 && scale <= std::int64_t{1} << 20, "scale: expected a number in [1, 2^20], got ", scale);
-  TORCH_CHECK_VALUE(sample.dim() == 4 && sample.size(1) <= std::int64_t{1} << 20 && sample.size(2) % scale == 0 &&
-                        sample.size(3) % scale == 0,
-                    "sample: expected shape (B, C, h*scale, w*scale) with scale = ", scale, ", got ", sample.sizes());
+  TORCH_CHECK_VALUE(
+      sample.dim() == 4 && sample.size(1) <= std::int64_t{1} << 20 && sample.size(2) % scale == 0 && sample.size(3) % scale == 0,
+      "sample: expected shape (B, C, h*scale, w*scale) with scale = ", scale, ", got ", sample.sizes());
   const Shape shape{sample.size(0), 2 * sample.size(1) * scale * scale, sample.size(2) / scale, sample.size(3) / scale, scale};
   if (!sample.is_cpu()) return composite::gaussian_upsample_backward(grad_sample, grad_mean, grad_logvar, sample, mean, logvar, scale);
   const at::Tensor gs = grad_sample.contiguous(), s = sample.contiguous(), m = mean.contiguous(), l = logvar.contiguous();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "semdiff/mimo.h"
-
 #include "op_test.h"
+#include "semdiff/mimo.h"
 
 namespace semdiff {
 
