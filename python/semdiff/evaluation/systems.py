@@ -235,7 +235,8 @@ def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
 def wrap_system(label: str, transmitter: Any) -> System:
     """Wrap a user's own object as a system.
 
-    It is swept over steps and realism if its transmit has parameters of those names, and may have an attribute `trained_on`.
+    It is swept over steps and realism as its `axes` say, or if it has none and its transmit has parameters of those names. It may have an
+    attribute `trained_on`. Finished cells know it by its class and its weights: give another `out` to one of other settings.
 
     Args:
         label: in the results.
@@ -248,7 +249,7 @@ def wrap_system(label: str, transmitter: Any) -> System:
         raise TypeError(f"systems.{label}: expected an object with transmit(images, snr_db, ...), got {type(transmitter).__name__}")
     parameters = inspect.signature(transmitter.transmit).parameters
     name = f"{type(transmitter).__module__}.{type(transmitter).__qualname__}"
-    axes = tuple(axis for axis in RECEIVER_AXES if axis in parameters)
+    axes = tuple(axis for axis in RECEIVER_AXES if axis in getattr(transmitter, "axes", parameters))
     trained_on = tuple(getattr(transmitter, "trained_on", ()))
     return System(label, name, transmitter, axes, weights=weights_digest(transmitter), trained_on=trained_on)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         schedule: the noise schedule of the denoiser's training.
     """
 
+    axes: ClassVar[tuple[str, ...]] = ("steps", "realism")
     schedule: NoiseSchedule
     _snr_range_db: tuple[float, float]  # SNRs in dB of features in the networks' training
 
@@ -201,8 +202,8 @@ class ImageLink(LinkFiles, ImageTransmitter):
         Raises:
             TypeError, ValueError: naming the argument.
         """
-        batch = symbols.shape[0]
         self._sized(size).channels_of(symbols)
+        batch = symbols.shape[0]
         if isinstance(noise_var, Tensor) and noise_var.dim() > 1:
             per_symbol = noise_var.detach().double()
             if not bool((per_symbol > 0).all() & per_symbol.isfinite().all()):
@@ -229,7 +230,11 @@ class ImageLink(LinkFiles, ImageTransmitter):
             A reception, for `denoise_and_decode`.
         """
         layout = self._sized(size)
+        if not isinstance(received, Received):
+            raise TypeError(f"received: expected a semdiff.Received, got {type(received).__name__}")
         channels = layout.channels_of(received.y) if channels is None else channels
+        if channels not in layout.counts:
+            raise ValueError(f"channels: expected one of {layout.counts}, got {channels!r}")
         arrived, snr_db = receive_features(received, channels, layout, self._snr_range_db, self.device, self.dtype)
         size = (layout.image[1], layout.image[2])
         return self.upsample(arrived, snr_db, self._rate(channels, arrived.features), Key.of(key).fold_in(1), size)
@@ -338,10 +343,11 @@ class ImageLink(LinkFiles, ImageTransmitter):
             generator: makes the key; None leaves the default.
             options: more arguments of `transmit`.
         """
-        if num_inference_steps is not None:
-            options["steps"] = num_inference_steps
-        if generator is not None:
-            options["key"] = generator
+        for name, given, alias in (("steps", num_inference_steps, "num_inference_steps"), ("key", generator, "generator")):
+            if given is not None:
+                if name in options:
+                    raise ValueError(f"{alias}: expected None beside {name}, which means the same, got both")
+                options[name] = given
         return self.transmit(images, snr_db, **options)
 
     # Parts

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from diffusers import DiffusionPipeline
 
-from semdiff.models.loading import CLASSES, load_parts, read_index
+from semdiff.models.loading import CLASSES, NETWORK_OPTIONS, load_parts, read_index
 from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
 
 DEFAULT_MODEL = "fashion-mnist"
@@ -75,6 +75,15 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
             FileNotFoundError: where there is none.
             ValueError: where a file is missing, truncated or altered.
         """
+        if not isinstance(pretrained_model_name_or_path, (str, os.PathLike)):
+            got = type(pretrained_model_name_or_path).__name__
+            raise TypeError(f"pretrained_model_name_or_path: expected the name of a model or a folder, got {got}")
+        known = {*signature(cls).parameters, *NETWORK_OPTIONS}
+        if unknown := [name for name in kwargs if name not in known]:
+            raise TypeError(f"{unknown[0]}: expected one of {', '.join(sorted(known))}, got an unknown argument")
+        for name in ("dtype", "torch_dtype"):
+            if kwargs.get(name) is not None and not isinstance(kwargs[name], torch.dtype):
+                raise TypeError(f"{name}: expected a torch.dtype, got {kwargs[name]!r}")
         folder = cls.folder(pretrained_model_name_or_path)
         if not (folder / "model_index.json").is_file():
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")

@@ -174,7 +174,7 @@ class SemanticLink(ImageLink):
         decode = partial(self.decode, size=size)
         common = (self.denoiser, decode, self.schedule, self.prediction, self.clip, self.config.renoise, self.config.auto_steps)
         to_images = partial(self._to_images, size=size)
-        decode_sample = decode if self.sample_decoder is None else lambda z: to_images(self.sample_decoder(z))
+        decode_sample = decode if self.sample_decoder is None else partial(self._decode_sample, size=size)
         if self.mean_decoder is None:
             return DenoisingReceiver(*common, decode_sample)
         return DecodingReceiver(*common, decode_sample, to_images, self.mean_decoder, self.detail_decoder)
@@ -262,6 +262,9 @@ class SemanticLink(ImageLink):
             float (B, C, *size) in [0, 1].
         """
         return self._to_images(self.vae.decode(self._latents.restore(z)).sample, size)
+
+    def _decode_sample(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        return self._to_images(self.sample_decoder(z), size)
 
     def _to_images(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
         return from_blocks(blocks.to(self.dtype), *size, self.config.block, self._multiple).clamp(0, 1)

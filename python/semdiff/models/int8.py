@@ -52,11 +52,14 @@ def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if name.endswith(SCALE):
             of = tensors.get(name.removesuffix(SCALE))
-            if of is None or of.dtype != torch.int8 or of.dim() < 2 or tensor.shape != of.shape[:1] or not tensor.is_floating_point():
-                raise ValueError(f"{name}: expected one number for each output channel of int8 weights of that name")
+            fits = of is not None and of.dtype == torch.int8 and of.dim() >= 2 and tensor.shape == of.shape[:1]
+            if not (fits and tensor.dtype == torch.float32 and bool((tensor > 0).all())):
+                raise ValueError(f"{name}: expected one float32 number above zero for each output channel of int8 weights of that name")
             continue
         scale = tensors.get(name + SCALE)
         if scale is None:
+            if tensor.dtype == torch.int8:
+                raise ValueError(f"{name}: expected its scale, {name}{SCALE}, beside int8 weights")
             found[name] = tensor.float() if tensor.is_floating_point() else tensor
         else:
             found[name] = tensor.float() * scale.float().reshape(-1, *[1] * (tensor.dim() - 1))
@@ -64,6 +67,7 @@ def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_quantized(file: Path) -> bool:
-    """Check whether a safetensors file holds weights in eight bits."""
+    """Check whether a safetensors file holds weights in eight bits, or scales of such."""
     with safe_open(file, framework="pt") as tensors:
-        return any(name.endswith(SCALE) for name in tensors.keys())  # noqa: SIM118, a safetensors file is no mapping
+        names = list(tensors.keys())  # a safetensors file is no mapping
+        return any(name.endswith(SCALE) or tensors.get_slice(name).get_dtype() == "I8" for name in names)

@@ -30,8 +30,10 @@ def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapp
     with folder_atomically(place) as beside:
         link.to(torch.float16 if not eight_bits else torch.float32).save_pretrained(beside)
         if eight_bits:
-            for file in beside.rglob(FILE):
-                save_file(quantize(load_file(file)), file)
+            for name, part in link.components.items():
+                file = beside / name / FILE
+                if type(part).__module__.startswith("semdiff.") and file.is_file():  # diffusers' own classes load float files alone
+                    save_file(quantize(load_file(file)), file)
         if seen is not None:
             (beside / IMAGES_SEEN).write_text(json.dumps(dict(seen), indent=1) + "\n", encoding="utf-8")
         write_checksums(beside)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,9 +58,24 @@ class Air:
 
         Returns:
             Received symbols, gains and noise variances.
+
+        Raises:
+            TypeError: for symbols that are no complex tensor, or a channel that returns no `Received` of tensors.
+            ValueError: for another shape, or a second call: what goes over the air is counted once.
         """
+        if self.symbols is not None:
+            raise ValueError("air: expected one call for each batch, got a second one")
+        if not isinstance(symbols, Tensor) or not symbols.is_complex():
+            raise TypeError(f"symbols: expected a complex tensor (B, uses), got {_named(symbols)}")
+        if symbols.dim() != 2 or len(symbols) != len(self.snr_db):
+            raise ValueError(f"symbols: expected shape ({len(self.snr_db)}, uses), got {tuple(symbols.shape)}")
         self.symbols = symbols
-        self.received = self.channel(symbols, self.snr_db, self.key)
+        received = self.channel(symbols, self.snr_db, self.key)
+        if not (isinstance(received, Received) and all(isinstance(part, Tensor) for part in received)):
+            raise TypeError(
+                f"channel: expected {type(self.channel).__name__} to return a semdiff.Received of tensors, got {_named(received)}"
+            )
+        self.received = received
         return self.received
 
 
@@ -82,6 +97,8 @@ class ImageTransmitter(ABC):
         >>> sent.images.shape, sent.ledger.cbr
         (torch.Size([2, 1, 8, 8]), 0.5)
     """
+
+    axes: ClassVar[tuple[str, ...]] = ()  # which of "steps" and "realism" change its pictures: what an evaluation varies
 
     @property
     def most_steps(self) -> int:
@@ -124,11 +141,16 @@ class ImageTransmitter(ABC):
         check_steps(steps, self.most_steps)
         if not isinstance(images, Tensor):
             raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}")
+        channel = AWGN() if channel is None else channel
+        if not isinstance(channel, Channel):
+            raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), got {_named(channel)}")
         base = Key.of(key)
-        air = Air(AWGN() if channel is None else channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(0))
+        air = Air(channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(0))
         decoded = self.exchange(images, air, cbr=cbr, steps=steps, realism=float(realism), key=base, **receiver)
+        where = f"{type(self).__name__}.exchange"
         if air.symbols is None or air.received is None:
-            raise RuntimeError(f"{type(self).__name__}.exchange: expected one call of air(symbols), got none")
+            raise ValueError(f"{where}: expected one call of air(symbols), got none")
+        decoded = _check_decoded(decoded, images, where)
         return make_transmission(decoded.images, air.symbols, air.received, air.channel, begun, decoded.t, decoded.evaluations)
 
     @abstractmethod
@@ -144,3 +166,21 @@ class ImageTransmitter(ABC):
         Returns:
             The decoded images.
         """
+
+
+def _check_decoded(decoded: Any, images: Tensor, where: str) -> Decoded:
+    """TypeError or ValueError unless an exchange returned images like those that it was given; an image tensor alone will do."""
+    decoded = Decoded(decoded) if isinstance(decoded, Tensor) else decoded
+    if not isinstance(decoded, Decoded) or not isinstance(decoded.images, Tensor) or not decoded.images.is_floating_point():
+        got = _named(decoded.images) if isinstance(decoded, Decoded) else _named(decoded)
+        raise TypeError(f"{where}: expected Decoded(images), images a float tensor, got {got}")
+    if decoded.images.shape != images.shape:
+        raise ValueError(f"{where}: expected images of shape {tuple(images.shape)}, as they were sent, got {tuple(decoded.images.shape)}")
+    return decoded
+
+
+def _named(value: Any) -> str:
+    """How a message calls a wrong value: a tensor by its dtype, a class by its name, others by their class."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype}"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

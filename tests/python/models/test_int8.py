@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from semdiff.link import PixelLink
+from semdiff.link import PixelLink, SemanticLink
 from semdiff.models.int8 import FILE, SCALE, dequantize, quantize
 from semdiff.models.store import write_checksums
 from semdiff.training.saving import save_link
-from tests.python.small_links import pixel_link
+from tests.python.small_links import any_size_link, pixel_link
 
 STATE = {
     "conv.weight": torch.randn(5, 3, 3, 3, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 2, 5)[:, None, None, None],
@@ -47,7 +47,10 @@ def test_a_link_in_eight_bits_is_half_as_large_and_loads_to_the_same_numbers(tmp
     assert size["eight"] < 0.75 * size["sixteen"]  # small networks: names and biases take their part
 
 
-@pytest.mark.parametrize("fault", ["no integers", "another shape", "a tensor too few", "not finite"])
+FAULTS = ["no integers", "no scale", "no scale at all", "another shape", "a tensor too few", "not finite", "a scale of zero"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_damaged_files_are_refused_by_name(tmp_path, fault) -> None:
     save_link(pixel_link(), tmp_path / "m", eight_bits=True)
     file = tmp_path / "m" / "unet" / FILE
@@ -55,6 +58,12 @@ def test_damaged_files_are_refused_by_name(tmp_path, fault) -> None:
     name = next(n for n in tensors if n.endswith(SCALE))
     if fault == "no integers":
         del tensors[name.removesuffix(SCALE)]
+    elif fault == "no scale":
+        del tensors[name]
+    elif fault == "no scale at all":
+        tensors = {n: t for n, t in tensors.items() if not n.endswith(SCALE)}
+    elif fault == "a scale of zero":
+        tensors[name][0] = 0.0
     elif fault == "another shape":
         tensors[name] = tensors[name][:-1].clone()
     elif fault == "a tensor too few":
@@ -63,5 +72,16 @@ def test_damaged_files_are_refused_by_name(tmp_path, fault) -> None:
         tensors[name][0] = torch.nan
     save_file(tensors, file)
     write_checksums(tmp_path / "m")
-    with pytest.raises(ValueError, match=name.removesuffix(SCALE).replace(".", r"\.")):
+    named = r"\.weight: expected its scale" if fault == "no scale at all" else name.removesuffix(SCALE).replace(".", r"\.")
+    with pytest.raises(ValueError, match=named):
         PixelLink.from_pretrained(tmp_path / "m")
+
+
+def test_parts_of_diffusers_stay_as_they_are(tmp_path) -> None:
+    """Their classes read files of floats alone."""
+    save_link(any_size_link(), tmp_path / "m", eight_bits=True)
+    link, wanted = SemanticLink.from_pretrained(tmp_path / "m"), any_size_link()
+    for name, tensor in wanted.vae.state_dict().items():
+        assert torch.equal(link.vae.state_dict()[name], tensor)
+    for name, tensor in dequantize(quantize(wanted.upsampler.state_dict())).items():
+        assert torch.equal(link.upsampler.state_dict()[name], tensor)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transmitters of one's own: what `transmit` counts, and what an exchange may not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import semdiff
+from semdiff.evaluation import sweep
+from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
+
+IMAGES = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+KEY = semdiff.Key(3)
+
+
+class Uncoded(ImageTransmitter):
+    """Two pixels in each symbol; `answer` makes what is returned of the images that were received."""
+
+    def __init__(self, answer: Any = Decoded) -> None:
+        self.answer = answer
+
+    def exchange(self, images: Tensor, air: Air, **_: Any) -> Any:
+        y, _, noise_var = air(semdiff.pack(2 * images - 1))
+        assert noise_var.shape == (len(images), 1)
+        return self.answer((semdiff.unpack(y, images.shape) + 1) / 2)
+
+
+def test_what_goes_over_the_air_is_counted_and_measured() -> None:
+    sent = Uncoded().transmit(IMAGES, torch.tensor([5.0, 20.0]), key=KEY)
+    symbols = semdiff.pack(2 * IMAGES - 1)
+    received = semdiff.AWGN()(symbols, torch.tensor([5.0, 20.0], dtype=torch.float64), KEY.fold_in(0))
+    assert torch.equal(sent.images, (semdiff.unpack(received.y, IMAGES.shape) + 1) / 2)
+    torch.testing.assert_close(sent.snr_db, semdiff.measured_snr_db(symbols, received.y))
+    assert (sent.ledger.total, sent.ledger.cbr, sent.evaluations) == (32, 0.5, 0)
+    assert bool(sent.t.isnan().all())
+
+
+def test_images_alone_are_an_answer() -> None:
+    assert torch.equal(Uncoded(lambda x: x).transmit(IMAGES, 9, key=KEY).images, Uncoded().transmit(IMAGES, 9, key=KEY).images)
+
+
+class Twice(Uncoded):
+    def exchange(self, images: Tensor, air: Air, **_: Any) -> Any:
+        air(semdiff.pack(images))
+        return super().exchange(images, air)
+
+
+class Never(Uncoded):
+    def exchange(self, images: Tensor, air: Air, **_: Any) -> Any:
+        return Decoded(images)
+
+
+class Flat(Uncoded):
+    def exchange(self, images: Tensor, air: Air, **_: Any) -> Any:
+        air(images if self.answer is Decoded else images.to(torch.complex64))
+        return Decoded(images)
+
+
+class Forgetful(semdiff.Channel):
+    def forward(self, s: Tensor, snr_db: Any, key: Any = None) -> Any:
+        return tuple(semdiff.AWGN()(s, snr_db, key))
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "error", "words"),
+    [
+        (Uncoded(lambda x: None), {}, TypeError, r"Uncoded.exchange: expected Decoded\(images\), images a float tensor, got NoneType"),
+        (Uncoded(lambda x: Decoded(x.numpy())), {}, TypeError, "Uncoded.exchange: expected .* got ndarray"),
+        (Uncoded(lambda x: (x * 255).to(torch.uint8)), {}, TypeError, "Uncoded.exchange: expected .* got a tensor of torch.uint8"),
+        (Uncoded(lambda x: x[:1]), {}, ValueError, r"expected images of shape \(2, 1, 8, 8\), as they were sent, got \(1, 1, 8, 8\)"),
+        (Twice(), {}, ValueError, "air: expected one call for each batch, got a second one"),
+        (Never(), {}, ValueError, r"Never.exchange: expected one call of air\(symbols\), got none"),
+        (Flat(), {}, TypeError, r"symbols: expected a complex tensor \(B, uses\), got a tensor of torch.float32"),
+        (Flat(None), {}, ValueError, r"symbols: expected shape \(2, uses\), got \(2, 1, 8, 8\)"),
+        (Uncoded(), {"channel": Forgetful()}, TypeError, "channel: expected Forgetful to return a semdiff.Received of tensors, got tuple"),
+        (Uncoded(), {"channel": "awgn"}, TypeError, "channel: expected a semdiff.Channel, such as .* got str"),
+        (Uncoded(), {"channel": semdiff.AWGN}, TypeError, "channel: expected a semdiff.Channel, such as .* got the class AWGN"),
+        (Uncoded(), {"steps": 0}, ValueError, "steps: expected an integer in"),
+        (Uncoded(), {"realism": 2}, ValueError, "realism: expected a number in"),
+    ],
+)
+def test_what_is_wrong_is_named(system: ImageTransmitter, options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        system.transmit(IMAGES, 5.0, **options)
+
+
+class Dialled(Uncoded):
+    axes = ("steps", "realism")
+
+
+@pytest.mark.parametrize(("system", "cells"), [(Uncoded(), 1), (Dialled(), 3)])  # at realism 0 steps change nothing
+def test_an_evaluation_varies_what_a_system_says(system: ImageTransmitter, cells: int) -> None:
+    metrics = {"psnr": lambda a, b, _: -10 * (a - b).square().mean((1, 2, 3)).log10()}
+    found = sweep(None, systems={"own": system}, data=IMAGES, snr_db=5, steps=[1, 2], realism=[0.0, 1.0], metrics=metrics)
+    assert len(found.rows) == cells
