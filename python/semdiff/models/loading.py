@@ -127,7 +127,8 @@ def load_network(kind: Any, folder: Path, names: Collection[str], options: Mappi
             stored = dequantize(load_file(folder / FILE))
             check_tensors(str(folder), stored, network.state_dict())
             network.load_state_dict(stored)
-            return network.to(options.get("torch_dtype", torch.float32)).eval()
+            with quiet():
+                return network.to(options.get("torch_dtype", torch.float32)).eval()
         with quiet():
             network, found = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (SafetensorError, OSError) as error:
