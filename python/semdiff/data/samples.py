@@ -40,9 +40,9 @@ def sample_photos() -> Tensor:
         >>> sample_photos().shape
         torch.Size([4, 3, 256, 320])
     """
-    return _read("sample_photos.npy")
+    return _read("sample_photos.npz")
 
 
 def _read(name: str) -> Tensor:
-    content = (files("semdiff.data") / name).read_bytes()
-    return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False)).float() / 255
+    content = np.load(io.BytesIO((files("semdiff.data") / name).read_bytes()), allow_pickle=False)
+    return torch.from_numpy(content["images"] if name.endswith(".npz") else content).float() / 255
