@@ -216,6 +216,7 @@ def test_pictures_of_any_size_cost_what_the_link_charges(size):
     torch.testing.assert_close(net.transmit(images[:1], 5.0, cbr=1 / 24, key=KEY).images, together[:1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stages_draw_from_keys_of_their_own_and_names_stand_for_models(tmp_path, monkeypatch, lpips_weights):
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 1)
     pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(200), strict=True)}
@@ -253,6 +254,7 @@ def test_a_jscc_that_came_to_harm_stays_as_it_was(tmp_path, monkeypatch, lpips_w
     assert plans[0].learning_rate == pytest.approx(0.03 * plans[1].learning_rate)  # another aim is another training
 
 
+@pytest.mark.slow
 def test_training_on_photographs_keeps_its_plan_and_resumes(tmp_path, monkeypatch, lpips_weights):
     monkeypatch.setattr("semdiff.training.budget.steps_within", lambda *_: 3)
     pictures = {n: (p * 255).to(torch.uint8) for n, p in zip("abc", photographs(200), strict=True)}

@@ -346,6 +346,7 @@ def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
 # --- the program -------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_program_writes_only_json_to_stdout(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from semdiff.cli import main; main()", "demo", "--model", str(model), "--steps", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"SEMDIFF_TRACEBACK": "1"})

@@ -73,6 +73,7 @@ def test_what_is_no_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "[red]a[/red] [/x] :smile: 12\n"
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     """Bytes that no encoding has: the picture is written, and the name is shown by its codes."""
     write_shirt(tmp_path / os.fsdecode(b"\xff.png"))

@@ -30,6 +30,7 @@ def test_the_list_is_split_by_photograph_and_trains_on_free_ones_only():
     assert all(re.fullmatch(r"[0-9a-f]{64}", p.sha256) for p in listed)
 
 
+@pytest.mark.slow
 @needs_photos
 @pytest.mark.parametrize(("split", "count"), [("train", 490), ("test", 24)])
 def test_photographs_are_read_checked_and_kept(split, count, monkeypatch, tmp_path):
@@ -123,6 +124,7 @@ def test_every_licence_and_author_stands_in_the_docs():
     assert cells == [(p.name, p.split, p.licence, p.author.replace("|", "/")) for p in photo_list()]
 
 
+@pytest.mark.slow
 @needs_photos
 def test_the_command_builds_the_set_and_writes_pictures(monkeypatch, tmp_path, capsys):
     cli = pytest.importorskip("semdiff.cli.app")

@@ -168,6 +168,7 @@ def start(out: Path, nap: float, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     process = start(cut, 0.15)

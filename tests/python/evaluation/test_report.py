@@ -303,6 +303,7 @@ def test_other_rows_are_refused(folder: Path, tmp_path: Path, name: str, value: 
         Results.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_none_name_their_file(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "copy"
     shutil.copytree(folder, place)

@@ -249,6 +249,7 @@ def test_a_tiny_autoencoder_whose_sides_differ_is_refused(unet):
         SemanticLink.from_diffusers(tiny, unet, SCHEDULER)
 
 
+@pytest.mark.slow
 def test_only_the_ends_are_trained(vae, unet):
     link = SemanticLink.from_diffusers(vae, unet, SCHEDULER)
     parts = ("vae", "unet", "downsampler", "upsampler")

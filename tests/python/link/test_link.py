@@ -359,6 +359,7 @@ def test_shipped_model_is_small_and_safe(shipped):
     assert shipped.dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_shipped_model_does_its_work(shipped):
     """200 test images: quality rises with SNR and rate, the mean beats no diffusion, sampling costs at most 3 dB and is crisper."""

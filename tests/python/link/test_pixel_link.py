@@ -199,6 +199,7 @@ def test_the_flow_asks_for_the_velocity_towards_the_image():
     assert terms(stage, image.expand(16, -1, -1, -1))["loss"] < 1e-6
 
 
+@pytest.mark.slow
 def test_stages_learn_what_they_are_for_and_leave_the_rest():
     parts, denoiser = front()
     images = sample_images()

@@ -74,6 +74,7 @@ def probe(isa: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, env=os.environ | {"SEMDIFF_ISA": isa})
 
 
+@pytest.mark.slow
 def test_every_instruction_set_gives_the_same_bits() -> None:
     """Those this CPU has; tests/cpp/kernel_isa.cpp compares kernel by kernel."""
     digests = {}
@@ -89,6 +90,7 @@ def test_every_instruction_set_gives_the_same_bits() -> None:
     assert len(set(digests.values())) == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_instruction_set_is_an_error() -> None:
     run = probe("sse9")
     assert run.returncode != 0

@@ -111,6 +111,7 @@ def test_no_part_below_the_models_needs_their_libraries(part: str) -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_digital_baselines_need_no_diffusers() -> None:
     code = "import sys; sys.modules['diffusers'] = None; from semdiff.baselines import Capacity, Digital, capacity_bits; Digital()"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -136,6 +136,7 @@ def mark(example: str) -> object:
     return pytest.param(example, marks=pytest.mark.slow) if example.replace(":", ".") in SLOW else example
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [mark(e) for e in examples()])
 def test_example_runs(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example that needs a data set or weights that are not on this machine is skipped, with the message that says how to get them."""

@@ -72,6 +72,7 @@ def test_the_runs_before_count(world):
     assert Clock(100.0, begun=world.now, before=60.0).left == pytest.approx(40.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60.0, 180.0, 3600.0])
 @pytest.mark.parametrize("slower", [1.0, 1.5])
 def test_the_end_is_within_a_tenth(world, tmp_path, monkeypatch, seconds, slower):

@@ -34,6 +34,7 @@ def options(tmp_path, monkeypatch):
     return {"config": write_recipe(tmp_path / "tiny.toml"), "pictures": pictures(), "progress": False, "precision": "fp32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoints/fidelity.safetensors", "curve.csv"])
 def test_a_full_disk_leaves_the_last_checkpoint_and_curve_whole(name, options, tmp_path):
     whole = train(tmp_path / "whole", **options)

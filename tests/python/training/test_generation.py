@@ -69,6 +69,7 @@ def test_the_denoiser_alone_learns_and_without_hints_is_told_nothing(tmp_path):
     assert {n.split(".")[0] for n in made.weights()} == {"unet"}
 
 
+@pytest.mark.slow
 def test_recipes_name_the_form(tmp_path, monkeypatch):
     """Another path changes the denoiser, and the details of its samples, and nothing that the stages before have made."""
     require_lpips()

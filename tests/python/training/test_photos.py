@@ -56,6 +56,7 @@ class Stop(Exception):  # noqa: N818, it is no error
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_with_the_same_bits(whole, tiny, pictures, three_steps, tmp_path):
     """Cut off in every stage, and gone on with each time from the step after."""
     link = SemanticLink.from_pretrained(whole)
@@ -88,6 +89,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(whole, tiny, pictures, t
         assert (whole / name).read_bytes() == (out / "model" / name).read_bytes(), part
 
 
+@pytest.mark.slow
 def test_a_trained_link_is_gone_on_from(whole, tiny, pictures, three_steps, tmp_path):
     """It begins with that link's networks, keeps the new parts of the recipe's as they are made, and refuses a link of other sizes."""
     older = SemanticLink.from_pretrained(whole)
@@ -134,6 +136,7 @@ def test_the_ceiling_is_what_the_features_of_batches_reach():
     assert decoder(z, log_error).isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_plan_is_kept_and_another_one_refused(tiny, pictures, three_steps, tmp_path):
     train(tmp_path / "run", 60.0, config=tiny, pictures=pictures, progress=False)
     assert json.loads((tmp_path / "run" / "plan.json").read_text())["steps"] == dict.fromkeys(STAGES, 3)

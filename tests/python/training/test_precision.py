@@ -48,6 +48,7 @@ class Stop(Exception):  # noqa: N818, it is no error
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "fidelity", "generation", "detail", "adjscc"])
 def test_bf16_follows_fp32_and_resumes_to_the_bit(name, tmp_path):
     require_lpips()

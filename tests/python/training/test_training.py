@@ -237,6 +237,7 @@ def test_receiver_stage_reaches_every_network_but_the_encoder(receiver):
     assert all(v.isfinite() for v in terms.values())
 
 
+@pytest.mark.slow
 def test_whole_recipe_is_deterministic_and_resumes_to_the_bit(tmp_path):
     require_lpips()
     images = torch.rand(80, 1, 28, 28, generator=torch.Generator().manual_seed(4))

@@ -69,6 +69,7 @@ def weights(model):
     return {p.relative_to(model): p.read_bytes() for p in sorted(model.rglob("*.safetensors"))}
 
 
+@pytest.mark.slow
 def test_looking_changes_no_bit(options, tmp_path, monkeypatch):
     monkeypatch.setattr("semdiff.training.curve.VALIDATE_EVERY", -1.0)
     monkeypatch.setattr("semdiff.training.curve.LARGEST_SHARE", math.inf)
@@ -82,6 +83,7 @@ def test_looking_changes_no_bit(options, tmp_path, monkeypatch):
     assert weights(often) == weights(never)
 
 
+@pytest.mark.slow
 def test_a_cut_run_has_the_curve_of_a_whole_one(whole, options, tmp_path):
     rows = rows_of(whole)
     assert {(r["stage"], int(r["step"]), int(r["images"])) for r in rows} == {(s, n, 4 * n) for s in STAGES for n in range(1, STEPS + 1)}
@@ -146,6 +148,7 @@ def semdiff_lpips(x, y):
     return LPIPS("alex")(x, y)
 
 
+@pytest.mark.slow
 def test_losses_are_running_means(options, tmp_path, monkeypatch):
     monkeypatch.setattr("semdiff.training.engine.SHOWN_EVERY", 1000)
     seen = []

@@ -131,6 +131,7 @@ def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_a_reader_meets_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
     """Without a moment in which there is none: what is opened by its path is always there."""
     write(tmp_path / "model", "0")
