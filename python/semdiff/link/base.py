@@ -35,6 +35,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("steps", "realism")
+    solver: ClassVar[Solver] = "dpmpp_2m"  # what is taken where none is named
     schedule: NoiseSchedule
     _snr_range_db: tuple[float, float]  # SNRs in dB of features in the networks' training
 
@@ -148,7 +149,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
+        solver: Solver | None = None,
         diffusion: bool = True,
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
@@ -162,7 +163,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
             steps: a number of sampling steps, or "auto", which looks up `auto_steps` at the SNR of the received features.
             realism: r gives (1 - r) * mean + r * sample, in pixels; see `semdiff.link.receiver` for the mean.
             match: see `semdiff.link.starting_state.starting_state`.
-            solver: of `semdiff.sample`.
+            solver: of `semdiff.sample`; None is the link's own.
             diffusion: False decodes the up-sampler's estimate, with a decoder that was not trained for it.
             key: of the random numbers; None draws one from torch's generator.
             size: height and width of the images, for a model of any size.
@@ -247,7 +248,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         steps: StepCount = "auto",
         realism: float = 1.0,
         match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
+        solver: Solver | None = None,
         diffusion: bool = True,
         key: KeyLike = None,
         size: tuple[int, int] | None = None,
@@ -264,7 +265,9 @@ class ImageLink(LinkFiles, ImageTransmitter):
         share = check_share(realism, "realism")
         check_steps(steps, self.schedule.T)
         _, height, width = self._sized(size).image
-        return self.receiver((height, width)).denoise_and_decode(reception, steps, share, match, solver, diffusion, Key.of(key).fold_in(2))
+        return self.receiver((height, width)).denoise_and_decode(
+            reception, steps, share, match, solver or self.solver, diffusion, Key.of(key).fold_in(2)
+        )
 
     # Both ends and the channel between them
 
@@ -279,7 +282,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         realism: float = 1.0,
         key: KeyLike = None,
         match: MatchMode = "calibrated",
-        solver: Solver = "dpmpp_2m",
+        solver: Solver | None = None,
         diffusion: bool = True,
     ) -> Transmission:
         """Send images over a channel and receive them; both ends know the SNR.

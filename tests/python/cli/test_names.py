@@ -38,6 +38,7 @@ def test_transmit(tmp_path: Path, name: str) -> None:
     assert words(f"{name}/out/{name.replace('/', '-')}.png") in words(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_other_commands(tmp_path: Path, name: str) -> None:
     shirt = write_shirt(tmp_path / "shirt.png")

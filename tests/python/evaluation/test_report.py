@@ -247,6 +247,7 @@ def test_nothing_in_a_results_file_is_more_than_text(results: Results, folder: P
     assert words.count(SCRIPT) > 50  # shown as it is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", MATHS)
 def test_labels_are_no_formulas(results: Results, folder: Path, tmp_path: Path, label: str) -> None:
     """In the page, in every figure, and in a figure of kept pictures; also where a figure is drawn under other settings."""

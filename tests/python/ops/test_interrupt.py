@@ -33,6 +33,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_ctrl_c_stops_a_long_operator(name: str) -> None:
     script = SCRIPT.format(call=LONG[name], needs_y=name == "backward")

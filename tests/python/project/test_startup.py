@@ -40,6 +40,7 @@ for command in ([], {", ".join(f"['{c}']" for c in COMMANDS)}):
     assert all(f" {command} " in said for command in COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

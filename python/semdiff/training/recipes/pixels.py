@@ -39,6 +39,7 @@ from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 CONDITIONS = Conditions(fading_every=4)
 HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
 VALIDATION_DB = (0.0, 5.0)
+AUTO_STEPS = 4  # more bring a sample no nearer to the data (docs/results/diffusion.md)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ RECIPES = {
         plans={
             "upsampler": Plan(steps=6_250, batch_size=64, learning_rate=1e-3, average=0.998),  # 400,000 images
             "flow": Plan(steps=12_500, batch_size=80, learning_rate=1e-3, average=0.9995),  # 1.0 million
-            "finish": Plan(steps=5_000, batch_size=80, learning_rate=3e-4, average=0.9995),  # 400,000
+            "finish": Plan(steps=2_500, batch_size=80, learning_rate=3e-4, average=0.998),  # 200,000
         },
         renoise=0.25,
         lpips_weight=0.5,
@@ -155,7 +156,7 @@ class PixelTraining:
         recipe, front = self.recipe, self.front
         return PixelLink(
             front.transmitter, front.upsampler, front.decoder, self.denoiser, scheduler(), recipe.image_shape, recipe.rates, *recipe.scale,
-            recipe.renoise, snr_db_range=CONDITIONS.snr_db,
+            recipe.renoise, auto_steps=[[CONDITIONS.snr_db[0], AUTO_STEPS]], snr_db_range=CONDITIONS.snr_db,
         )  # fmt: skip
 
     def validate(self) -> list[HeldOutScore]:
