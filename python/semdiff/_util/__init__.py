@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every part of the package uses; it uses none of them: checks of arguments, files, complex numbers, number formats."""
+"""Serve every part of the package, and use none of them: checks of arguments, files, complex numbers, number formats."""

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from semdiff._util.child_keys import CODEWORD
 from semdiff.baselines.digital_inputs import check_pictures, choose_formats, choose_uses
 from semdiff.baselines.packet import read_packet, write_packet
 from semdiff.phy.channel import normalize_power, pack
@@ -55,7 +56,7 @@ class Capacity(ImageTransmitter):
         batch, uses = images.shape[0], choose_uses(cbr, shape[0] * shape[1] * shape[2])
         source = images.detach().float().cpu()
         # The symbols of an ideal code look like noise; they only probe the channel for its gains, which are those that `Digital` meets.
-        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), key.fold_in(1))))
+        symbols, _ = normalize_power(pack(normal((batch, 2 * uses), key.fold_in(CODEWORD))))
         received = air(symbols)
         if received.y.shape != symbols.shape:
             got = tuple(received.y.shape)

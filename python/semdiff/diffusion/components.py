@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of z, a mixture of K Gaussians with independent elements, once x = c z + sqrt(w) n is.
+"""Describe z, a mixture of K Gaussians with independent elements, given x = c z + sqrt(w) n.
 
 For z of component k, N(m_k, v_k), Bayes' rule for Gaussians gives
 

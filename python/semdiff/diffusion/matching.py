@@ -263,7 +263,7 @@ def _rows(values: Tensor, x: Tensor) -> Tensor:
 
 
 def _is_false(condition: Tensor) -> bool:
-    """Whether it fails anywhere; never known where torch.compile traces."""
+    """Check whether it fails anywhere; never known where torch.compile traces."""
     return not torch.compiler.is_compiling() and not bool(condition.all())
 
 

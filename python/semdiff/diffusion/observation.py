@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a channel or an equaliser returned, as real elements of a latent z: x = gain z + noise, and the variance of that noise.
+"""Read what a channel or an equaliser returned as real elements of a latent z: x = gain z + noise, and the variance of that noise.
 
 A received symbol y = h s + n is turned back by the phase of h, which n's law does not feel: conj(h) / |h| y = |h| s + n', n' as n. So the
 gain is |h| and the noise keeps its variance N0, which is that of each real element too (`unpack` multiplies by sqrt 2).
@@ -52,7 +52,7 @@ class Observation(NamedTuple):
 
 
 def is_symbols(value: Any) -> TypeGuard[ReceivedLike | EqualizedLike]:
-    """Whether it is a `Received` or an `Equalized`."""
+    """Check whether it is a `Received` or an `Equalized`."""
     return isinstance(value, tuple) and getattr(value, "_fields", None) in (_RECEIVED, _EQUALIZED)
 
 

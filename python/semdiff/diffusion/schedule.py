@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much signal is left at each time of a diffusion, and which time has a given amount of noise."""
+"""Tell how much signal is left at each time of a diffusion, and which time has a given amount of noise."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from semdiff._util.child_keys import DENOISER, UPSAMPLER
 from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
@@ -238,7 +239,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
             raise ValueError(f"channels: expected one of {layout.counts}, got {channels!r}")
         arrived, snr_db = receive_features(received, channels, layout, self._snr_range_db, self.device, self.dtype)
         size = (layout.image[1], layout.image[2])
-        return self.upsample(arrived, snr_db, self._rate(channels, arrived.features), Key.of(key).fold_in(1), size)
+        return self.upsample(arrived, snr_db, self._rate(channels, arrived.features), Key.of(key).fold_in(UPSAMPLER), size)
 
     @torch.no_grad()
     def denoise_and_decode(
@@ -266,7 +267,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         check_steps(steps, self.schedule.T)
         _, height, width = self._sized(size).image
         return self.receiver((height, width)).denoise_and_decode(
-            reception, steps, share, match, solver or self.solver, diffusion, Key.of(key).fold_in(2)
+            reception, steps, share, match, solver or self.solver, diffusion, Key.of(key).fold_in(DENOISER)
         )
 
     # Both ends and the channel between them

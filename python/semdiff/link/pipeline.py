@@ -172,7 +172,7 @@ class SemanticLink(ImageLink):
     def receiver(self, size: tuple[int, int]) -> Receiver:
         """Return the receiver behind the up-sampler, for images of height and width `size`."""
         decode = partial(self.decode, size=size)
-        common = (self.denoiser, decode, self.schedule, self.prediction, self.clip, self.config.renoise, self.config.auto_steps)
+        common = (self.schedule, self.config.auto_steps, self.denoiser, decode, self.prediction, self.clip, self.config.renoise)
         to_images = partial(self._to_images, size=size)
         decode_sample = decode if self.sample_decoder is None else partial(self._decode_sample, size=size)
         if self.mean_decoder is None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from semdiff._util.child_keys import MEAN, SAMPLE
 from semdiff.diffusion.matching import DiffusionState, MatchMode
 from semdiff.diffusion.sampler import Prediction, Solver, posterior_mean, sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.starting_state import Reception, estimate, estimate_elements, starting_state
+from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.transmission.step_count import StepCount, resolve_steps, sample_in_groups
 from semdiff.transmission.transmitter import Decoded
@@ -26,95 +28,124 @@ from semdiff.transmission.transmitter import Decoded
 Denoise: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> what the schedule's prediction type says
 
 
-class Receiver(Protocol):
-    """Describe a receiver behind an up-sampler, of any kind."""
-
-    def denoise_and_decode(
-        self, reception: Any, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
-    ) -> Decoded:
-        """Make images of a reception.
-
-        Args:
-            reception: from the link's `upsample`.
-            steps, realism, match, solver, diffusion: as in `ImageLink.receive`.
-            key: of the random numbers.
-        """
-
-
 @dataclass(frozen=True)
-class LatentReceiver(ABC):
-    """Denoise latents and decode them.
+class Receiver(ABC):
+    """Turn what is known behind an up-sampler into images: the estimate, the mean, a sample, or a mixture of the last two.
+
+    A kind of receiver says what these are; a reception is what the link's `upsample` returns, and has noise_var, float64 (B,).
 
     Attributes:
-        denoiser: (estimate, ln of its error variance) -> the denoiser (x, t) -> output, which may be conditioned on them.
-        decode: latents to images in [0, 1].
-        schedule, prediction, clip: of the denoiser's training.
-        renoise: fresh noise at a sample's start, see `starting_state`.
+        schedule: of the denoiser's training.
         auto_steps: what steps="auto" means, see `resolve_steps`.
     """
 
-    denoiser: Callable[[Tensor, Tensor], Denoise]
-    decode: Callable[[Tensor], Tensor]
     schedule: NoiseSchedule
-    prediction: Prediction
-    clip: float | None
-    renoise: float
     auto_steps: Sequence[Sequence[float]] | None
 
     @abstractmethod
-    def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
+    def estimate(self, reception: Any) -> Tensor:
+        """Make the images (B, C, H, W) in [0, 1] of a reception without denoising."""
+
+    @abstractmethod
+    def mean(self, reception: Any, match: MatchMode, key: Key) -> Decoded:
         """Make the image of least error.
 
         Args:
-            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
-            match: see `starting_state`.
+            reception: from the link's `upsample`.
+            match: as in `ImageLink.receive`.
             key: of the random numbers.
         """
 
     @abstractmethod
-    def show(self, z: Tensor, reception: Reception) -> Tensor:
-        """Decode sampled latents.
+    def start(self, reception: Any, match: MatchMode, key: Key) -> DiffusionState:
+        """Make the state at which a sample begins. Arguments reception, match, key: as in `mean`."""
+
+    @abstractmethod
+    def draw(self, reception: Any, rows: Tensor, state: DiffusionState, steps: int, solver: Solver, key: Key) -> Tensor:
+        """Sample from a state.
 
         Args:
-            z: latents (B, C, h, w).
-            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
+            reception: of the whole batch.
+            rows: int64 (n,), the samples of the batch that the state is of.
+            state: where they begin.
+            steps, solver: of the sampler.
+            key: of the sampler.
+        """
+
+    @abstractmethod
+    def show(self, x: Tensor, reception: Any) -> Tensor:
+        """Decode samples.
+
+        Args:
+            x: from `draw`, (B, C, h, w).
+            reception: of the whole batch.
 
         Returns:
             Images (B, C, H, W) in [0, 1].
         """
 
     def denoise_and_decode(
-        self, reception: Reception, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
+        self, reception: Any, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
     ) -> Decoded:
         """Make (1 - realism) * mean + realism * sample, in pixels.
 
         Args:
-            reception: the up-sampler's Gaussian and the noise variance of the received features, after equalisation and clamping.
+            reception: from the link's `upsample`.
             steps, realism, match, solver: as in `ImageLink.receive`.
-            diffusion: False decodes the up-sampler's estimate.
-            key: itself for the start of the mean or the sample, its child 1 for the sampler, 2 for the mean of a mixture.
+            diffusion: False gives the estimate.
+            key: itself for the start of the mean or the sample, its child SAMPLE for the sampler, MEAN for the mean of a mixture.
 
         Returns:
             The images, the time at which denoising began, and the evaluations.
         """
         if not diffusion:
-            return Decoded(self.decode(estimate(*reception)[0]), torch.full_like(reception.noise_var, torch.nan))
+            return Decoded(self.estimate(reception), torch.full_like(reception.noise_var, torch.nan))
         if realism == 0.0:
             return self.mean(reception, match, key)
-        state = starting_state(*reception, self.schedule, match, self.renoise, key)
-        counts = resolve_steps(steps, -10 * torch.log10(reception.noise_var), self.auto_steps)
+        state = self.start(reception, match, key)
+        counts = resolve_steps(steps, snr_db_of(reception.noise_var), self.auto_steps)
 
         def draw(count: int, rows: Tensor) -> Tensor:
             part = DiffusionState(state.x[rows], state.t[rows])
-            denoise = self.denoiser(*estimate_elements(*reception.of(rows)))
-            return sample(denoise, part, self.schedule, count, solver, prediction=self.prediction, clip=self.clip, key=key.fold_in(1))
+            return self.draw(reception, rows, part, count, solver, key.fold_in(SAMPLE))
 
-        z = sample_in_groups(draw, counts, together=solver == "ddpm")
-        images, evaluations = self.show(z, reception), evaluations_of(counts, solver)
+        x = sample_in_groups(draw, counts, together=solver == "ddpm")
+        images, evaluations = self.show(x, reception), evaluations_of(counts, solver)
         if realism == 1.0:
             return Decoded(images, state.t, evaluations)
-        mean = self.mean(reception, match, key.fold_in(2))
+        mean = self.mean(reception, match, key.fold_in(MEAN))
         return Decoded((1 - realism) * mean.images + realism * images, state.t, evaluations + mean.evaluations)
+
+
+@dataclass(frozen=True)
+class LatentReceiver(Receiver):
+    """Denoise latents and decode them.
+
+    Attributes:
+        denoiser: (estimate, ln of its error variance) -> the denoiser (x, t) -> output, which may be conditioned on them.
+        decode: latents to images in [0, 1].
+        prediction, clip: of the denoiser's training.
+        renoise: fresh noise at a sample's start, see `starting_state`.
+    """
+
+    denoiser: Callable[[Tensor, Tensor], Denoise]
+    decode: Callable[[Tensor], Tensor]
+    prediction: Prediction
+    clip: float | None
+    renoise: float
+
+    def estimate(self, reception: Reception) -> Tensor:
+        """Decode the up-sampler's estimate, which the decoder was not trained for; reception: see `Reception`."""
+        return self.decode(estimate(*reception)[0])
+
+    def start(self, reception: Reception, match: MatchMode, key: Key) -> DiffusionState:
+        """Make the state at which a sample begins, see `starting_state`. Arguments reception, match, key: as in `Receiver.mean`."""
+        return starting_state(*reception, self.schedule, match, self.renoise, key)
+
+    def draw(self, reception: Reception, rows: Tensor, state: DiffusionState, steps: int, solver: Solver, key: Key) -> Tensor:
+        """Sample latents. Arguments reception, rows, state, steps, solver, key: as in `Receiver.draw`."""
+        denoise = self.denoiser(*estimate_elements(*reception.of(rows)))
+        return sample(denoise, state, self.schedule, steps, solver, prediction=self.prediction, clip=self.clip, key=key)
 
 
 @dataclass(frozen=True)
@@ -124,14 +155,14 @@ class DenoisingReceiver(LatentReceiver):
     decode_sample: Callable[[Tensor], Tensor]
 
     def mean(self, reception: Reception, match: MatchMode, key: Key) -> Decoded:
-        """Decode the denoiser's posterior mean: one evaluation. Arguments reception, match, key: as in `LatentReceiver.mean`."""
+        """Decode the denoiser's posterior mean: one evaluation. Arguments reception, match, key: as in `Receiver.mean`."""
         state = starting_state(*reception, self.schedule, match, 0.0, key)
         denoise = self.denoiser(*estimate_elements(*reception))
         return Decoded(self.decode(posterior_mean(denoise, state, self.schedule, self.prediction, self.clip)), state.t, 1)
 
-    def show(self, z: Tensor, reception: Reception) -> Tensor:
-        """Decode sampled latents z by `decode_sample`; reception is unused."""
-        return self.decode_sample(z)
+    def show(self, x: Tensor, reception: Reception) -> Tensor:
+        """Decode sampled latents x by `decode_sample`; reception is unused."""
+        return self.decode_sample(x)
 
 
 @dataclass(frozen=True)
@@ -148,12 +179,12 @@ class DecodingReceiver(LatentReceiver):
         no_time = torch.full_like(reception.noise_var, torch.nan)
         return Decoded(self.to_images(self.mean_decoder(*estimate_elements(*reception))), no_time)
 
-    def show(self, z: Tensor, reception: Reception) -> Tensor:
-        """Decode sampled latents z by the detail decoder, which also sees the reception, or without one by `decode_sample`."""
+    def show(self, x: Tensor, reception: Reception) -> Tensor:
+        """Decode sampled latents x by the detail decoder, which also sees the reception, or without one by `decode_sample`."""
         if self.detail_decoder is None:
-            return self.decode_sample(z)
+            return self.decode_sample(x)
         estimated = estimate_elements(*reception)
-        return self.to_images(self.detail_decoder(z, *estimated, self.mean_decoder(*estimated)))
+        return self.to_images(self.detail_decoder(x, *estimated, self.mean_decoder(*estimated)))
 
 
 def evaluations_of(counts: Tensor, solver: Solver) -> int:

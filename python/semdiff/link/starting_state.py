@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semdiff.diffusion.matching import DiffusionState, MatchMode, match
-from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.schedule import NoiseSchedule, alpha_bar_of
 from semdiff.diffusion.vae import GaussianSample
 from semdiff.rng import Key, normal
 
@@ -53,7 +53,7 @@ def estimate(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tensor, Tenso
     Returns:
         The estimate, (B, C, h, w), and the error variance, float64 (B,), without a gradient.
     """
-    a = 1 / (1 + noise_var)
+    a = alpha_bar_of(noise_var)
     with torch.no_grad():
         variance = gaussian.logvar.double().exp().flatten(1).mean(1)
         error = ((variance - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR)
@@ -70,13 +70,13 @@ def estimate_elements(gaussian: GaussianSample, noise_var: Tensor) -> tuple[Tens
     Returns:
         The estimate and ln of its error variance, (B, C, h, w) both, with gradients.
     """
-    a = (1 / (1 + noise_var)).to(gaussian.logvar)[:, None, None, None]
+    a = alpha_bar_of(noise_var).to(gaussian.logvar)[:, None, None, None]
     log_error = ((gaussian.logvar.exp() - (1 - a)) / a).clamp(SMALLEST_ERROR, LARGEST_ERROR).log()
     return _unscaled(gaussian, noise_var), log_error
 
 
 def _unscaled(gaussian: GaussianSample, noise_var: Tensor) -> Tensor:
-    return gaussian.mean / (1 / (1 + noise_var)).sqrt().to(gaussian.mean)[:, None, None, None]
+    return gaussian.mean / alpha_bar_of(noise_var).sqrt().to(gaussian.mean)[:, None, None, None]
 
 
 def starting_state(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from semdiff._util.child_keys import CHANNEL
 from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share, per_sample
@@ -145,7 +146,7 @@ class ImageTransmitter(ABC):
         if not isinstance(channel, Channel):
             raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), got {_named(channel)}")
         base = Key.of(key)
-        air = Air(channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(0))
+        air = Air(channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(CHANNEL))
         decoded = self.exchange(images, air, cbr=cbr, steps=steps, realism=float(realism), key=base, **receiver)
         where = f"{type(self).__name__}.exchange"
         if air.symbols is None or air.received is None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.diffusion.schedule import NoiseSchedule
+from semdiff.diffusion.schedule import NoiseSchedule, alpha_bar_of
 from semdiff.link.pixel_starting_state import PixelReception, perceptual_state
 from semdiff.metrics import lpips
 from semdiff.models.pixels import PixelDenoiser
@@ -69,7 +69,7 @@ class RegressionStage(Stage):
         for step in range(self.steps):
             left = 1 - step / self.steps
             noise_var = left**2 * first_var
-            a = 1 / (1 + noise_var)
+            a = alpha_bar_of(noise_var)
             state = a.sqrt().to(y)[:, None, None, None] * y
             v = self.denoiser(state, noise_var.log().to(y), reception.snr_db.to(y), reception.rate.to(y)).to(y)
             estimate = denoised(state, v, a)
