@@ -57,9 +57,12 @@ class Document {
 struct Description {
   std::vector<std::int64_t> image_shape, symbol_shape, rates;  // (C, H, W); (channels, h, w) at the full rate; symbol channels on offer
   std::int64_t batch;                                          // pictures that the networks take at a time
+  std::string link;                                            // SemanticLink: a diffusion model on latents; PixelLink: one on pixels
   std::string prediction;                                      // eps, x0 or v
-  double renoise;
-  at::Tensor alphas_cumprod;  // float64 (T,)
+  double renoise;                                              // fresh noise at the start of a sample
+  double pixel_mean, pixel_std;                                // of the data set; 0 and 1 where latents are denoised
+  double least_noise, most_noise;                              // noise variances of features in the training; 0 and 1e308 for any
+  at::Tensor alphas_cumprod;                                   // float64 (T,)
 
   explicit Description(const std::string& folder) : Description(Document(folder + "/receiver.json"), folder) {}
 
@@ -69,11 +72,17 @@ struct Description {
         symbol_shape(from.integers("symbol_shape")),
         rates(from.integers("rates")),
         batch(from.integers("batch").front()),
+        link(from.word("link")),
         prediction(from.word("prediction")),
         renoise(from.numbers("renoise").front()),
+        pixel_mean(from.numbers("pixel_mean").front()),
+        pixel_std(from.numbers("pixel_std").front()),
+        least_noise(from.numbers("noise_var_range").front()),
+        most_noise(from.numbers("noise_var_range").back()),
         alphas_cumprod(at::tensor(from.numbers("alphas_cumprod"), at::kDouble)) {
     const std::string made = from.word("torch"), here = semdiff::build_info().torch;
     if (minor(made) != minor(here)) throw BadInput(folder + ": expected packages for torch " + here + ", got some for torch " + made);
+    if (link != "SemanticLink" && link != "PixelLink") throw BadInput(folder + ": expected a SemanticLink or a PixelLink, got " + link);
     const std::string cpu = from.word("cpu");
     if (level(cpu) > level(at::get_cpu_capability())) {
       throw BadInput(folder + ": expected packages for CPUs like this one (" + at::get_cpu_capability() + "), got some for " + cpu);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Received IQ samples to a picture, without Python. Make the folder with `semdiff export --out FOLDER`, and this program with
 //     cmake -B build/examples -DSEMDIFF_BUILD_EXAMPLES=ON -DSEMDIFF_BUILD_PYTHON=OFF && cmake --build build/examples
-// It gives what SemanticLink.receive gives for the same numbers and key. main reads options and files; the receiver is in receiver.h.
+// It gives what the link's `receive` gives for the same numbers and key. main reads options and files; the receiver is in receiver.h.
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -95,7 +95,8 @@ int run(const std::vector<std::string>& words) {
   example::Receiver receiver(options.folder);
   const auto steps = options.number<std::int64_t>("--steps", 1, receiver.about().alphas_cumprod.numel());
   const std::int64_t channels = options.values.at("--rate").empty() ? 0 : options.number<std::int64_t>("--rate", 1, 1 << 20);
-  const example::Received received = receiver.read(options.symbols, options.values.at("--h"), channels, noise_var);
+  const example::Received received =
+      example::read_symbols(receiver.about(), options.symbols, options.values.at("--h"), channels, noise_var);
   std::printf("ready in %.2f ms\n", milliseconds_since(begun));
   at::Tensor images;
   for (int i = 0; i < repeat; ++i) {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semdiff.cli.options import Json, Model, Seed, Steps, load_link
+from semdiff.cli.options import Json, PhotoModel, Seed, Steps, load_link
 from semdiff.cli.output import print_json, screen
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ def diagnose(
     snr: Annotated[list[float] | None, typer.Option("--snr", help="In dB; may be given several times. -5, 0, 5, 10, 15 if not.")] = None,
     steps: Steps = 8,
     seed: Seed = 0,
-    model: Model = None,
+    model: PhotoModel = None,
     as_json: Json = False,
 ) -> None:
     """Say whether diffusion can help: the model's denoiser on noisy latents of your images, against what needs no denoiser.
 
     Squared errors of the observation as it is, the linear estimate, an estimate of each element alone, the denoiser's posterior mean
-    and its sampler.
+    and its sampler. The model is one with a diffusion model on latents.
     """
     from semdiff.evaluation import diagnose_link
     from semdiff.evaluation.diagnosis import SNRS_DB
     from semdiff.evaluation.image_sets import FASHION_MNIST, PHOTOS, load_images
     from semdiff.rng import Key
 
-    link = load_link(model)
+    link = load_link(model, "photos")
     data = data or (FASHION_MNIST if link.image_shape[0] == 1 else PHOTOS)
     limit = 200 if images is None and data == FASHION_MNIST else images
     loaded = load_images(data, limit, grey=link.image_shape[0] == 1)

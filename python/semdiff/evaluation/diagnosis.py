@@ -190,21 +190,27 @@ def diagnose_link(
     N0).
 
     Args:
-        link: the link.
+        link: with a diffusion model on latents.
         images: float (B, C, H, W) in [0, 1].
         snr_db, steps, key: as in `diagnose`.
 
+    Raises:
+        TypeError, ValueError: naming the argument; for a link on pixels, whose denoiser does not begin at noisy images.
+
     Example:
         >>> import semdiff as sd
-        >>> from semdiff.data import fashion_mnist
+        >>> from semdiff.data import sample_photos
         >>> from semdiff.evaluation import diagnose_link
         >>> from semdiff.link import SemanticLink
-        >>> found = diagnose_link(SemanticLink.default(), fashion_mnist("test").images[:64], snr_db=0.0, steps=2, key=sd.Key(0))
-        >>> len(found.levels), found.samples
-        (1, 64)
+        >>> found = diagnose_link(SemanticLink.default("photos"), sample_photos()[:, :, :256, :256], snr_db=0.0, steps=1, key=sd.Key(0))
+        >>> len(found.levels), found.dimensions
+        (1, 2048)
     """
+    from semdiff.link import SemanticLink
     from semdiff.transmission.inputs import check_images
 
+    if not isinstance(link, SemanticLink):
+        raise ValueError(f"link: expected a SemanticLink, with a diffusion model on latents, got a {type(link).__name__}")
     check_images(images, link.image_shape)
     if link.image_shape[1] is None:
         images = _squares(images, TILE * link.cell)

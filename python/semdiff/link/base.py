@@ -33,12 +33,13 @@ class ImageLink(LinkFiles, ImageTransmitter):
 
     Attributes:
         schedule: the noise schedule of the denoiser's training.
+        feature_snr_range_db: SNRs in dB of features in the networks' training; others are brought to its ends.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("steps", "realism")
     solver: ClassVar[Solver] = "dpmpp_2m"  # what is taken where none is named
     schedule: NoiseSchedule
-    _snr_range_db: tuple[float, float]  # SNRs in dB of features in the networks' training
+    feature_snr_range_db: tuple[float, float]
 
     # What a kind has of its own
 
@@ -237,7 +238,7 @@ class ImageLink(LinkFiles, ImageTransmitter):
         channels = layout.channels_of(received.y) if channels is None else channels
         if channels not in layout.counts:
             raise ValueError(f"channels: expected one of {layout.counts}, got {channels!r}")
-        arrived, snr_db = receive_features(received, channels, layout, self._snr_range_db, self.device, self.dtype)
+        arrived, snr_db = receive_features(received, channels, layout, self.feature_snr_range_db, self.device, self.dtype)
         size = (layout.image[1], layout.image[2])
         return self.upsample(arrived, snr_db, self._rate(channels, arrived.features), Key.of(key).fold_in(UPSAMPLER), size)
 

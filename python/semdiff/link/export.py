@@ -23,11 +23,13 @@ from semdiff._build import __version__
 from semdiff._util.arguments import to_count
 from semdiff._util.atomic import write_atomically
 from semdiff.link.compilation import has_compiler
+from semdiff.link.pixel_link import PixelLink
 from semdiff.models.blocks import UPSCALE
 from semdiff.models.latents import LatentScale
 from semdiff.models.pixel_blocks import from_blocks
 
 if TYPE_CHECKING:
+    from semdiff.link.base import ImageLink
     from semdiff.link.pipeline import SemanticLink
 
 DESCRIPTION = "receiver.json"
@@ -54,7 +56,7 @@ class Part(nn.Module):
         return self.run(self.network, *inputs)
 
 
-def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
+def parts(link: ImageLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor, ...]]]:
     """List the receiver's networks, with inputs of the right shapes.
 
     Args:
@@ -66,22 +68,35 @@ def parts(link: SemanticLink, batch: int) -> dict[str, tuple[Part, tuple[Tensor,
     """
     channels, height, width = link.layout().symbols
     features, numbers = torch.zeros(batch, channels, height, width, device="cpu"), torch.ones(batch, device="cpu")
+    upsampler = (
+        Part(link.upsampler, lambda net, x, snr_db, rate, noise_map: net.coarse(x, snr_db, rate, noise_map)),
+        (features, numbers, numbers.clone(), features.clone()),
+    )
+    size = link.layout().image[1:]
+    if isinstance(link, PixelLink):
+        scale, images = link.scale, torch.zeros(batch, *link.layout().image, device="cpu")
+        return {
+            "upsampler": upsampler,
+            "denoiser": (Part(link.unet, lambda net, *inputs: net(*inputs)), (images, numbers, numbers.clone(), numbers.clone())),
+            "decoder": (
+                Part(link.decoder, lambda net, x, snr_db, rate: scale.normalize(net(x, snr_db, rate, size))),
+                (features, numbers, numbers.clone()),
+            ),
+        }
     latent = torch.zeros(batch, link.vae.config.latent_channels, UPSCALE * height, UPSCALE * width, device="cpu")
-    size, blocks = link.layout().image[1:], (link.config.block, link.layout().multiple)
+    blocks = (link.config.block, link.layout().multiple)
     decoders = {"decoder": link.vae.decoder, "sample_decoder": link.sample_decoder or link.vae.decoder}
     return {
-        "upsampler": (
-            Part(link.upsampler, lambda net, x, snr_db, rate, noise_map: net.coarse(x, snr_db, rate, noise_map)),
-            (features, numbers, numbers.clone(), features.clone()),
-        ),
+        "upsampler": upsampler,
         "denoiser": (Part(link.unet, lambda net, x, t: net(x, t).sample), (latent, numbers)),
     } | {name: (Part(net, lambda net, z: from_blocks(net(z), *size, *blocks).clamp(0, 1)), (latent,)) for name, net in decoders.items()}
 
 
-def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, Any]:
-    """Write a link's receiver as upsampler.pt2, denoiser.pt2, decoder.pt2 (of the posterior mean), sample_decoder.pt2 and receiver.json.
+def export_link(link: ImageLink, folder: Path, batch: int = 1) -> dict[str, Any]:
+    """Write a link's receiver as upsampler.pt2, denoiser.pt2, decoder.pt2, of a link on latents sample_decoder.pt2, and receiver.json.
 
-    receiver.json is written last and says how the others are used. This takes a minute or two. The files are for CPUs of this one's kind.
+    decoder.pt2 decodes the posterior mean; of a link on pixels it makes the perceptual estimate. receiver.json is written last and says how
+    the others are used. This takes a minute or two. The files are for CPUs of this one's kind.
 
     Args:
         link: of float32 on the CPU, for images of one size.
@@ -100,12 +115,8 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
         raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
     if link.image_shape[1] is None:
         raise ValueError(f"link: expected one for images of one size, got one for {link.image_shape}")
-    more = [name for name in ("mean_decoder", "detail_decoder", "prompt") if getattr(link, name) is not None]
-    more += [word for word, found in (("hints", link.hinted), ("clip_sample", link.clip is not None)) if found]
-    if more:
-        raise ValueError(f"link: expected one that a C++ receiver can follow, got one with {', '.join(more)}")
-    if not isinstance(link.vae, AutoencoderTiny) or LatentScale.of(link.vae.config) != LatentScale():
-        raise ValueError(f"link: expected an AutoencoderTiny without scale and shift, got {type(link.vae).__name__}")
+    if not isinstance(link, PixelLink):
+        _check_latents(link)
     if not has_compiler():
         raise RuntimeError("exporting needs a C++ compiler: install g++, or name one in the variable CXX")
     cpu = torch.backends.cpu.get_cpu_capability()
@@ -114,6 +125,7 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
         content = _compile(part, inputs, name, {"cpp.march": ARCHITECTURES.get(cpu)})
         write_atomically(folder / f"{name}.pt2", content)
         digests[f"{name}.pt2"] = hashlib.sha256(content).hexdigest()
+    (mean, std), (lowest, highest) = link.scale if isinstance(link, PixelLink) else (0.0, 1.0), link.feature_snr_range_db
     description = {
         "semdiff": __version__,
         "torch": torch.__version__,
@@ -122,13 +134,26 @@ def export_link(link: SemanticLink, folder: Path, batch: int = 1) -> dict[str, A
         "image_shape": list(link.image_shape),
         "symbol_shape": list(link.layout().symbols),
         "rates": list(link.config.rates),
-        "prediction": link.prediction,
+        "link": link.saved_as,
+        "prediction": "v" if isinstance(link, PixelLink) else link.prediction,
         "renoise": link.config.renoise,
+        "pixel_mean": mean,
+        "pixel_std": std,
+        "noise_var_range": [10 ** (-highest / 10), min(10 ** (-max(lowest, -3000) / 10), 1e308)],
         "sha256": digests,
         "alphas_cumprod": link.schedule.alphas_cumprod.tolist(),
     }
     write_atomically(folder / DESCRIPTION, (json.dumps(description) + "\n").encode())
     return description
+
+
+def _check_latents(link: SemanticLink) -> None:
+    more = [name for name in ("mean_decoder", "detail_decoder", "prompt") if getattr(link, name) is not None]
+    more += [word for word, found in (("hints", link.hinted), ("clip_sample", link.clip is not None)) if found]
+    if more:
+        raise ValueError(f"link: expected one that a C++ receiver can follow, got one with {', '.join(more)}")
+    if not isinstance(link.vae, AutoencoderTiny) or LatentScale.of(link.vae.config) != LatentScale():
+        raise ValueError(f"link: expected an AutoencoderTiny without scale and shift, got {type(link.vae).__name__}")
 
 
 def _compile(part: Part, inputs: tuple[Tensor, ...], name: str, configs: dict[str, Any]) -> bytes:

@@ -100,7 +100,7 @@ class SemanticLink(ImageLink):
         shape = {"image_shape": list(image_shape), "rates": list(rates), "block": block, "border": border, "header": header}
         self.register_to_config(**shape, renoise=renoise, auto_steps=auto_steps, clearest_db=clearest_db)
         self.register_to_config(snr_db_range=snr_db_range and list(snr_db_range), faintest_db=faintest_db)
-        self._snr_range_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
+        self.feature_snr_range_db = (-math.inf if faintest_db is None else faintest_db, math.inf if clearest_db is None else clearest_db)
         self.prediction = PREDICTIONS[scheduler.config.prediction_type]
         self.hinted = bool(unet.config.get("hints", 0))
         self._multiple = multiple_of(vae, unet, block)
@@ -141,7 +141,7 @@ class SemanticLink(ImageLink):
             rate: share of the symbol channels to be sent, (B,).
         """
         z = self.encode(images)
-        feature_snr_db = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self._snr_range_db[1])
+        feature_snr_db = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self.feature_snr_range_db[1])
         return self.downsampler(z, feature_snr_db, rate).to(z)  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class PixelLink(ImageLink):
 
     Example:
         >>> from semdiff.link import PixelLink
-        >>> link = PixelLink.from_pretrained("weights/fashion-mnist-pixels")
+        >>> link = PixelLink.from_pretrained("fashion-mnist")
         >>> link.image_shape
         (1, 28, 28)
     """
@@ -80,7 +80,7 @@ class PixelLink(ImageLink):
         self.register_to_config(pixel_mean=pixel_mean, pixel_std=pixel_std, snr_db_range=snr_db_range and list(snr_db_range))
         self.scale = PixelScale(pixel_mean, pixel_std)
         # Features outside the training's range are brought to its ends, as `clamp_snr` says.
-        self._snr_range_db = (snr_db_range[0], snr_db_range[1]) if snr_db_range else (-math.inf, math.inf)
+        self.feature_snr_range_db = (snr_db_range[0], snr_db_range[1]) if snr_db_range else (-math.inf, math.inf)
         for module in modules.values():
             module.eval()
 
@@ -117,7 +117,7 @@ class PixelLink(ImageLink):
             snr_db: what the transmitter knows of the channel, (B,).
             rate: share of the symbol channels to be sent, (B,).
         """
-        return self.transmitter(images, snr_db.clamp(*self._snr_range_db), rate)  # type: ignore[no-any-return]
+        return self.transmitter(images, snr_db.clamp(*self.feature_snr_range_db), rate)  # type: ignore[no-any-return]
 
     def upsample(self, arrived: ReceivedFeatures, snr_db: Tensor, rate: Tensor, key: Key, size: tuple[int, int]) -> PixelReception:
         """Compute the up-sampler's Gaussian and the perceptual estimate, see `ImageLink.upsample`.

@@ -116,6 +116,14 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
             key: of the draw.
             noise_map: like features, see `semdiff.transmission.symbols.ReceivedFeatures`; None for equal noise.
         """
+        return gaussian_upsample(self.coarse(features, snr_db, rate, noise_map), UPSCALE, key)
+
+    def coarse(self, features: Tensor, snr_db: Tensor, rate: Tensor, noise_map: Tensor | None = None) -> Tensor:
+        """Compute all but the last operation: what `gaussian_upsample` takes, (B, 2 * channels * UPSCALE^2, 2h, 2w).
+
+        Args:
+            features, snr_db, rate, noise_map: as in `forward`.
+        """
         c = self.embedding(snr_db, rate)
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.deep:
@@ -123,7 +131,7 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = F.pixel_shuffle(self.grow(self.attention(x)), UPSCALE)
         for block in self.blocks:
             x = block(x, c)
-        return gaussian_upsample(self.conv_out(F.silu(x)), UPSCALE, key)
+        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
 
 
 class NoiseEmbedding(nn.Module):

@@ -12,6 +12,7 @@ import torch
 
 from semdiff.data import sample_images
 from tests.python.cli.test_cli import call, refused
+from tests.python.small_links import LATENT_LINK
 
 pytest.importorskip("diffusers")
 pytest.importorskip("matplotlib")
@@ -130,15 +131,18 @@ def test_diagnose(place: Path) -> None:
     for i, image in enumerate(sample_images()[:, 0].repeat(2, 1, 1)):
         Path("many").mkdir(exist_ok=True)
         Image.fromarray((image * 255).round().to(torch.uint8).numpy()).save(f"many/{i:02}.png")
-    done = call("diagnose", "--data", "many", "--snr", "5", "--steps", "2")  # the model in the package: its latents have unit variance
+    latents = ("diagnose", "--model", LATENT_LINK)  # of unit variance
+    done = call(*latents, "--data", "many", "--snr", "5", "--steps", "2")
     assert done.exit_code == 0, done.output
     assert "20 latents of 512 elements" in done.stdout
     assert "Verdict: " in done.stdout
-    document = json.loads(call("diagnose", "--data", "many", "--snr", "5", "--snr", "0", "--steps", "2", "--json").stdout)
+    document = json.loads(call(*latents, "--data", "many", "--snr", "5", "--snr", "0", "--steps", "2", "--json").stdout)
     assert [level["snr_db"] for level in document["levels"]] == [5, 0]
     assert document["verdict"] in done.stdout or len(document["levels"]) == 2
-    assert "latents: expected shape (N, ...) with N >= 20, got (3, 8, 8, 8)" in refused("diagnose", "--data", "pictures")
+    assert "latents: expected shape (N, ...) with N >= 20, got (3, 8, 8, 8)" in refused(*latents, "--data", "pictures")
     assert "data: expected fashion-mnist, cifar10, photos, kodak or a folder" in refused("diagnose", "--data", "nowhere")
+    refusal = refused("diagnose", "--model", "fashion-mnist", "--data", "many")
+    assert "link: expected a SemanticLink, with a diffusion model on latents, got a PixelLink" in refusal
 
 
 def test_diagnose_of_the_photograph_link(place: Path) -> None:

@@ -20,6 +20,7 @@ from semdiff.evaluation.systems import equal_cost_ratios, wrap_system
 from semdiff.link import SemanticLink, Transmission
 from semdiff.transmission.layout import Layout
 from tests.python.evaluation_systems import psnr
+from tests.python.small_links import LATENT_LINK
 
 SHAPE = (3, 30, 45)
 IMAGES = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
@@ -81,7 +82,7 @@ def test_the_shipped_photograph_link_and_the_codecs_cost_the_same() -> None:
 
 
 def test_a_posterior_mean_is_called_so() -> None:
-    link = SemanticLink.default("fashion-mnist")
+    link = SemanticLink.from_pretrained(LATENT_LINK)
     images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(2))
     found = sweep(systems={"link": link}, data=images, metrics=METRICS, snr_db=10, steps=2, realism=[0, 0.5, 1], batch=2)
     names = [plots.receiver_label(row) for row in found.summary()]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,9 +24,9 @@ from semdiff.metrics import frechet_classifier
 from semdiff.models.store import WEIGHTS
 from studies.diffusion import at_noise
 from tests.python.pretrained import installed
+from tests.python.small_links import LATENT_LINK
 
-BESIDE = Path(__file__).parents[3] / "weights"  # models that are not in the wheel
-MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist-pixels": BESIDE / "fashion-mnist-pixels"}
+MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist on latents": LATENT_LINK}
 # In parts of a sample's squared error:
 OTHER_KEYS = 0.1  # how far two samples of one reception lie apart at least
 ZEROED = 0.1  # how far a denoiser of zeros takes a sample at least
@@ -58,8 +57,6 @@ class Guarded:
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def guarded(request: pytest.FixtureRequest) -> Guarded:
-    if not MODELS[request.param].is_dir():
-        pytest.skip(f"{MODELS[request.param]}: not in this copy of the repository")
     return Guarded(request.param)
 
 

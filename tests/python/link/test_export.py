@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""semdiff export and the receiver in C++, which is held against SemanticLink.receive with the same symbols and key."""
+"""semdiff export and the receiver in C++, which is held against the link's own `receive` with the same symbols and key."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ import semdiff
 from semdiff.data import sample_images
 from tests.python import receiver_program
 from tests.python.cli.test_cli import call, refused
+from tests.python.small_links import LATENT_LINK
 
 pytest.importorskip("diffusers")
 pytest.importorskip("PIL")
 
 from PIL import Image
 
-from semdiff.link import SemanticLink
+from semdiff.link import PixelLink, SemanticLink
+from semdiff.link.base import ImageLink
 from semdiff.link.export import export_link, parts
 from semdiff.link.starting_state import Reception
 
 TOLERANCE = 1e-4  # compiled and eager convolutions add in another order
 
 
-@pytest.fixture(scope="module")
-def link() -> SemanticLink:
-    return SemanticLink.default()
+@pytest.fixture(scope="module", params=["fashion-mnist", LATENT_LINK], ids=["pixels", "latents"])
+def link(request: pytest.FixtureRequest) -> ImageLink:
+    return SemanticLink.from_pretrained(request.param)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command writes for the shipped model."""
+def latent() -> SemanticLink:
+    return SemanticLink.from_pretrained(LATENT_LINK)
+
+
+@pytest.fixture(scope="module")
+def folder(link: ImageLink, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes: without --model for the shipped link."""
     place = tmp_path_factory.mktemp("export") / "new" / "receiver"
-    done = call("export", "--out", place, "--json")
+    pixels = isinstance(link, PixelLink)
+    done = call("export", "--out", place, "--json", *(() if pixels else ("--model", LATENT_LINK)))
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["files"] == ["upsampler.pt2", "denoiser.pt2", "decoder.pt2", "sample_decoder.pt2", "receiver.json"]
+    decoders = ["decoder.pt2"] if pixels else ["decoder.pt2", "sample_decoder.pt2"]
+    assert json.loads(done.stdout)["files"] == ["upsampler.pt2", "denoiser.pt2", *decoders, "receiver.json"]
     return place
 
 
@@ -50,7 +59,7 @@ def program() -> Path:
     return receiver_program.build()
 
 
-def received(link: SemanticLink, channel: semdiff.Channel, snr_db: float, cbr: float | None = None) -> semdiff.Received:
+def received(link: ImageLink, channel: semdiff.Channel, snr_db: float, cbr: float | None = None) -> semdiff.Received:
     return channel(link.send(sample_images()[:3], cbr=cbr, snr_db=snr_db), snr_db, semdiff.Key(3))
 
 
@@ -73,7 +82,7 @@ def run(program: Path, folder: Path, place: Path, heard: semdiff.Received, *opti
 @pytest.mark.parametrize("realism", [0.0, 1.0])
 @pytest.mark.parametrize("cbr", [1 / 12, 1 / 24])
 def test_the_program_equals_python(
-    link: SemanticLink, folder: Path, program: Path, tmp_path: Path, snr_db: float, realism: float, cbr: float
+    link: ImageLink, folder: Path, program: Path, tmp_path: Path, snr_db: float, realism: float, cbr: float
 ) -> None:
     heard = received(link, semdiff.AWGN(), snr_db, cbr)
     expected = link.receive(heard.y, 10 ** (-snr_db / 10), steps=8, realism=realism, key=semdiff.Key(7))  # the program's default
@@ -87,7 +96,7 @@ def test_the_program_equals_python(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("coherence", ["block", "fast"])
-def test_gains_steps_and_realism(link: SemanticLink, folder: Path, program: Path, tmp_path: Path, coherence: Any) -> None:
+def test_gains_steps_and_realism(link: ImageLink, folder: Path, program: Path, tmp_path: Path, coherence: Any) -> None:
     heard = received(link, semdiff.Rayleigh(coherence), 5.0)
     expected = link.receive(heard.y, heard.noise_var, heard.h, steps=3, realism=0.3, key=semdiff.Key(7))
     images, _ = run(program, folder, tmp_path, heard, "--steps", 3, "--realism", 0.3)
@@ -95,7 +104,7 @@ def test_gains_steps_and_realism(link: SemanticLink, folder: Path, program: Path
 
 
 @pytest.mark.slow
-def test_the_description_tells_all(link: SemanticLink, folder: Path) -> None:
+def test_the_description_tells_all(link: ImageLink, folder: Path) -> None:
     said = json.loads((folder / "receiver.json").read_text())
     assert {p.name for p in folder.iterdir()} == {*said["sha256"], "receiver.json"}
     for name, digest in said["sha256"].items():
@@ -104,7 +113,8 @@ def test_the_description_tells_all(link: SemanticLink, folder: Path) -> None:
     assert tuple(said["image_shape"]) == link.image_shape
     assert tuple(said["symbol_shape"]) == link.layout().symbols
     assert said["rates"] == list(link.cbrs)
-    assert (said["prediction"], said["renoise"], said["batch"]) == (link.prediction, link.config.renoise, 1)
+    assert (said["link"], said["renoise"], said["batch"]) == (link.saved_as, link.config.renoise, 1)
+    assert said["prediction"] == ("v" if isinstance(link, PixelLink) else link.prediction)
     assert (said["semdiff"], said["torch"]) == (semdiff.__version__, torch.__version__)
 
 
@@ -112,6 +122,7 @@ def test_the_description_tells_all(link: SemanticLink, folder: Path) -> None:
 def test_the_program_refuses_in_one_line(folder: Path, program: Path, tmp_path: Path) -> None:
     symbols = tmp_path / "symbols.iq"
     np.ones(64, np.complex64).tofile(symbols)
+    rates = ", ".join(str(rate) for rate in json.loads((folder / "receiver.json").read_text())["rates"])
 
     def answer(*words: str | Path | float, code: int = 2) -> str:
         done = receiver_program.run(program, *words)
@@ -127,7 +138,7 @@ def test_the_program_refuses_in_one_line(folder: Path, program: Path, tmp_path: 
     assert "--noise-var: expected a number" in answer(folder, symbols)
     for option, value in {"--noise-var": 0, "--steps": 1001, "--realism": "nan", "--seed": -1, "--repeat": "3x"}.items():
         assert f"{option}: expected a number from" in answer(folder, symbols, "--noise-var", 0.1, option, value)
-    assert "--rate: expected one of 8, 4, got 5" in answer(folder, symbols, "--noise-var", 0.1, "--rate", 5)
+    assert f"--rate: expected one of {rates}, got 5" in answer(folder, symbols, "--noise-var", 0.1, "--rate", 5)
     assert "absent.iq: expected a file" in answer(folder, tmp_path / "absent.iq", "--noise-var", 0.1)
     assert "receiver.json: expected a file" in answer(tmp_path, symbols, "--noise-var", 0.1)
     np.ones(65, np.complex64).tofile(tmp_path / "long.iq")
@@ -156,8 +167,33 @@ def test_the_program_refuses_packages_of_another_kind(folder: Path, program: Pat
     assert "upsampler.pt2: expected a file" in answer({})
 
 
-def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("snr_db", [-12.0, 25.0])
+def test_beyond_the_training_too(link: ImageLink, folder: Path, program: Path, tmp_path: Path, snr_db: float) -> None:
+    heard = received(link, semdiff.AWGN(), snr_db)
+    expected = link.receive(heard.y, heard.noise_var, steps=2, key=semdiff.Key(7))
+    images, _ = run(program, folder, tmp_path, heard, "--steps", 2)
+    torch.testing.assert_close(images, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_what_is_compiled_is_what_the_link_on_pixels_runs() -> None:
+    link = SemanticLink.default()
+    made = parts(link, 2)
+    features, snr_db, rate, noise_map = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1])
+    x, log_noise_var, _, _ = (torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) for x in made["denoiser"][1])
+    with torch.no_grad():
+        coarse = made["upsampler"][0](features, snr_db, rate, noise_map)
+        expected = link.upsampler(features, snr_db, rate, semdiff.Key(1), noise_map)
+        for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
+            assert torch.equal(got, wanted)
+        assert torch.equal(made["denoiser"][0](x, log_noise_var, snr_db, rate), link.unet(x, log_noise_var, snr_db, rate))
+        perceptual = link.scale.normalize(link.decoder(features, snr_db, rate, (28, 28)))
+        assert torch.equal(made["decoder"][0](features, snr_db, rate), perceptual)
+
+
+def test_what_is_compiled_is_what_the_link_on_latents_runs(latent: SemanticLink) -> None:
     """The parts in eager mode, put together with the Python receiver's own operators."""
+    link = latent
     made = parts(link, 2)
     features, snr_db, rate, noise_map = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1])
     with torch.no_grad():
@@ -174,16 +210,16 @@ def test_what_is_compiled_is_what_the_link_runs(link: SemanticLink) -> None:
         assert not part.training
 
 
-def test_what_the_program_cannot_follow_is_refused(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "clip", 1.0)
-    monkeypatch.setattr(link, "hinted", True)
+def test_what_the_program_cannot_follow_is_refused(latent: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent, "clip", 1.0)
+    monkeypatch.setattr(latent, "hinted", True)
     with pytest.raises(ValueError, match="link: expected one that a C\\+\\+ receiver can follow, got one with hints, clip_sample"):
-        export_link(link, tmp_path)
+        export_link(latent, tmp_path)
 
 
-def test_bad_input(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input(latent: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="batch: expected at least 1, got 0"):
-        export_link(link, tmp_path, 0)
+        export_link(latent, tmp_path, 0)
     assert "batch: expected at least 1" in refused("export", "--out", tmp_path / "x", "--batch", "0")
     from torch._inductor import cpp_builder, exc
 
@@ -192,5 +228,5 @@ def test_bad_input(link: SemanticLink, tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
     with pytest.raises(RuntimeError, match="needs a C\\+\\+ compiler: install g\\+\\+"):
-        export_link(link, tmp_path)
+        export_link(latent, tmp_path)
     assert list(tmp_path.iterdir()) == []
