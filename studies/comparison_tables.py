@@ -17,11 +17,10 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 PAGE = RESULTS / "comparison.md"
 # (system, realism) as comparison.csv has them.
 SYSTEMS = {
-    ("link", "0.0"): "link, posterior mean",
+    ("link", "0.0"): "link, up-sampler's mean",
     ("link", "0.5"): "link, realism 0.5",
-    ("link", "1.0"): "link, 8-step sample",
-    ("upsampler-mean", ""): "up-sampler's mean, decoded †",
-    ("ffdnet", ""): "up-sampler's mean, FFDNet †",
+    ("link", "1.0"): "link, 4-step sample",
+    ("ffdnet", ""): "up-sampler's mean, FFDNet",
     ("adjscc", ""): "ADJSCC",
     ("deepjscc", ""): "DeepJSCC",
     ("adjscc-lpips", ""): "ADJSCC trained on LPIPS as well",

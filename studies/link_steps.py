@@ -4,7 +4,7 @@
 python -m studies.link_steps writes docs/results/link_steps.{csv,md}, from Fashion-MNIST's test images over AWGN at the full rate;
 with `photos` behind it photos_steps.{csv,md}, from held-out photographs at CBR 1/24. All start from the same received symbols and the same
 noise. The fewest steps of the default solver within 0.1 dB of PSNR and LPIPS_NOISE of LPIPS of the most steps are what `steps="auto"` takes
-with Fashion-MNIST (`semdiff.training.recipes.fashion_mnist.AUTO_STEPS`).
+with Fashion-MNIST (`semdiff.training.recipes.latents.AUTO_STEPS`).
 """
 
 from __future__ import annotations

@@ -105,12 +105,12 @@ def noise_deviation(images: Tensor) -> Tensor:
 
 
 class FFDNetReceiver(ImageTransmitter):
-    """Receive with a semantic link that decodes the up-sampler's mean and runs FFDNet on the image, in place of diffusion.
+    """Receive with a link that shows its up-sampler's mean and runs FFDNet on the image, in place of diffusion.
 
     The standard deviation is estimated from each image, see `noise_deviation`: a decoder's errors have no known one.
 
     Args:
-        link: None is the package's default link.
+        link: `SemanticLink` or `PixelLink`; None is the package's default link.
         weights: as of `FFDNet`.
 
     Example:
@@ -137,7 +137,8 @@ class FFDNetReceiver(ImageTransmitter):
             images, air, cbr, key: as in `ImageTransmitter.exchange`.
             steps, realism: without effect.
         """
-        decoded = self.link.exchange(images, air, cbr=cbr, steps=1, realism=0.0, key=key, diffusion=False)
+        own = isinstance(self.link, import_module("semdiff.link").PixelLink)  # its mean is the up-sampler's, without an evaluation
+        decoded = self.link.exchange(images, air, cbr=cbr, steps=1, realism=0.0, key=key, diffusion=own)
         return decoded._replace(images=self.denoise(decoded.images))
 
     def denoise(self, pictures: Tensor) -> Tensor:

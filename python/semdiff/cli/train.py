@@ -28,7 +28,9 @@ class Recipe(StrEnum):
     """Name the recipes."""
 
     fashion_mnist = "fashion-mnist"
+    cifar10 = "cifar10"
     photos = "photos"
+    latents = "fashion-mnist-latents"
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
     ] = None,
     budget: Annotated[
         str,
-        typer.Option("--budget", help="photos: a time such as 3h or 20m. fashion-mnist: a factor on the steps, 1 for the shipped model."),
+        typer.Option("--budget", help="photos: a time such as 3h or 20m. The others: a factor on the steps, 1 for the whole recipe."),
     ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Of the weights, the batches and all noise.")] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoints in --out, or begin anew over them.")] = True,
@@ -46,7 +48,8 @@ def train(
         Path | None,
         typer.Option(
             "--data",
-            help="fashion-mnist: folder of its files, Debian's if not given. photos: folder of pictures in place of semdiff-photos.",
+            help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or of PNG files. photos: "
+            "folder of pictures in place of semdiff-photos.",
             exists=True,
             file_okay=False,
         ),
@@ -65,11 +68,14 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="photos: auto is bf16 where the processor computes with it, fp32 elsewhere.")
+        Precision, typer.Option("--precision", help="auto is bf16 where the processor computes with it, fp32 elsewhere.")
     ] = Precision.auto,
     as_json: Json = False,
 ) -> None:
     """Train a link. An interrupted training goes on where it stopped when the command is given again.
+
+    fashion-mnist and cifar10 are links on pixels, photos is for colour pictures of any size, and fashion-mnist-latents is a diffusion model
+    on latents, the paper's own form.
 
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
@@ -80,13 +86,13 @@ def train(
     begun = time.perf_counter() - (computed if computed < START_UP else 0.0)
     out = out or Path("runs") / recipe.value
     try:
-        budget = budget or ("1" if recipe is Recipe.fashion_mnist else "3h")
+        budget = budget or ("3h" if recipe is Recipe.photos else "1")
         model = _run(recipe, out, budget, seed, resume, data, config, start, precision, begun)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     seconds = time.perf_counter() - begun
-    try_it = "demo" if recipe is Recipe.fashion_mnist else "transmit PHOTO"
+    try_it = "demo" if recipe in (Recipe.fashion_mnist, Recipe.latents) else "transmit PICTURE"
     kept = None
     if start is not None:
         from semdiff.training.finetuning import describe_outcome
@@ -115,7 +121,7 @@ def _run(
 
     try:
         from semdiff.training.budget import parse_seconds
-        from semdiff.training.recipes import fashion_mnist, photos
+        from semdiff.training.recipes import latents, photos, pixels
     except ImportError as error:
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:
@@ -125,10 +131,12 @@ def _run(
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
     if start is not None:
         raise ValueError(f"--start: expected none, {recipe.value} is trained from nothing; got {start}")
-    if precision is Precision.bf16:
-        raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
     try:
         factor = float(budget)
     except ValueError:
         raise ValueError(f"budget: expected a factor such as 0.1 for {recipe.value}, got {budget!r}") from None
-    return fashion_mnist.train(out, budget=factor, seed=seed, resume=resume, data_folder=data)
+    if recipe is not Recipe.latents:
+        return pixels.train(recipe.value, out, factor, seed, resume, data, precision=precision.value)
+    if precision is Precision.bf16:
+        raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
+    return latents.train(out, budget=factor, seed=seed, resume=resume, data_folder=data)

@@ -32,7 +32,7 @@ SHIRT = 0  # of the demo's images
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from semdiff.training.recipes.fashion_mnist import build
+    from semdiff.training.recipes.latents import build
 
     folder = tmp_path_factory.mktemp("cli") / "model"
     build(0).link().save_pretrained(folder)

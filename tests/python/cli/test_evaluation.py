@@ -23,7 +23,7 @@ Image = pytest.importorskip("PIL.Image")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and three pictures."""
-    from semdiff.training.recipes.fashion_mnist import build
+    from semdiff.training.recipes.latents import build
 
     folder = tmp_path_factory.mktemp("evaluation")
     build(0).link().save_pretrained(folder / "model")

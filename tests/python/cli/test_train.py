@@ -17,26 +17,36 @@ pytest.importorskip("diffusers")
 
 
 def test_train_hands_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from semdiff.training.recipes import fashion_mnist
+    from semdiff.training.recipes import latents, pixels
 
     given: dict[str, Any] = {}
 
-    def train(out: Path, **options: Any) -> Path:
-        given.update(options, out=out)
+    def train(name: str, out: Path, *options: Any, precision: str) -> Path:
+        given.update(name=name, out=out, options=options, precision=precision)
         return out / "model"
 
-    monkeypatch.setattr(fashion_mnist, "train", train)
-    done = call("train", "fashion-mnist", "--out", "run", "--budget", "0.5", "--seed", "3", "--fresh", "--data", tmp_path, "--json")
-    assert done.exit_code == 0, done.output
-    assert given == {"out": Path("run"), "budget": 0.5, "seed": 3, "resume": False, "data_folder": tmp_path}
-    assert json.loads(done.stdout)["model"] == "run/model"
+    monkeypatch.setattr(pixels, "train", train)
+    changes = ("--budget", "0.5", "--seed", "3", "--fresh", "--data", tmp_path)
+    for name in ("fashion-mnist", "cifar10"):
+        done = call("train", name, "--out", "run", *changes, "--json")
+        assert done.exit_code == 0, done.output
+        assert given == {"name": name, "out": Path("run"), "options": (0.5, 3, False, tmp_path), "precision": "auto"}
+        assert json.loads(done.stdout)["model"] == "run/model"
     assert "semdiff demo --model" in call("train", "fashion-mnist").stdout
-    assert given["resume"] is True
+    assert given["options"] == (1.0, 0, True, None)
 
-    def interrupted(out: Path, **options: Any) -> Path:
+    def train_latents(out: Path, **options: Any) -> Path:
+        given.update(out=out, options=options)
+        return out / "model"
+
+    monkeypatch.setattr(latents, "train", train_latents)
+    assert call("train", "fashion-mnist-latents", "--out", "run", *changes).exit_code == 0
+    assert given["options"] == {"budget": 0.5, "seed": 3, "resume": False, "data_folder": tmp_path}
+
+    def interrupted(*_: Any, **__: Any) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fashion_mnist, "train", interrupted)
+    monkeypatch.setattr(pixels, "train", interrupted)
     done = call("train", "fashion-mnist")
     assert done.exit_code == 130
     assert "goes on from the last checkpoint" in done.stderr

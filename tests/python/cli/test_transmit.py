@@ -21,7 +21,7 @@ from semdiff.data.animations import read_animation
 from semdiff.data.pictures import read_picture, to_picture
 from semdiff.link import SemanticLink
 from semdiff.metrics import psnr
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from tests.python.cli.test_cli import _here as _here
 from tests.python.cli.test_cli import call as run
 from tests.python.photographs import photograph

@@ -142,7 +142,7 @@ def test_what_cannot_work_is_known_before_the_work(tmp_path: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     from semdiff.models.store import write_checksums
-    from semdiff.training.recipes.fashion_mnist import build
+    from semdiff.training.recipes.latents import build
 
     folder = tmp_path / "model"
     build(0).link().save_pretrained(folder)

@@ -15,7 +15,7 @@ from semdiff.baselines import ADJSCC
 from semdiff.evaluation import diagnose_link
 from semdiff.link import SemanticLink
 from semdiff.metrics import psnr
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from tests.python.photographs import crops, photographs
 from tests.python.small_links import LATENT_LINK, any_size_link
 

@@ -15,7 +15,7 @@ from semdiff.phy.channel import Channel, Received, Uses, measured_snr_db, withou
 pytest.importorskip("diffusers")
 
 from semdiff.link import Ledger, SemanticLink
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from semdiff.transmission.symbols import symbols_to_features
 
 KEY = semdiff.Key(5)

@@ -18,7 +18,7 @@ from semdiff.link.starting_state import estimate, later, starting_state
 from semdiff.metrics import psnr
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import shipped_models
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 
 KEY = semdiff.Key(5)

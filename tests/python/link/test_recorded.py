@@ -60,7 +60,7 @@ def test_pictures_are_as_good_as_over_awgn(shipped: SemanticLink) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from semdiff.training.recipes.fashion_mnist import build
+    from semdiff.training.recipes.latents import build
 
     folder = tmp_path_factory.mktemp("recording") / "model"
     build(0).link().save_pretrained(folder)

@@ -10,7 +10,7 @@ from semdiff.data import sample_images
 pytest.importorskip("diffusers")
 
 from semdiff.link import SemanticLink
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from semdiff.transmission.step_count import DEFAULT_STEPS, resolve_steps
 
 KEY = semdiff.Key(5)

@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 
 from semdiff.baselines import ADJSCC
 from semdiff.link import SemanticLink
-from semdiff.training.recipes.fashion_mnist import build
+from semdiff.training.recipes.latents import build
 from semdiff.training.recipes.photos import build as build_photos
 from semdiff.training.recipes.photos import read_recipe
 from semdiff.transmission.layout import Layout

@@ -15,7 +15,7 @@ from semdiff.data import sample_images
 from semdiff.link import PixelLink
 from semdiff.models.int8 import FILE, dequantize, quantize
 from semdiff.training.engine import Plan
-from semdiff.training.recipes import pixels
+from semdiff.training.recipes import jscc, pixels
 from semdiff.training.saving import images_seen
 
 PLAN = Plan(steps=4, batch_size=2, learning_rate=1e-3, warm_up=1)
@@ -28,7 +28,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         pixels.RECIPES["fashion-mnist"], widths=(8, 16), plans={"upsampler": PLAN, "flow": PLAN, "finish": PLAN}, lpips_weight=0.0
     )
     monkeypatch.setitem(pixels.RECIPES, "fashion-mnist", recipe)
-    monkeypatch.setattr(pixels, "read_images", lambda name: sample_images())
+    monkeypatch.setattr(pixels, "read_images", lambda *_: sample_images())
     monkeypatch.setattr(pixels, "HELD_OUT", 2)
     monkeypatch.setattr(pixels.PixelTraining, "validate", lambda self: [])
     PerceptualADJSCC().save(tmp_path / "ends")
@@ -54,6 +54,25 @@ def test_a_link_is_trained_on_from_its_folder(tiny: Path, tmp_path: Path) -> Non
     assert any(not torch.equal(t, first.unet.state_dict()[n]) for n, t in second.unet.state_dict().items())
     run("--out", tmp_path / "third", "--model", again, "--stages", "flow")  # there is nothing left to do
     assert (tmp_path / "third" / "model" / "unet" / FILE).read_bytes() == (again / "unet" / FILE).read_bytes()
+
+
+def test_one_command_trains_from_the_first_step_to_the_link(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(jscc.PLANS, "fashion-mnist", (PLAN, PLAN))
+    model = pixels.train("fashion-mnist", tmp_path / "run", images=sample_images(), progress=False)
+    assert images_seen(model) == {"upsampler": 8, "flow": 8, "finish": 8}
+    link, ends = PixelLink.from_pretrained(model), PerceptualADJSCC.load(tmp_path / "run" / "adjscc-lpips" / "model").state_dict()
+    for name, tensor in dequantize(quantize({n: ends[n].float() for n in link.transmitter.state_dict()})).items():
+        assert torch.equal(tensor, link.transmitter.state_dict()[name]), name
+    before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
+    assert pixels.train("fashion-mnist", tmp_path / "run", images=sample_images(), progress=False) == model  # nothing is left to do
+    assert before == {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="budget: expected a number above zero, got 0"):
+        pixels.train("fashion-mnist", tmp_path, budget=0)
+    with pytest.raises(ValueError, match="name: expected one of fashion-mnist, cifar10, got 'mnist'"):
+        pixels.train("mnist", tmp_path, images=sample_images())
 
 
 def test_what_was_seen_is_a_file_of_the_model(tiny: Path, tmp_path: Path) -> None:

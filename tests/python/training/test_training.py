@@ -18,7 +18,7 @@ from semdiff.link import Downsampler, SemanticLink, Upsampler
 from semdiff.models.pixel_blocks import from_blocks
 from semdiff.rng import uniform
 from semdiff.training.engine import Plan, Stage, fit
-from semdiff.training.recipes.fashion_mnist import LATENT_CHANNELS, RATES, build, train
+from semdiff.training.recipes.latents import LATENT_CHANNELS, RATES, build, train
 from semdiff.training.stages.autoencoder import encode_in_batches, fold_statistics
 from semdiff.training.stages.detail import DetailStage
 from semdiff.training.stages.diffusion import denoising_times, velocity

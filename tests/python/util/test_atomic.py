@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_saved_leaves_the_old_one(tmp_path: Path, monkeyp
     from semdiff.baselines import ADJSCC
     from semdiff.link import SemanticLink
     from semdiff.models import store
-    from semdiff.training.recipes.fashion_mnist import build
+    from semdiff.training.recipes.latents import build
 
     def save(seed: int) -> None:
         if kind == "link":

@@ -69,6 +69,7 @@ def train(
     progress: bool = True,
     data: str = "fashion-mnist",
     data_folder: str | os.PathLike[str] | None = None,
+    resume: bool = True,
 ) -> Path:
     """Train a baseline on small images, and resume it as every stage does.
 
@@ -83,6 +84,7 @@ def train(
         progress: whether a bar is shown.
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
         data_folder: where the data set lies, if not in its usual place.
+        resume: whether to go on from checkpoints.
 
     Returns:
         The folder out/model, which the class's `load` reads.
@@ -108,6 +110,7 @@ def train(
         name=name,
         key=Key(seed),
         folder=Path(out) / "checkpoints",
+        resume=resume,
         accelerator=accelerator,
         progress=progress,
     )

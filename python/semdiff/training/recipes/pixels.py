@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's: `python -m semdiff.training.recipes.pixels --help`.
+"""Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's.
 
-Both ends are those of an ADJSCC that was trained on LPIPS as well. Stage 1 trains the up-sampler behind them, stage 2 the denoiser, and
-stage 3 finishes it with LPIPS beside its squared error. Learning rates are functions of the images seen, so a training goes on from weights
-alone where its checkpoints are gone.
+`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. Both ends are those of an ADJSCC that was trained on squared
+error, and then on LPIPS as well. Behind them stage 1 trains the up-sampler, stage 2 the denoiser, and stage 3 finishes it with LPIPS beside
+its squared error. Learning rates are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone:
+`python -m semdiff.training.recipes.pixels --help` runs single stages.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from semdiff._util.tensor_files import load_tensors
 from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import PixelLink
-from semdiff.metrics import lpips, psnr
+from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
@@ -32,6 +34,7 @@ from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.random_channel import Conditions
+from semdiff.training.recipes import jscc
 from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
@@ -102,12 +105,22 @@ class PixelTraining:
         seed: of all random numbers.
         precision: see `prepare_accelerator`.
         data: training images in place of the data set's.
+        budget: factor on the steps of the plans.
     """
 
-    def __init__(self, name: str, folder: Path, seed: int = 0, precision: Precision = "auto", data: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        seed: int = 0,
+        precision: Precision = "auto",
+        data: Tensor | None = None,
+        budget: float = 1.0,
+    ) -> None:
         if name not in RECIPES:
             raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
-        self.name, self.recipe, self.folder, self.key = name, RECIPES[name], folder, Key(seed)
+        plans = {stage: plan.scaled(budget) for stage, plan in RECIPES[name].plans.items()}
+        self.name, self.recipe, self.folder, self.key = name, replace(RECIPES[name], plans=plans), folder, Key(seed)
         images = read_images(name) if data is None else data
         self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
         self.accelerator = prepare_accelerator(precision)
@@ -189,12 +202,13 @@ class PixelTraining:
             found.append(HeldOutScore("apart", apart, "sample, 8 steps", snr_db, cbr))
         return found
 
-    def run(self, name: str, begin: int = 0) -> dict[str, float]:
+    def run(self, name: str, begin: int = 0, resume: bool = True, progress: bool = True) -> dict[str, float]:
         """Train one stage, or go on with it.
 
         Args:
             name: of the stage.
             begin: images that its weights have seen, where no checkpoint is.
+            resume, progress: as in `fit`.
         """
         plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
         curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
@@ -208,7 +222,59 @@ class PixelTraining:
             accelerator=self.accelerator,
             curve=curve,
             begin=begin // plan.batch_size,
+            resume=resume,
+            progress=progress,
         )
+
+
+def train(
+    name: str,
+    out: str | os.PathLike[str],
+    budget: float = 1.0,
+    seed: int = 0,
+    resume: bool = True,
+    data_folder: str | os.PathLike[str] | None = None,
+    images: Tensor | None = None,
+    precision: Precision = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train a link on pixels from its first step: its ends as an ADJSCC, without and with LPIPS, then the stages behind them.
+
+    Args:
+        name: fashion-mnist or cifar10.
+        out: folder of the checkpoints and curves, of both ADJSCCs, and of the model.
+        budget: factor on the number of steps of every stage.
+        seed: of all random numbers.
+        resume: whether to go on from checkpoints.
+        data_folder: of the data set; None is its usual place.
+        images: training images (N, C, H, W) in [0, 1] in place of the data set's.
+        precision: see `prepare_accelerator`; the ends of Fashion-MNIST are trained in float32.
+        progress: show a bar.
+
+    Returns:
+        The folder out/model, which `SemanticLink.from_pretrained` reads.
+
+    Raises:
+        ValueError: for a budget that is not above zero, or where several processes were started.
+        FileNotFoundError: where the data set or a network of the metrics is not installed.
+    """
+    if not budget > 0:
+        raise ValueError(f"budget: expected a number above zero, got {budget}")
+    folder = Path(out)
+    LPIPS("alex")  # if its weights are not there, say so now
+    images = read_images(name, data_folder) if images is None else images
+    training = PixelTraining(name, folder, seed, precision, images, budget)
+    if training.accelerator.num_processes > 1:
+        raise ValueError(f"processes: expected one for {name}, got {training.accelerator.num_processes}")
+    ends: Path | None = None
+    for kind in ("adjscc", "adjscc-lpips"):
+        ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume)
+    training.begin_with(PerceptualADJSCC.load(ends))
+    for stage in training.recipe.plans:
+        training.run(stage, resume=resume, progress=progress)
+    seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}
+    save_link(training.link(), folder / "model", eight_bits=True, seen=seen)
+    return folder / "model"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the Fashion-MNIST model: six stages, somewhat over an hour on one CPU core.
+"""Train a link on latents for Fashion-MNIST, the paper's own form: six stages, somewhat over an hour on one CPU core.
 
 Stages 1 to 3 are the paper's (autoencoder; latent diffusion; down- and up-sampler with the fused loss). Stage 4 trains both ends together,
 stage 5 the posterior mean alone once more, stage 6 a decoder for samples.
