@@ -24,13 +24,13 @@ from semdiff.data import fashion_mnist
 from semdiff.data.fashion_mnist import CLASSES
 from semdiff.diffusion.matching import match
 from semdiff.link import SemanticLink
-from semdiff.link.files import DEFAULT_MODEL
 from semdiff.link.starting_state import starting_state
 from semdiff.metrics import psnr
 from semdiff.models.store import find_model
 from semdiff.phy.channel import AWGN
 from semdiff.rng import Key, normal
 from studies.fashion_mnist_report import write_markdown, write_picture
+from studies.models import LATENT_LINK
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 STEPS = (1, 2, 4, 8, 16, 50)
@@ -167,7 +167,7 @@ def write_csv(rows: list[Row], path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m studies.fashion_mnist", description=__doc__)
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name of a link in the package, or folder of one; fashion-mnist if left out")
+    parser.add_argument("--model", default=LATENT_LINK, help="folder of a link; the one on latents if left out")
     parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's files; Debian's if left out")
     parser.add_argument("--images", type=int, default=10_000, help="how many test images the main study uses")
     parser.add_argument("--few", type=int, default=2000, help="how many the others use")

@@ -28,7 +28,7 @@ def write_markdown(rows: list[Row], path: Path) -> None:
     steps = [r for r in rows if r["study"] == "steps"]
     dial = [r for r in rows if r["study"] == "realism"]
     state = [r for r in rows if r["study"] == "state"]
-    parts = ["# The Fashion-MNIST link: steps, matches, realism\n"]
+    parts = ["# The Fashion-MNIST link on latents: steps, matches, realism\n"]
     parts += [f"PSNR in dB (and detail: fine structure as a share of the originals'), {main[0]['images']} test images, AWGN. Paid: the"]
     parts.append(
         "sample's mean squared error over the posterior mean's; a true sample of the posterior pays 3.01 dB in the space it is drawn in. "

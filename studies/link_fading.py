@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped link over fading channels: how the state is matched, and what it costs to know the channel less well.
+"""The Fashion-MNIST link on latents over fading channels: how the state is matched, and what it costs to know the channel less well.
 
 python -m studies.link_fading writes docs/results/link_fading.{csv,md}, from Fashion-MNIST's test images at the full rate.
 
@@ -28,6 +28,7 @@ from semdiff.data import fashion_mnist
 from semdiff.link import SemanticLink
 from semdiff.link.starting_state import LARGEST_ERROR, SMALLEST_ERROR, Reception
 from semdiff.metrics import psnr
+from studies.models import LATENT_LINK
 from studies.writing import table, write_csv, write_lines
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
@@ -99,10 +100,10 @@ def row(study: str, channel: str, snr_db: float, what: str, path: str, quality: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--model", type=Path, help="folder of a link; the shipped one if left out")
+    parser.add_argument("--model", type=Path, help="folder of a link; the one on latents if left out")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
-    link = SemanticLink.default() if options.model is None else SemanticLink.from_pretrained(options.model)
+    link = SemanticLink.from_pretrained(options.model or LATENT_LINK)
     images = fashion_mnist("test").images[: options.images]
     rows: list[dict[str, Any]] = []
     for snr_db in SNRS_DB:
@@ -128,7 +129,11 @@ def markdown(rows: list[dict[str, Any]], count: int) -> list[str]:
     def cells(*place: str) -> list[str]:
         return [f"{at[*place, snr]['psnr_db']:.2f}" for snr in SNRS_DB]
 
-    lines = ["# The shipped link over fading channels", "", f"PSNR in dB, {count} Fashion-MNIST test images, CBR 1/12 (64 payload uses);"]
+    lines = [
+        "# The Fashion-MNIST link on latents over fading channels",
+        "",
+        f"PSNR in dB, {count} Fashion-MNIST test images, CBR 1/12 (64 payload uses);",
+    ]
     lines += ["`python -m studies.link_fading` makes this page and says what the names mean.", ""]
     lines += ["## Matching where the noise differs from symbol to symbol (fast Rayleigh, MMSE)", ""]
     ways = [(path, way) for path in ("posterior mean", "sample") for way in ("paper", "mean", "map", "element")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many steps pay: the shipped links' samples by solver and number of evaluations, at each SNR.
+"""How many steps pay: samples of the link on latents and of the photograph link by solver and number of evaluations, at each SNR.
 
 python -m studies.link_steps writes docs/results/link_steps.{csv,md}, from Fashion-MNIST's test images over AWGN at the full rate;
 with `photos` behind it photos_steps.{csv,md}, from held-out photographs at CBR 1/24. All start from the same received symbols and the same
@@ -20,6 +20,7 @@ from semdiff import Key
 from semdiff.evaluation.image_sets import load_images
 from semdiff.link import SemanticLink
 from semdiff.metrics import lpips, psnr
+from studies.models import LATENT_LINK
 from studies.writing import table, write_csv, write_lines
 
 PSNR_NOISE, LPIPS_NOISE = 0.1, 0.002
@@ -43,11 +44,11 @@ STUDIES = {
         1 / 12,
         (-5.0, 0.0, 5.0, 10.0, 15.0),
         {"dpmpp_2m": (1, 2, 3, 4, 6, 8, 16, 200), "ddim": (1, 2, 4, 8, 16), "heun": (2, 4, 8)},
-        300,
+        200,
         50,
         "link_steps",
         "How many steps pay on Fashion-MNIST",
-        "Samples of the shipped Fashion-MNIST link",
+        "Samples of the Fashion-MNIST link on latents",
     ),
     "photos": Study(
         1 / 24,
@@ -57,7 +58,7 @@ STUDIES = {
         4,
         "photos_steps",
         "How many steps pay on photographs",
-        "The shipped photograph link's detail decoder",
+        "The photograph link's detail decoder",
     ),
 }
 
@@ -99,7 +100,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     study = STUDIES[options.model]
-    link, images = SemanticLink.default(options.model), load_images(options.model, options.images or study.images).images
+    link = SemanticLink.from_pretrained(LATENT_LINK if options.model == "fashion-mnist" else options.model)
+    images = load_images(options.model, options.images or study.images).images
     rows = []
     for snr_db in study.snrs_db:
         for solver, counts in study.counts.items():

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
@@ -13,9 +11,8 @@ from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.training.recipes.common import scheduler
 from semdiff.training.recipes.photos import build, read_recipe
+from studies.models import LATENT_LINK as LATENT_LINK
 
-# A diffusion model on latents for Fashion-MNIST, as semdiff 0.1.0 saved it: 28x28 grey, CBR 1/12 and 1/24.
-LATENT_LINK = Path(__file__).parents[1] / "fixtures" / "semdiff-0.1.0" / "fashion-mnist"
 SCALE = PixelScale(0.3, 0.35)
 
 

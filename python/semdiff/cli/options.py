@@ -103,7 +103,7 @@ Steps = Annotated[  # int or "auto": typer knows no unions
         "--steps",
         parser=parse_steps,
         metavar="INTEGER|auto",
-        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows (clothes 4 or 6, "
+        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows (clothes 4, "
         "photographs 1).",
     ),
 ]

@@ -48,7 +48,7 @@ def train(
         Path | None,
         typer.Option(
             "--data",
-            help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or of PNG files. photos: "
+            help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or PNG files. photos: "
             "folder of pictures in place of semdiff-photos.",
             exists=True,
             file_okay=False,

@@ -168,6 +168,7 @@ def test_the_program_refuses_packages_of_another_kind(folder: Path, program: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:snr_db. this model was trained for")
 @pytest.mark.parametrize("snr_db", [-12.0, 25.0])
 def test_beyond_the_training_too(link: ImageLink, folder: Path, program: Path, tmp_path: Path, snr_db: float) -> None:
     heard = received(link, semdiff.AWGN(), snr_db)
