@@ -49,7 +49,7 @@ def demo(
     """Send real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it.
 
     Parts of four photographs by the model for photographs, ten garments by one of Fashion-MNIST. Each is received by ADJSCC, a learned code
-    without diffusion that was trained about as long; by the link with the least error (its mean decoder, or its denoiser's posterior mean);
+    without diffusion that was trained about as long; by the link with the least error (its mean decoder, or its up-sampler's mean);
     and by the link with the most detail (its detail decoder, or a sample of its denoiser). All have the same channel uses and noise.
     """
     from semdiff.cli.picture_files import save_png
