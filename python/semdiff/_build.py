@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import torch
 
+REMEDY = "Rebuild it from its source folder with `pip install --no-build-isolation --force-reinstall --no-deps .`"
+
 
 def _load() -> dict[str, str | list[str]]:
     try:
         from semdiff import _C
     except ImportError as error:
         raise ImportError(
-            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one torch major.minor: rebuild "
-            "it with `pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or from the source folder with "
-            "`pip install --no-build-isolation .`"
+            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one Python and one torch "
+            f"major.minor. {REMEDY}"
         ) from error
     return _C.build_info()
 
@@ -21,9 +22,10 @@ def _load() -> dict[str, str | list[str]]:
 def check_torch(built: str, running: str) -> None:
     """ImportError unless the two versions agree in major.minor."""
     if built.split(".")[:2] != running.split(".")[:2]:
+        old, new = (".".join(version.split(".")[:2]) for version in (built, running))
         raise ImportError(
-            f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Rebuild it with "
-            "`pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or install the other torch"
+            f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Install torch {old} "
+            f"(pip install 'torch=={old}.*') or the wheel of semdiff for torch {new} (its version ends in +pt{new.replace('.', '')}). {REMEDY}"
         )
 
 

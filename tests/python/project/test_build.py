@@ -46,7 +46,9 @@ def test_one_openmp_runtime() -> None:
 
 def test_another_torch_is_named() -> None:
     check_torch("2.13.0", "2.13.1+cpu")
-    with pytest.raises(ImportError, match=r"built against torch 2\.13\.0 and torch 2\.14\.0 is running.*Rebuild it"):
+    with pytest.raises(
+        ImportError, match=r"built against torch 2\.13\.0 and torch 2\.14\.0 is running.*'torch==2\.13\.\*'.*\+pt214.*Rebuild it"
+    ):
         check_torch("2.13.0", "2.14.0")
 
 
