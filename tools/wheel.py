@@ -59,4 +59,5 @@ def main(out: Path) -> None:
         shutil.copy(wheel, out)
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

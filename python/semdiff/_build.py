@@ -25,7 +25,8 @@ def check_torch(built: str, running: str) -> None:
         old, new = (".".join(version.split(".")[:2]) for version in (built, running))
         raise ImportError(
             f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Install torch {old} "
-            f"(pip install 'torch=={old}.*') or the wheel of semdiff for torch {new} (its version ends in +pt{new.replace('.', '')}). {REMEDY}"
+            f"(pip install 'torch=={old}.*'), or the wheel of semdiff for torch {new}, whose version ends in +pt{new.replace('.', '')}. "
+            f"{REMEDY}"
         )
 
 
