@@ -61,7 +61,7 @@ def test_the_examples_build_beside_it_alone(installed: Path, tmp_path: Path) -> 
     build(tmp_path / "examples", tmp_path / "build", installed)
     done = subprocess.run([tmp_path / "build" / "receive"], capture_output=True, text=True, env={})
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: receive FOLDER SYMBOLS")
+    assert done.stderr.startswith("receive: expected FOLDER and SYMBOLS")
 
 
 def test_the_readmes_program(installed: Path, tmp_path: Path) -> None:
