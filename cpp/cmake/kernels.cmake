@@ -9,8 +9,8 @@ if(SEMDIFF_SANITIZE)
 endif()
 
 add_library(semdiff_kernels STATIC cpp/kernels/dispatch.cpp)
-target_include_directories(semdiff_kernels PUBLIC cpp/kernels)
-target_link_libraries(semdiff_kernels PRIVATE semdiff_warnings)
+target_include_directories(semdiff_kernels PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/kernels>")
+target_link_libraries(semdiff_kernels PRIVATE "$<BUILD_INTERFACE:semdiff_warnings>")
 
 function(semdiff_add_isa name)
   add_library(semdiff_kernels_${name} OBJECT cpp/kernels/table.cpp)

@@ -17,7 +17,7 @@ struct Planes {
   alignas(64) Real im[kPlane];
 
   // Complex numbers [first, first + count) of a draw; returns where the first one is, because a counter holds two.
-  SEMDIFF_INLINE std::int64_t draw(std::int64_t first, std::int64_t count, PhiloxKey key) {
+  SEMDIFF_SHARED std::int64_t draw(std::int64_t first, std::int64_t count, PhiloxKey key) {
     constexpr std::int64_t most = kPlane / 2;
     alignas(64) std::uint32_t w[4][most];
     alignas(64) Real z[4][most];

@@ -9,6 +9,8 @@
 #define SEMDIFF_ISA_BEGIN namespace semdiff::kernels::SEMDIFF_ISA {
 #define SEMDIFF_ISA_END }
 #define SEMDIFF_INLINE inline __attribute__((always_inline))
+// Long functions that are called once a block, from many kernels: a copy in each would take the compiler most of its time.
+#define SEMDIFF_SHARED inline __attribute__((noinline))
 
 SEMDIFF_ISA_BEGIN
 

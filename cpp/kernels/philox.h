@@ -89,7 +89,7 @@ struct PhiloxVector {
 // apart.
 constexpr std::int32_t kPhiloxStep = 64;
 
-SEMDIFF_INLINE void philox_block(std::uint32_t* __restrict w, std::int64_t stride, std::uint64_t seed, std::uint64_t counter,
+SEMDIFF_SHARED void philox_block(std::uint32_t* __restrict w, std::int64_t stride, std::uint64_t seed, std::uint64_t counter,
                                  std::int32_t count) {
   count = (count + kPhiloxStep - 1) / kPhiloxStep * kPhiloxStep;
   auto k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);

@@ -18,7 +18,7 @@ SEMDIFF_INLINE X log_uniform(Alike<X, std::uint32_t> word) {
 
 // Pairs of words to pairs of normals, `count` of each, rounded up to whole packs. In three loops: each holds one chain of instructions.
 template <typename Real>
-SEMDIFF_INLINE void box_muller(Real* __restrict z0, Real* __restrict z1, const std::uint32_t* __restrict w_radius,
+SEMDIFF_SHARED void box_muller(Real* __restrict z0, Real* __restrict z1, const std::uint32_t* __restrict w_radius,
                                const std::uint32_t* __restrict w_angle, std::int32_t count) {
   using X = PackOf<Real>;
   using Words = Alike<X, std::uint32_t>;
@@ -36,7 +36,7 @@ SEMDIFF_INLINE void box_muller(Real* __restrict z0, Real* __restrict z1, const s
 // Whole counters [counter, counter + groups) to 4*groups normals, groups <= kBlock/4: integers, then floats, then the interleave that
 // puts lane l of counter c at 4c + l.
 template <typename Real>
-SEMDIFF_INLINE void normal_groups(Real* __restrict out, std::uint64_t seed, std::uint64_t counter, std::int32_t groups) {
+SEMDIFF_SHARED void normal_groups(Real* __restrict out, std::uint64_t seed, std::uint64_t counter, std::int32_t groups) {
   constexpr std::int32_t most = kBlock / 4;
   static_assert(most % kPhiloxStep == 0 && kPhiloxStep % Shape<PackOf<Real>>::size == 0);
   alignas(64) std::uint32_t w[4][most];
@@ -54,7 +54,7 @@ SEMDIFF_INLINE void normal_groups(Real* __restrict out, std::uint64_t seed, std:
 
 // Elements [first, first + count) of the draw named by key.
 template <typename Real>
-void normal(Real* __restrict out, std::int64_t first, std::int64_t count, PhiloxKey key) {
+SEMDIFF_SHARED void normal(Real* __restrict out, std::int64_t first, std::int64_t count, PhiloxKey key) {
   const auto whole = [&](std::int64_t element) { return key.offset + static_cast<std::uint64_t>(element) / 4; };
   const auto edge = [&](std::int64_t from, std::int64_t to) {  // part of one counter
     Real group[4];

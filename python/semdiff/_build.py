@@ -3,27 +3,49 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import PackageNotFoundError, version
+
 import torch
+
+REMEDY = "Rebuild it from its source folder with `pip install --no-build-isolation --force-reinstall --no-deps .`"
 
 
 def _load() -> dict[str, str | list[str]]:
     try:
         from semdiff import _C
     except ImportError as error:
+        if (built := torch_of(distribution_version())) is not None:
+            check_torch(built, torch.__version__)
         raise ImportError(
-            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one torch major.minor: rebuild "
-            "it with `pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or from the source folder with "
-            "`pip install --no-build-isolation .`"
+            f"semdiff's C++ core does not load beside torch {torch.__version__} ({error}). It is built for one Python and one torch "
+            f"major.minor. {REMEDY}"
         ) from error
     return _C.build_info()
+
+
+def distribution_version() -> str:
+    """Return the installed distribution's version; empty where there is none. Slow, as it reads the folder of packages."""
+    try:
+        return version("semdiff-torch")
+    except PackageNotFoundError:
+        return ""
+
+
+def torch_of(distribution: str) -> str | None:
+    """Return the torch that a wheel's version names, 2.13 of 0.1.0+pt213; None for a build from source."""
+    found = re.search(r"\+pt(\d)(\d+)", distribution)
+    return f"{found[1]}.{found[2]}" if found else None
 
 
 def check_torch(built: str, running: str) -> None:
     """ImportError unless the two versions agree in major.minor."""
     if built.split(".")[:2] != running.split(".")[:2]:
+        old, new = (".".join(each.split(".")[:2]) for each in (built, running))
         raise ImportError(
-            f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Rebuild it with "
-            "`pip install --no-build-isolation --force-reinstall --no-deps semdiff-torch`, or install the other torch"
+            f"semdiff was built against torch {built} and torch {running} is running: their binary interfaces differ. Install torch {old} "
+            f"(pip install 'torch=={old}.*'), or the wheel of semdiff for torch {new}, whose version ends in +pt{new.replace('.', '')}. "
+            f"{REMEDY}"
         )
 
 

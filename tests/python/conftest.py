@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for all tests: their order."""
+"""What holds for all tests: their order, and that none asks the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; test_hub.py has a server of its own
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+BUILD = ROOT / os.environ.get("SEMDIFF_BUILD", "build/preset-release")  # where `make develop` compiles
 
 
 def build() -> Path:
-    """The program, in the folder of the release preset, where `make develop` has compiled the operators. Skips without CMake or Ninja."""
+    """The program, in the folder where `make develop` has compiled the operators. Skips without CMake or Ninja."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
     if not (cmake and ninja):
         pytest.skip("building the example needs cmake and ninja")
-    folder = ROOT / "build" / "preset-release"
+    folder = BUILD
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_MAKE_PROGRAM": ninja,

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from semdiff.models.hub import HUB_OPTIONS, push_model
 from semdiff.models.jscc_layers import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
-from semdiff.models.store import saved, shipped_models, verify_checksums
+from semdiff.models.store import find_model, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
@@ -182,17 +182,20 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         return cls.load(folder)
 
     @classmethod
-    def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
-        """Load weights from a local folder that `save` wrote.
+    def load(cls: type[Self], folder: str | os.PathLike[str], **hub: Any) -> Self:
+        """Load weights: of the package by the name of the link they are compared with, from a folder that `save` wrote, or from the Hub.
 
         Args:
-            folder: the folder.
+            folder: the name, the folder, or user/model on the Hub, in this order.
+            hub: revision, token, cache_dir, force_download and local_files_only, as diffusers takes them.
 
         Raises:
             FileNotFoundError: where there is none.
             ValueError: where a file is altered, or the weights' network has attention and this one has not, or the reverse.
         """
-        place = Path(folder)
+        if unknown := [name for name in hub if name not in HUB_OPTIONS]:
+            raise TypeError(f"{unknown[0]}: expected one of {', '.join(HUB_OPTIONS)}, got an unknown argument")
+        place = find_model(folder, "folder", cls.weights, **hub)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
         verify_checksums(place)
@@ -201,8 +204,13 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         alike = {kind.__name__ for kind in family if kind.attention == cls.attention}
         if saved not in alike:
             raise ValueError(f"{place}: expected the weights of a {cls.__name__}, got those of a {saved}")
-        options = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+        options = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
         return load_network(cls, place, alike, options)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_pretrained(cls: type[Self], pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Load weights as `load` does, by diffusers' name for it."""
+        return cls.load(pretrained_model_name_or_path, **kwargs)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Save as safetensors and JSON, with a checksum of each file. The folder holds the old model or the whole new one at any time.
@@ -212,6 +220,18 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         """
         with saved(folder) as place:
             self.save_pretrained(place, safe_serialization=True)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Send the weights to the Hugging Face Hub, as `save` writes them, in one commit.
+
+        Args:
+            repo_id: user/model, or a name in one's own account; made where there is none.
+            kwargs: commit_message, private, token and create_pr, as diffusers takes them.
+
+        Returns:
+            The commit's address.
+        """
+        return push_model(self.save, repo_id, type(self), **kwargs)
 
 
 class ADJSCC(DeepJSCC):

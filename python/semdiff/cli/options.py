@@ -76,21 +76,21 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 
 
 def parse_model(text: str) -> Path:
-    """Find the folder of a model: text is the name of one in the package, or a folder.
+    """Find the folder of a model: text is the name of one in the package, a folder, or user/model on the Hub.
 
     Raises:
-        typer.BadParameter: where it is neither.
+        typer.BadParameter: where it is none of them.
     """
     from semdiff.models.store import find_model
 
     try:
         return find_model(text)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise typer.BadParameter(str(error).removeprefix("model: ")) from None
 
 
 def _model(default: str) -> Any:
-    text = f"Name of a model in the package, or folder of one; {default} if not given."
+    text = f"Name of a model in the package, folder of one, or user/model on the Hub; {default} if not given."
     return typer.Option("--model", parser=parse_model, metavar="MODEL", help=text)
 
 

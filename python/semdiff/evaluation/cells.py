@@ -122,7 +122,7 @@ class Job:
         sometimes |= {} if self.ratio is None else {"ratio": self.ratio}
         return sometimes | {
             "format_version": VERSION,
-            "semdiff": build_info()["version"],
+            "semdiff": str(build_info()["version"]).partition("+")[0],  # a wheel's names its torch, which a build from source does not
             "cell": asdict(self.cell),
             "system": self.system.identity,
             "data_sha256": self.data_sha256,

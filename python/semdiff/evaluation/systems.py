@@ -203,7 +203,7 @@ def _make(kind: Any, spec: SystemSpec) -> Any:
 
 
 def _trained(kind: Any, model: Any, where: str) -> Any:
-    """A link or a baseline, from a folder or of the package by its name."""
+    """A link or a baseline: of the package by its name, from a folder, or from the Hub."""
     from semdiff.models.store import find_model
 
     if not isinstance(model, (str, os.PathLike)):

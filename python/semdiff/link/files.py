@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load and save links: models of the package by their names, and folders of safetensors and JSON."""
+"""Load and save links: models of the package by their names, folders of safetensors and JSON, and repositories on the Hub."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Self
 import torch
 from diffusers import DiffusionPipeline
 
+from semdiff.models.hub import HUB_OPTIONS, fetch_model, push_model
 from semdiff.models.loading import CLASSES, NETWORK_OPTIONS, load_parts, read_index
-from semdiff.models.store import model_index, saved, shipped_models, verify_checksums
+from semdiff.models.store import find_model, model_index, saved, shipped_models, verify_checksums
 
 DEFAULT_MODEL = "fashion-mnist"
 
@@ -51,40 +52,34 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         link: Self = cls.from_pretrained(models[model])
         return link
 
-    @staticmethod
-    def folder(model: str | os.PathLike[str]) -> Path:
-        """Return the folder of a model: one of the package's by its name, or the folder itself.
-
-        Args:
-            model: a name or a path.
-        """
-        return shipped_models().get(os.fspath(model), Path(model))
-
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
-        """Load a link of the package by its name, or from a local folder that `save_pretrained` wrote.
+        """Load a link of the package by its name, from a folder that `save_pretrained` wrote, or from the Hugging Face Hub.
 
         Args:
-            pretrained_model_name_or_path: the name or the folder. Nothing is downloaded.
-            kwargs: networks in place of the folder's, and dtype; float32 unless it says otherwise.
+            pretrained_model_name_or_path: the name, the folder, or user/model on the Hub, in this order.
+            kwargs: networks in place of the folder's; dtype, float32 unless it says otherwise; and for the Hub, as diffusers takes them,
+                revision, token, cache_dir, force_download and local_files_only.
 
         Returns:
             The link; of `SemanticLink` a `PixelLink` where the folder holds one.
 
         Raises:
             FileNotFoundError: where there is none.
-            ValueError: where a file is missing, truncated or altered.
+            OSError: for what else the Hub answers, such as an unknown revision.
+            ValueError: where a file is missing, truncated or altered, or names a class that no link has.
         """
         if not isinstance(pretrained_model_name_or_path, (str, os.PathLike)):
             got = type(pretrained_model_name_or_path).__name__
             raise TypeError(f"pretrained_model_name_or_path: expected the name of a model or a folder, got {got}")
-        known = {*signature(cls).parameters, *NETWORK_OPTIONS}
+        known = {*signature(cls).parameters, *NETWORK_OPTIONS, *HUB_OPTIONS}
         if unknown := [name for name in kwargs if name not in known]:
             raise TypeError(f"{unknown[0]}: expected one of {', '.join(sorted(known))}, got an unknown argument")
         for name in ("dtype", "torch_dtype"):
             if kwargs.get(name) is not None and not isinstance(kwargs[name], torch.dtype):
                 raise TypeError(f"{name}: expected a torch.dtype, got {kwargs[name]!r}")
-        folder = cls.folder(pretrained_model_name_or_path)
+        hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
+        folder = find_model(pretrained_model_name_or_path, "pretrained_model_name_or_path", **hub)
         if not (folder / "model_index.json").is_file():
             raise FileNotFoundError(f"{folder}: expected a folder with model_index.json, as save_pretrained writes it")
         verify_checksums(folder)
@@ -92,7 +87,7 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
 
     @classmethod
     def _load(cls, folder: Path, **kwargs: Any) -> Any:
-        options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False} | kwargs
+        options = {"dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False} | kwargs
         fields = signature(cls).parameters
         index = read_index(folder, fields, cls.saved_as)
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
@@ -100,14 +95,47 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
         return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
+        """Fetch a link from the Hub into its cache, so that `from_pretrained` finds it there without a connection.
+
+        Args:
+            pretrained_model_name: user/model.
+            kwargs: revision, token, cache_dir, force_download and local_files_only.
+
+        Returns:
+            The folder.
+        """
+        if unknown := [name for name in kwargs if name not in HUB_OPTIONS]:
+            raise TypeError(f"{unknown[0]}: expected one of {', '.join(HUB_OPTIONS)}, got an unknown argument")
+        return fetch_model(pretrained_model_name, "pretrained_model_name", **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         """Save the link as safetensors and JSON, with a checksum of each file.
 
         The folder holds the old model or the whole new one at any time.
 
         Args:
             save_directory: the folder.
-            kwargs: of diffusers' save_pretrained.
+            push_to_hub: whether to send it to the Hub too, by the folder's name or as repo_id.
+            kwargs: of diffusers' save_pretrained, and of `push_to_hub`.
         """
+        sent = {name: kwargs.pop(name) for name in ("commit_message", "private", "token", "create_pr") if name in kwargs}
+        repository = kwargs.pop("repo_id", Path(save_directory).name)
         with saved(save_directory) as folder:
             super().save_pretrained(folder, **({"safe_serialization": True} | kwargs))
+        if push_to_hub:
+            self.push_to_hub(repository, variant=kwargs.get("variant"), **sent)
+
+    def push_to_hub(self, repo_id: str, *, variant: str | None = None, **kwargs: Any) -> str:
+        """Send the link to the Hugging Face Hub, as `save_pretrained` writes it, in one commit.
+
+        Args:
+            repo_id: user/model, or a name in one's own account; made where there is none.
+            variant: of the weights' files, see `save_pretrained`.
+            kwargs: commit_message, private, token and create_pr, as diffusers takes them.
+
+        Returns:
+            The commit's address.
+        """
+        return push_model(lambda folder: self.save_pretrained(folder, variant=variant), repo_id, type(self), **kwargs)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -22,7 +23,7 @@ from semdiff._util.parameters import check_finite, check_names, check_tensors
 from semdiff.models.int8 import FILE, dequantize, is_quantized
 from semdiff.models.store import model_index, quiet
 
-NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage", "variant")
+NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "low_cpu_mem_usage", "variant")
 OURS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
 # In folders written by 0.1.0 they are modules of semdiff.link.
 RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", OURS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
@@ -130,7 +131,9 @@ def load_network(kind: Any, folder: Path, names: Collection[str], options: Mappi
             with quiet():
                 return network.to(options.get("torch_dtype", torch.float32)).eval()
         with quiet():
-            network, found = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+            # diffusers' own method, also of a class whose from_pretrained ends here.
+            load = ModelMixin.from_pretrained.__func__
+            network, found = load(kind, str(folder), output_loading_info=True, local_files_only=True, **options)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{folder}: the model's files are damaged or incomplete ({error})") from error
     except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:

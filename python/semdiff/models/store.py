@@ -14,6 +14,7 @@ from typing import Any
 from diffusers.utils import logging
 
 from semdiff._util.atomic import folder_atomically, keep_others
+from semdiff.models.hub import READ, fetch_model, is_repository
 
 CHECKSUMS = "checksums.json"
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -49,23 +50,26 @@ def model_index(folder: Path) -> dict[str, Any]:
     return found
 
 
-def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str = "") -> Path:
+def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str = "", **hub: Any) -> Path:
     """Find the folder of a trained model.
 
     Args:
-        model: the name of one in the package, or a folder.
+        model: the name of one in the package, a folder, or user/model on the Hub, in this order.
         argument: name of the argument, for the message.
         kind: as in `shipped_models`.
+        hub: options of `semdiff.models.hub.fetch_model`.
 
     Raises:
-        FileNotFoundError: naming the argument, where it is neither.
+        FileNotFoundError: naming the argument, where it is none of them.
     """
     models = shipped_models(kind)
     folder = models.get(os.fspath(model), Path(model))
-    if not folder.is_dir():
-        known = f", or one of {', '.join(models)}" if models else ""
-        raise FileNotFoundError(f"{argument}: expected a folder of a trained model{known}, got {os.fspath(model)!r}")
-    return folder
+    if folder.is_dir():
+        return folder
+    if is_repository(model):
+        return fetch_model(str(model), argument, **hub)
+    known = f", one of {', '.join(models)}" if models else ""
+    raise FileNotFoundError(f"{argument}: expected a folder of a trained model{known}, or user/model on the Hub, got {os.fspath(model)!r}")
 
 
 def write_checksums(folder: Path) -> None:
@@ -74,7 +78,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify_checksums(folder: Path) -> None:
-    """Compare a model's files with folder/checksums.json, where there is one.
+    """Compare the files that are read of a model with folder/checksums.json, where there is one.
 
     Args:
         folder: of the model.
@@ -90,6 +94,8 @@ def verify_checksums(folder: Path) -> None:
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{listing}: expected a JSON object of sha256 digests, but it does not parse ({error})") from error
     for name, digest in digests.items():
+        if not name.endswith(READ):
+            continue  # such as README.md, which is edited on the Hub
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: this file of the model is missing")
         found = _digest(folder / name)

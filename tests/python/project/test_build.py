@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import semdiff
-from semdiff._build import check_torch, openmp_runtimes
+from semdiff._build import check_torch, openmp_runtimes, torch_of
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_one_version() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert semdiff.__version__ == declared
-    assert semdiff.build_info()["version"] == declared  # C++ reports what CMake read
+    assert semdiff.__version__.partition("+")[0] == declared  # a wheel's names its torch behind the +
+    assert semdiff.build_info()["version"] == semdiff.__version__  # C++ reports what CMake read
+    assert torch_of(semdiff.__version__) in (None, ".".join(torch.__version__.split(".")[:2]))
 
 
 def test_build_info_tells_how_it_was_made() -> None:
@@ -46,8 +47,11 @@ def test_one_openmp_runtime() -> None:
 
 def test_another_torch_is_named() -> None:
     check_torch("2.13.0", "2.13.1+cpu")
-    with pytest.raises(ImportError, match=r"built against torch 2\.13\.0 and torch 2\.14\.0 is running.*Rebuild it"):
+    with pytest.raises(
+        ImportError, match=r"built against torch 2\.13\.0 and torch 2\.14\.0 is running.*'torch==2\.13\.\*'.*\+pt214.*Rebuild it"
+    ):
         check_torch("2.13.0", "2.14.0")
+    assert [torch_of(version) for version in ("0.1.0+pt213", "0.1.0+pt30", "0.1.0", "")] == ["2.13", "3.0", None, None]
 
 
 PROBE = """

@@ -96,3 +96,16 @@ def test_install_without_torch_says_what_to_do(source: Path, tmp_path: Path) -> 
     text = done.stdout + done.stderr
     assert "semdiff is built against the installed PyTorch" in text
     assert "-m pip install torch==2.13.0" in text
+
+
+def test_without_a_compiler_one_line_says_what_to_do(source: Path, tmp_path: Path) -> None:
+    cmake, ninja = (
+        shutil.which(tool, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") for tool in ("cmake", "ninja")
+    )
+    if not (cmake and ninja):
+        pytest.skip("needs cmake and ninja")
+    options = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", f"-DPython_EXECUTABLE={sys.executable}")
+    done = run(cmake, "-S", source, "-B", tmp_path / "build", *options, cwd=tmp_path, PATH="", CXX="")
+    assert done.returncode != 0
+    assert "there is no C++ compiler. Install one first" in done.stderr
+    assert "apt-get install g++" in done.stderr
