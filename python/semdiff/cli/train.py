@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from semdiff.cli.options import Json, parse_model
+from semdiff.cli.options import Json, parse_model, parse_ratio
 from semdiff.cli.output import print_json, screen
 
 START_UP = 60.0  # seconds at most
@@ -31,6 +31,7 @@ class Recipe(StrEnum):
     cifar10 = "cifar10"
     photos = "photos"
     latents = "fashion-mnist-latents"
+    ends = "ends"
 
 
 def train(
@@ -49,7 +50,7 @@ def train(
         typer.Option(
             "--data",
             help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or PNG files. photos: "
-            "folder of pictures in place of semdiff-photos.",
+            "folder of pictures in place of semdiff-photos. ends: folder of pictures; of one size the link is for that size, else for any.",
             exists=True,
             file_okay=False,
         ),
@@ -70,12 +71,24 @@ def train(
     precision: Annotated[
         Precision, typer.Option("--precision", help="auto is bf16 where the processor computes with it, fp32 elsewhere.")
     ] = Precision.auto,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline",
+            metavar="FOLDER|ID",
+            help="ends: a latent diffusion model that diffusers saved, or its id OWNER/NAME on the Hugging Face Hub; it stays as it is.",
+        ),
+    ] = None,
+    cbr: Annotated[
+        list[str] | None,
+        typer.Option("--cbr", metavar="RATIO[,RATIO...]", help="ends: channel uses for each source value, such as 1/24,1/48."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a link. An interrupted training goes on where it stopped when the command is given again.
 
     fashion-mnist and cifar10 are links on pixels, photos is for colour pictures of any size, and fashion-mnist-latents is a diffusion model
-    on latents, the paper's own form.
+    on latents, the paper's own form. ends trains what is around the channel for a latent diffusion model of one's own, --pipeline.
 
     Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
     """
@@ -87,7 +100,12 @@ def train(
     out = out or Path("runs") / recipe.value
     try:
         budget = budget or ("3h" if recipe is Recipe.photos else "1")
-        model = _run(recipe, out, budget, seed, resume, data, config, start, precision, begun)
+        if recipe is Recipe.ends:
+            model = _run_ends(out, budget, seed, resume, data, config, start, precision, pipeline, cbr)
+        elif pipeline is not None or cbr:
+            raise ValueError(f"--{'cbr' if pipeline is None else 'pipeline'}: expected none, it is of the recipe ends; got it for {recipe}")
+        else:
+            model = _run(recipe, out, budget, seed, resume, data, config, start, precision, begun)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
@@ -131,12 +149,42 @@ def _run(
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
     if start is not None:
         raise ValueError(f"--start: expected none, {recipe.value} is trained from nothing; got {start}")
-    try:
-        factor = float(budget)
-    except ValueError:
-        raise ValueError(f"budget: expected a factor such as 0.1 for {recipe.value}, got {budget!r}") from None
+    factor = _factor(recipe, budget)
     if recipe is not Recipe.latents:
         return pixels.train(recipe.value, out, factor, seed, resume, data, precision=precision.value)
     if precision is Precision.bf16:
         raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
     return latents.train(out, budget=factor, seed=seed, resume=resume, data_folder=data)
+
+
+def _run_ends(
+    out: Path,
+    budget: str,
+    seed: int,
+    resume: bool,
+    data: Path | None,
+    config: Path | None,
+    start: Path | None,
+    precision: Precision,
+    pipeline: str | None,
+    cbr: list[str] | None,
+) -> Path:
+    for name, value in (("config", config), ("start", start)):
+        if value is not None:
+            raise ValueError(f"--{name}: expected none for the recipe ends, got {value}")
+    if pipeline is None or data is None:
+        name = "pipeline" if pipeline is None else "data"
+        raise ValueError(f"--{name}: expected a folder, which the recipe ends has none of its own for, got none")
+    ratios = [parse_ratio(part) for text in cbr or () for part in text.split(",")]
+    try:
+        from semdiff.training.recipes import ends
+    except ImportError as error:
+        raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
+    return ends.train(out, pipeline, data, ratios, _factor(Recipe.ends, budget), seed, resume, precision.value)
+
+
+def _factor(recipe: Recipe, budget: str) -> float:
+    try:
+        return float(budget)
+    except ValueError:
+        raise ValueError(f"budget: expected a factor such as 0.1 for {recipe.value}, got {budget!r}") from None

@@ -24,7 +24,7 @@ class SystemSpec:
         name: as registered.
         path: a folder of weights.
         label: in the results.
-        options: the constructor's arguments, for systems that take them.
+        options: the constructor's arguments, for systems that take them; of a link also match and solver, as in `SemanticLink.transmit`.
     """
 
     name: str

@@ -7,6 +7,7 @@ here are imported at first use, so that one whose extra is absent does not matte
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import math
@@ -14,11 +15,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
+from semdiff.diffusion.matching import MatchMode
+from semdiff.diffusion.sampler import Solver
 from semdiff.evaluation.config import ChannelSpec, SystemSpec, unknown
 from semdiff.evaluation.json_files import to_json
 from semdiff.phy.channel import Channel
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from semdiff.link import Transmission
 
 RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
+RECEIVER_OPTIONS = {"match": get_args(MatchMode), "solver": get_args(Solver)}  # what such a receiver may be told besides, whatever its weights
 
 
 class Transmitting(Protocol):
@@ -177,6 +181,11 @@ def load_system(spec: SystemSpec) -> System:
             f"systems: {spec.name!r} needs {entry.module}.{entry.attribute}, which is not here ({error}): "
             f"pip install 'semdiff-torch[{entry.extra}]'; known systems: {', '.join(SYSTEMS)}"
         ) from error
+    told = {name: value for name, value in spec.options if entry.axes and name in RECEIVER_OPTIONS}
+    for name, value in told.items():
+        if value not in RECEIVER_OPTIONS[name]:
+            raise ValueError(f"systems.{spec.label}.options.{name}: expected one of {', '.join(RECEIVER_OPTIONS[name])}, got {value!r}")
+    spec = dataclasses.replace(spec, options=tuple((name, value) for name, value in spec.options if name not in told))
     if spec.path is not None and spec.options:
         raise ValueError(f"systems.{spec.label}.options: expected none beside a path, whose files say all; got {dict(spec.options)}")
     if spec.path is None:
@@ -186,7 +195,7 @@ def load_system(spec: SystemSpec) -> System:
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
     digest, trained_on = weights_digest(made), entry.trained_on or getattr(made, "trained_on", ())
-    return System(spec.label, spec.name, made, entry.axes, entry.options, spec.path, digest, dict(spec.options), trained_on)
+    return System(spec.label, spec.name, made, entry.axes, {**entry.options, **told}, spec.path, digest, dict(spec.options), trained_on)
 
 
 def _make(kind: Any, spec: SystemSpec) -> Any:

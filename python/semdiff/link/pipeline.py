@@ -142,7 +142,7 @@ class SemanticLink(ImageLink):
         """
         z = self.encode(images)
         feature_snr_db = (snr_db.to(z) - self.downsampler.level_db(z, rate)).clamp_max(self.feature_snr_range_db[1])
-        return self.downsampler(z, feature_snr_db, rate).to(z)  # type: ignore[no-any-return]
+        return self.downsampler(z, feature_snr_db.to(z), rate).to(z)  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:
         """Encode images as latents of about unit variance; of a variational autoencoder the scaled mode.

@@ -35,7 +35,7 @@ VARIANCE_PRESERVING = (
 )  # fmt: skip
 # By part: (module, class) as model_index.json has them.
 CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
-    "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL")),
+    "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL"), ("diffusers", "VQModel")),
     "unet": ((OURS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
     "downsampler": ((OURS, "Downsampler"),),
     "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),

@@ -8,16 +8,18 @@ the strongest first, so that a lower rate drops the weakest; and back.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor
+from torch.nn import functional as F
 
 from semdiff.models.blocks import UPSCALE
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
 FAINT = 0.1  # of torch's own initialisation, for what the networks add at first. Chosen by hand
+SEEN = 4096  # latents whose principal components are taken
 LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
 
 
@@ -73,6 +75,31 @@ def begin_linear(vae: AutoencoderTiny, downsampler: Downsampler, upsampler: Upsa
     straight.weight.copy_((2 * directions * deviations)[:, :, None, None])
     straight.bias.copy_(2 * mean - 1)
     _faint(mean_decoder.conv_out)
+
+
+@torch.no_grad()
+def begin_ends(downsampler: Downsampler, upsampler: Upsampler, z: Tensor) -> None:
+    """Set both ends to the linear code of the principal components of 2x2 latents, around a trained autoencoder.
+
+    Args:
+        downsampler, upsampler: networks with a linear map.
+        z: latents (B, C, h, w), of which the first few thousand are taken.
+    """
+    cells = F.pixel_unshuffle(z[:SEEN], UPSCALE).double().movedim(1, -1).flatten(0, -2)
+    values, vectors = torch.linalg.eigh(cells.T @ cells / len(cells))
+    count = min(downsampler.config.symbol_channels, cells.shape[1])
+    directions = vectors[:, -count:].flip(1)
+    deviations = values[-count:].flip(0).clamp_min(1e-12).sqrt()
+    amplitudes = (deviations / deviations.mean()).sqrt()
+    there, back = cast(Any, downsampler.straight), cast(Any, upsampler.straight)
+    there.map.weight.zero_()
+    back.map.weight.zero_()
+    _faint(there.gain)
+    _faint(back.gain)
+    there.map.weight[:count] = (directions / deviations * amplitudes).T.reshape(count, z.shape[1], UPSCALE, UPSCALE).to(z)
+    back.map.weight[:, :count, 0, 0] = (directions * deviations / amplitudes).to(z)
+    _faint(downsampler.conv_out)
+    _faint(upsampler.conv_out)
 
 
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:

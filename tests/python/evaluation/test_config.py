@@ -198,3 +198,19 @@ def test_no_folder_and_an_empty_one(tmp_path: Path) -> None:
         load_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"data: expected pictures .* got an empty folder"):
         load_images(str(tmp_path))
+
+
+def test_a_link_may_be_told_its_match() -> None:
+    """With weights by path too; what it was told is part of what a cell's results depend on."""
+    pytest.importorskip("diffusers")
+    from semdiff.models.store import shipped_models
+
+    path = str(shipped_models()["photos"])
+    given = load_system(SystemSpec("link", path, "paper", (("match", "paper"), ("solver", "ddim"))))
+    assert given.options == {"match": "paper", "solver": "ddim"}
+    assert given.identity["options"] == given.options
+    assert given.identity != load_system(SystemSpec("link", path, "paper")).identity
+    with pytest.raises(ValueError, match=r"systems\.a\.options\.match: expected one of exact, paper, calibrated, got 'papr'"):
+        load_system(SystemSpec("link", path, "a", (("match", "papr"),)))
+    with pytest.raises(ValueError, match=r"systems\.a\.options: unknown argument 'match'"):
+        load_system(SystemSpec("digital", None, "a", (("match", "paper"),)))
