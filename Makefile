@@ -75,7 +75,7 @@ wheel: $(VENV)/.developed $(VENV)/.auditwheel ## a wheel for the environment's t
 	build/wheel-venv/bin/python -m pip install -q --disable-pip-version-check --no-deps "$$(ls -t dist/*.whl | head -n 1)"
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(build/wheel-venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
-	OMP_NUM_THREADS=1 build/wheel-venv/bin/python -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not slow"
+	SEMDIFF_WEIGHTS=$(CURDIR)/weights OMP_NUM_THREADS=1 build/wheel-venv/bin/python -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not slow"
 
 develop: $(VENV)/.developed ## the package and its tools into .venv; Python files are used where they lie
 

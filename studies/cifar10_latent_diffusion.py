@@ -88,7 +88,10 @@ def main() -> None:
     course.run(2, "diffusion", DiffusionStage(unet, schedule), [latents], DIFFUSION.scaled(options.budget))
     z = encode_in_batches(vae, held_out, block=1)
     for snr_db in (0.0, 10.0):
-        print(f"denoiser, {snr_db:.0f} dB: error {denoising_error(unet, z, schedule, snr_db):.4f} of {float(z.square().mean()):.3f}", flush=True)
+        print(
+            f"denoiser, {snr_db:.0f} dB: error {denoising_error(unet, z, schedule, snr_db):.4f} of {float(z.square().mean()):.3f}",
+            flush=True,
+        )
     with saved(options.run / "pipeline") as folder:
         LDMPipeline(vqvae=vae, unet=unet, scheduler=scheduler()).save_pretrained(folder)
 

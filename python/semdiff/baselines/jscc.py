@@ -22,7 +22,7 @@ from semdiff.models.hub import HUB_OPTIONS, push_model
 from semdiff.models.jscc_layers import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
-from semdiff.models.store import find_model, saved, shipped_models, verify_checksums
+from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
@@ -167,18 +167,20 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
     @classmethod
     def default(cls: type[Self], model: str = "fashion-mnist") -> Self:
-        """Load the weights that come with the package, to compare with the link of the same name.
+        """Load the weights in the repository's folder weights/, to compare with the link of the same name.
+
+        A wheel has no baselines: the variable SEMDIFF_WEIGHTS names the folder weights/ of a clone.
 
         Args:
             model: fashion-mnist, 28x28 grey, CBR 1/12 and 1/24, or photos, any size, CBR 1/12, 1/24 and 1/48.
 
         Raises:
-            FileNotFoundError: where the package has none of this name.
+            FileNotFoundError: where there is none of this name.
         """
         folder = shipped_models(cls.weights).get(model)
         if folder is None:
-            trained = "semdiff.training.recipes.jscc trains one"
-            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} comes with the package; {trained}")
+            where = f"{baselines_folder()} (weights/ of a clone of the repository; {BASELINES_VARIABLE} names another place)"
+            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} lies in {where}; semdiff.training.recipes.jscc trains one")
         return cls.load(folder)
 
     @classmethod

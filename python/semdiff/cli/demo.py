@@ -92,7 +92,11 @@ def _receivers(link: SemanticLink, cbr: float | None, steps: Steps) -> dict[str,
     from semdiff.cli.comparison import shipped_adjscc
     from semdiff.link.outputs import output_names
 
-    adjscc = shipped_adjscc(link)
+    try:
+        adjscc = shipped_adjscc(link)
+    except FileNotFoundError as error:
+        print_note(f"{ADJSCC_NAME} is left out: {error}")
+        adjscc = None
     found: dict[str, Callable[..., Transmission]] = {} if adjscc is None else {ADJSCC_NAME: partial(adjscc.transmit, cbr=cbr)}
     for realism, name in enumerate(output_names(link)):
         found[name] = partial(link.transmit, cbr=cbr, steps=steps, realism=realism)

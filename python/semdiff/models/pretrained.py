@@ -56,7 +56,9 @@ def find_pipeline(pipeline: str | os.PathLike[str]) -> Path:
     folder, name = Path(pipeline), os.fspath(pipeline)
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"pipeline: expected a folder with model_index.json, as diffusers' save_pretrained writes it, got {name!r}")
+            raise FileNotFoundError(
+                f"pipeline: expected a folder with model_index.json, as diffusers' save_pretrained writes it, got {name!r}"
+            )
         return folder
     expected = "pipeline: expected a folder that diffusers saved, or an id on the Hugging Face Hub such as OWNER/NAME"
     if folder.is_absolute() or name.count("/") != 1 or name.startswith("."):

@@ -18,16 +18,24 @@ from semdiff.models.hub import READ, fetch_model, is_repository
 
 CHECKSUMS = "checksums.json"
 WEIGHTS = Path(__file__).parents[1] / "weights"
+BASELINES_VARIABLE = "SEMDIFF_WEIGHTS"
+CLONE = Path(__file__).parents[3]  # of a package that is used where it lies
+
+
+def baselines_folder() -> Path:
+    """Return the folder of the baselines' weights, which no wheel holds: $SEMDIFF_WEIGHTS, or weights/ of the clone that is in use."""
+    return Path(os.environ.get(BASELINES_VARIABLE) or CLONE / "weights")
 
 
 def shipped_models(kind: str = "") -> dict[str, Path]:
-    """List the models in the package: folders by name.
+    """List the models that come with the package or lie in the repository: folders by name.
 
     Args:
-        kind: empty for links; for baselines of a kind such as adjscc, folders by the name of the link that they are compared with.
+        kind: empty for links, which are in the package; for baselines of a kind such as adjscc, the folders in `baselines_folder()` by the
+            name of the link that they are compared with.
     """
     if kind:
-        return {folder.name.removesuffix(f"-{kind}"): folder for folder in sorted(WEIGHTS.glob(f"*-{kind}"))}
+        return {folder.name.removesuffix(f"-{kind}"): folder for folder in sorted(baselines_folder().glob(f"*-{kind}"))}
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 

@@ -130,15 +130,26 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(ValueError, match=weights.name):
         ADJSCC.load(tmp_path / "net")
-    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+    with pytest.raises(FileNotFoundError, match="folder: expected a folder of a trained model, .*nothing"):
         ADJSCC.load(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        ADJSCC.load(tmp_path / "empty")
 
 
-def test_the_packages_weights_are_found_by_name():
+def test_a_variable_names_the_folder_of_the_baselines(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMDIFF_WEIGHTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=rf"'fashion-mnist' lies in {tmp_path} \(weights/ of a clone .*SEMDIFF_WEIGHTS"):
+        ADJSCC.default()
+    model().save(tmp_path / "fashion-mnist-adjscc")
+    assert ADJSCC.default().config.width == model().config.width
+
+
+def test_the_repositorys_weights_are_found_by_name():
     for kind in (ADJSCC, DeepJSCC, PerceptualADJSCC):
         assert kind.default("fashion-mnist").image_shape == kind.default().image_shape == (1, 28, 28)
     for kind in (ADJSCC, DeepJSCC):
-        with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} of the name 'cats' comes with the package"):
+        with pytest.raises(FileNotFoundError, match=f"no {kind.__name__} of the name 'cats' lies in .*weights"):
             kind.default("cats")
 
 

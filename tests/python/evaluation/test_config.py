@@ -156,7 +156,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 
 
 def test_models_are_named_or_lie_in_folders() -> None:
-    from semdiff.models.store import WEIGHTS, shipped_models
+    from semdiff.models.store import shipped_models
 
     link = load_system(SystemSpec("link", None, "a", (("model", "fashion-mnist"),)))
     for spec in (
@@ -167,11 +167,11 @@ def test_models_are_named_or_lie_in_folders() -> None:
         assert load_system(spec).weights == link.weights
     jscc = load_system(SystemSpec("adjscc", None, "a", (("model", "fashion-mnist"),)))
     assert load_system(SystemSpec("adjscc", "fashion-mnist", "b")).weights == jscc.weights
-    assert load_system(SystemSpec("adjscc", str(WEIGHTS / "fashion-mnist-adjscc"), "c")).weights == jscc.weights
+    assert load_system(SystemSpec("adjscc", str(shipped_models("adjscc")["fashion-mnist"]), "c")).weights == jscc.weights
     with pytest.raises(FileNotFoundError, match=r"systems\.b\.path: expected a folder of a trained model, or one of fashion-mnist, p"):
         load_system(SystemSpec("link", "nowhere", "b"))
     with pytest.raises(ValueError, match=r"systems\.b\.path: .*expected the weights of a DeepJSCC, got those of a ADJSCC"):
-        load_system(SystemSpec("deepjscc", str(WEIGHTS / "fashion-mnist-adjscc"), "b"))
+        load_system(SystemSpec("deepjscc", str(shipped_models("adjscc")["fashion-mnist"]), "b"))
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from semdiff.baselines import ADJSCC
 from semdiff.models.hub import is_repository
-from semdiff.models.store import WEIGHTS
+from semdiff.models.store import shipped_models
 from tests.python.hub_server import TOKEN, Hub, Repository, running
 from tests.python.small_links import any_size_link, pixel_link
 
@@ -224,7 +224,7 @@ def test_harm_on_the_hub_is_noticed(hub: Hub, talk: Talk, link_files: dict[str, 
     )
     put(hub, "someone/other", unlisted | {"model_index.json": json.dumps(index | {"_class_name": "StableDiffusionPipeline"}).encode()})
     put(hub, "someone/empty", {"README.md": b"Nothing yet.\n"})
-    put(hub, "someone/deep", files_of(WEIGHTS / "fashion-mnist-deepjscc"))
+    put(hub, "someone/deep", files_of(shipped_models("deepjscc")["fashion-mnist"]))
     said = talk(
         """
 names = "altered", "lacking", "foreign", "other", "empty"

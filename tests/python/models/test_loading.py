@@ -74,7 +74,7 @@ def test_a_link_has_all_its_tensors_and_no_others(folder, part, how):
 
 @pytest.mark.parametrize("how", HARMS)
 def test_so_has_a_jscc(tmp_path, how):
-    folder = shutil.copytree(WEIGHTS / "fashion-mnist-adjscc", tmp_path / "model")
+    folder = shutil.copytree(shipped_models("adjscc")["fashion-mnist"], tmp_path / "model")
     name = harm(folder / FILE, how)
     write_checksums(folder)
     with pytest.raises(ValueError, match="model: " + HARMS[how].format(name=name)):

@@ -88,10 +88,16 @@ def edited(folder: Path, **changes: Any) -> Path:
         ({"unet": None, "transformer": ["diffusers", "FluxTransformer2DModel"]}, "pipeline: expected one with a unet, .*transformer"),
         ({"scheduler": None}, "pipeline: expected one with a scheduler"),
         ({"vqvae": ["diffusers", "AutoencoderKLWan"]}, "pipeline: vqvae: expected AutoencoderTiny, AutoencoderKL, VQModel, got .*KLWan"),
-        ({"unet": ["semdiff.models.networks", "Denoiser"]}, r"pipeline: unet: expected UNet2DModel, .*, got semdiff.models.networks.Denois"),
+        (
+            {"unet": ["semdiff.models.networks", "Denoiser"]},
+            r"pipeline: unet: expected UNet2DModel, .*, got semdiff.models.networks.Denois",
+        ),
         ({"unet": ["os", "system"]}, r"pipeline: unet: expected UNet2DModel, .*, got os.system"),
         ({"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "pipeline: scheduler: expected DDIM.*, got .*FlowMatch"),
-        ({"unet": ["diffusers", "UNet2DConditionModel"]}, "pipeline: text_encoder: expected CLIPTextModel beside a conditional unet, got no"),
+        (
+            {"unet": ["diffusers", "UNet2DConditionModel"]},
+            "pipeline: text_encoder: expected CLIPTextModel beside a conditional unet, got no",
+        ),
     ],
 )
 def test_other_pipelines_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
