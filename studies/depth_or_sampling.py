@@ -26,7 +26,8 @@ from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.recipes.pixels import CONDITIONS, HELD_OUT
 from semdiff.training.stages.pixels import FlowStage, Front
 from semdiff.training.stages.regression import RegressionStage
-from studies.diffusion import FD, METRICS, SNRS_DB, Altered
+from studies.diffusion import ALTERED_DB as SNRS_DB
+from studies.diffusion import FD, METRICS, Altered
 from studies.writing import table, write_csv, write_lines
 
 STEPS, BATCH = 4, 80

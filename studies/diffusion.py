@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does diffusion earn its evaluations? The link on pixels by steps, with parts of it taken away, and begun at wrong times.
 
-python -m studies.diffusion MODEL writes docs/results/diffusion.{csv,md}. MODEL is the folder of a `PixelLink` for Fashion-MNIST. Test
-images over AWGN, all systems at the same channel uses and, by key, the same noise of the channel. The distance FD of a classifier's
-features is from 10,000 training images, which are not sent; the floor is that of the originals themselves.
+python -m studies.diffusion writes docs/results/diffusion.{csv,md}, of the package's `PixelLink` for Fashion-MNIST or of another one's
+folder. Test images over AWGN, all systems at the same channel uses and, by key, the same noise of the channel. The distance FD of a
+classifier's features is from 10,000 training images, which are not sent; the floor is that of the originals themselves.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semdiff import Channel, Key, NoiseSchedule, normal
+from semdiff import AWGN, Channel, Key, NoiseSchedule, normal
 from semdiff.baselines import ADJSCC, PerceptualADJSCC
+from semdiff.data import fashion_mnist
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation import Results, sweep
 from semdiff.link import PixelLink, Transmission
 from semdiff.link.pixel_starting_state import PixelReception
 from studies.writing import table, write_csv, write_lines
 
-SNRS_DB, USES = (0.0, 5.0), (64, 32)
+SNRS_DB, ALTERED_DB, USES = (-5.0, 0.0, 5.0, 10.0), (0.0, 5.0), (64, 32)
 FD = "frechet_classifier_unpaired"
 METRICS = ["psnr", "lpips_alex", "accuracy", FD]
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -109,6 +110,13 @@ class WithoutNoise(Altered):
         return DiffusionState(self.link.scale.clamp(reception.perceptual) * signal.to(reception.perceptual)[:, None, None, None], t)
 
 
+class OfAnotherImage(Altered):
+    """Begun at the perceptual estimate of the next image of the batch."""
+
+    def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
+        return super().begin(reception._replace(perceptual=reception.perceptual.roll(1, 0)), key)
+
+
 class FromNoiseAlone(Altered):
     """Nothing of what was heard but its SNR and rate: the first state is noise of the variance that it should have."""
 
@@ -137,6 +145,7 @@ def systems(link: PixelLink) -> dict[str, Any]:
         "3 sample, 4 steps": Altered(link),
         "3 denoiser of zeros": WithoutDenoiser(link),
         "3 no fresh noise": WithoutNoise(link),
+        "3 from the estimate of another image": OfAnotherImage(link),
         "3 from noise alone": FromNoiseAlone(link),
         "5 t as matched": Altered(link),
     }
@@ -151,42 +160,78 @@ TITLES = {
 }
 
 
-def at_both(label: str) -> bool:
-    """Whether it is measured at every SNR. Many steps and what is altered take long, and the first SNR is enough to tell."""
-    return label.startswith("1") and not any(label.endswith(f" {steps} steps") for steps in STEPS if steps > 8)
+def snrs_of(label: str) -> tuple[float, ...]:
+    """Where a row is measured: many steps, and what is altered, at two SNRs, which are enough to tell."""
+    many = any(label.endswith(f" {steps} steps") for steps in STEPS if steps > 8)
+    return SNRS_DB if label.startswith("1") and not many else ALTERED_DB
 
 
-def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str]) -> list[str]:
+@torch.no_grad()
+def spread(link: PixelLink, images: Tensor, snr_db: float, uses: int, samples: int = 16) -> dict[str, float]:
+    """How far samples of one reception lie from each other and from what was sent, and how good their average is."""
+    found: list[Tensor] = []
+    for i, part in enumerate(images.split(250)):
+        air, own = Key(0).fold_in(i).split(2)
+        heard = link.equalize_and_upsample(AWGN()(link.send(part, snr_db, cbr=uses / 784), snr_db, air), key=own)
+        mean = link.denoise_and_decode(heard, realism=0.0)[0]
+        drawn = torch.stack([link.denoise_and_decode(heard, steps=4, key=own.fold_in(j))[0] for j in range(samples)])
+        error = lambda x, part=part: (x - part).square().flatten(1).mean(1)  # noqa: E731
+        apart = (drawn - drawn.roll(1, 0)).square().flatten(2).mean((0, 2))
+        found.append(torch.stack([error(mean), error(drawn[0]), error(drawn.mean(0)), apart], 1))
+    of_mean, of_sample, of_average, apart = torch.cat(found).double().mean(0).tolist()
+    return {
+        "snr_db": snr_db,
+        "sample / mean": of_sample / of_mean,
+        "apart / sample": apart / of_sample,
+        "average / mean": of_average / of_mean,
+    }
+
+
+def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str], spreads: list[dict[str, float]]) -> list[str]:
     reference = found.header["references"]
     images = found.header["data"]["shape"][0]
     text = [
         "# Does diffusion earn its evaluations?",
         "",
-        f"{images} Fashion-MNIST test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of",
+        f"{images:,} Fashion-MNIST test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of",
         "a classifier / FD, the Fréchet distance of its 64 features from images that were not sent,",
-        f"{reference['images']} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver",
+        f"{reference['images']:,} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver",
         "is expected below it. LPIPS is a distance from the image that was sent, so for one transmitter no sampler beats the estimate of",
-        "least LPIPS; what steps improve is FD. Steps are DDIM's. –: not measured. Made by `python -m studies.diffusion MODEL`.",
+        "least LPIPS; what steps improve is FD. Steps are DDIM's. –: not measured. Made by `python -m studies.diffusion`.",
+        "",
+        "ADJSCC trained on LPIPS, the link's mean and its samples have the same transmitter, so the same symbols: they are three receivers.",
     ]
     for part, title in TITLES.items():
-        cbrs = found.header["config"]["cbr"]
-        heads = [f"CBR 1/{round(1 / cbr)}, {snr:g} dB" for cbr in cbrs for snr in SNRS_DB]
-        rows = []
-        for label in labels:
-            if label.startswith(part):
-                cells = []
-                for cbr in cbrs:
-                    for snr in SNRS_DB:
+        text += ["", f"## {title}"]
+        for cbr in found.header["config"]["cbr"]:
+            columns = SNRS_DB if part == "1" else ALTERED_DB
+            rows = []
+            for label in labels:
+                if label.startswith(part):
+                    cells = []
+                    for snr in columns:
                         row = next((r for r in rows_of if (r["system"], r["cbr"], r["snr_db"]) == (label, cbr, snr)), None)
                         cells.append(f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}" if row else "–")
-                rows.append([label[2:], *cells])
-        text += ["", f"## {title}", "", *table(["receiver", *heads], rows)]
+                    rows.append([label[2:], *cells])
+            text += ["", *table([f"CBR 1/{round(1 / cbr)}", *(f"{snr:g} dB" for snr in columns)], rows)]
+    text += [
+        "",
+        "## How far do samples spread?",
+        "",
+        "Sixteen samples of each reception, 4 steps: squared error of a sample in parts of the mean's; squared distance of two samples in",
+        "parts of a sample's error; error of their average in parts of the mean's. Samples of the true posterior have 2, 1 and 1.06.",
+        "",
+        *table(
+            ["SNR", *list(spreads[0])[1:]],
+            [[f"{s['snr_db']:g} dB", *(f"{value:.2f}" for name, value in s.items() if name != "snr_db")] for s in spreads],
+        ),
+    ]
     return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.diffusion", description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", nargs="?", default="fashion-mnist", help="name or folder of a PixelLink for Fashion-MNIST")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--uses", type=int, nargs="+", default=USES, help="channel uses of an image, 64 and 32 if left out")
     parser.add_argument("--cells", type=Path, help="a folder for what is finished, so that an interrupted study goes on")
@@ -194,16 +239,17 @@ def main() -> None:
     options = parser.parse_args()
     link = PixelLink.from_pretrained(options.model)
     every, rows = systems(link), []
-    for both in (True, False):
+    for snrs_db in (SNRS_DB, ALTERED_DB):
         found = sweep(
-            None, options.cells, systems={n: s for n, s in every.items() if at_both(n) is both}, data="fashion-mnist",
-            images=options.images, batch=250, snr_db=list(SNRS_DB if both else SNRS_DB[:1]), cbr=[uses / 784 for uses in options.uses],
+            None, options.cells, systems={n: s for n, s in every.items() if snrs_of(n) == snrs_db}, data="fashion-mnist",
+            images=options.images, batch=250, snr_db=list(snrs_db), cbr=[uses / 784 for uses in options.uses],
             metrics=METRICS, progress=True,
         )  # fmt: skip
         rows += found.rows
     kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
     write_csv(options.out / "diffusion.csv", [{name: row[name] for name in kept} for row in rows])
-    write_lines(options.out / "diffusion.md", lines(found, rows, list(every)))
+    spreads = [spread(link, fashion_mnist("test").images[: options.images], snr, options.uses[0]) for snr in ALTERED_DB]
+    write_lines(options.out / "diffusion.md", lines(found, rows, list(every), spreads))
 
 
 if __name__ == "__main__":

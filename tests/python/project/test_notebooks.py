@@ -12,7 +12,7 @@ nbclient = pytest.importorskip("nbclient")
 
 FOLDER = Path(__file__).parents[3] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LARGEST = 400_000  # bytes
+LARGEST = 500_000  # bytes
 PLOTS = {
     "01_channel_is_diffusion": 4,
     "02_transmit": 4,
