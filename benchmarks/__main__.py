@@ -97,7 +97,9 @@ def main() -> None:
     setting += f", each the least of {args.least_of}" if args.least_of > 1 else ""
     torch.set_num_threads(1)
     # Each with its own table: the sampling loop, a training step, the photograph link's receiver.
-    more = {} if args.only else {part: part.measure(args.rounds) for part in (samplers, training, receiver)}
+    more = {}
+    if not args.only:
+        more = {samplers: samplers.measure(args.rounds, args.least_of)} | {part: part.measure(args.rounds) for part in (training, receiver)}
     table = "\n\n".join([setting, markdown(rows), *(part.markdown(found) for part, found in more.items())])
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
