@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions of one call of every operator at 3,072 elements, Python and allocation included, as Valgrind's callgrind counts them.
+"""Instructions of one call of every case and of every operator at 3,072 elements, Python and allocation included, as Valgrind counts them.
+
+A case is what a user calls (benchmarks/cases.py), an operator is called as torch.ops.semdiff has it, with the arguments of
+tests/python/op_table.py, which has all of them, backwards too.
 
 Times differ from machine to machine and from minute to minute; these counts do not, so a test can hold them (tests/python/
 test_instructions.py). `python -m benchmarks.instructions` prints them as JSON and takes about two minutes.
@@ -13,14 +16,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ELEMENTS, CALLS, WARM = 3072, 20, 20
+SHAPE = (12, 4, 8, 8)  # as many
 ISA = "x86_64_v3"  # Valgrind knows no AVX-512
 
 
+def calls() -> dict[str, Callable[[], object]]:
+    """What is counted, by name."""
+    from benchmarks.cases import CASES
+    from tests.python.op_table import OPS
+
+    found: dict[str, Callable[[], object]] = {case.name: case.make(ELEMENTS)[0] for case in CASES}
+    for op in OPS:  # of several rows of an operator the first
+        dtype = next(d for d in op.dtypes if d.itemsize == 4)
+        found.setdefault(f"torch.ops.semdiff.{op.name}", partial(op.call, *op.make(SHAPE, dtype)))
+    return found
+
+
 def count() -> dict[str, int]:
-    """Instructions a call, by operator. RuntimeError without Valgrind."""
+    """Instructions a call, by name. RuntimeError without Valgrind."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("counting instructions needs Valgrind: install it")
     with tempfile.TemporaryDirectory() as folder:
@@ -41,21 +59,19 @@ def _total(dump: Path) -> int:
 
 
 def _run() -> None:
-    """What is counted: one dump for each operator."""
+    """Count: one dump for each name."""
     import torch
 
-    from benchmarks.cases import CASES
-
     torch.set_num_threads(1)
-    for case in CASES:
-        ours = case.make(ELEMENTS)[0]
+    found = calls()
+    for ours in found.values():
         for _ in range(WARM):
             ours()
         torch._C._valgrind_toggle()
         for _ in range(CALLS):
             ours()
         torch._C._valgrind_toggle_and_dump_stats()
-    print(json.dumps([case.name for case in CASES]))
+    print(json.dumps(list(found)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ SOLVERS: dict[str, Callable[..., Any]] = {
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
 
 
-def measure(rounds: int) -> list[dict[str, Any]]:
+def measure(rounds: int, least_of: int = 1) -> list[dict[str, Any]]:
     """Microseconds a step of both, and how many times faster ours is."""
     rows = []
     for solver, make in SOLVERS.items():
         for n in SIZES:
             for steps in STEPS:
-                times = interleave(_variants(solver, make, n, steps), rounds)
+                times = interleave(_variants(solver, make, n, steps), rounds, least_of=least_of)
                 median, low, high = times["ours"].ratio_to(times["diffusers"])
                 each = {name: 1e6 * t.median / steps for name, t in times.items()}
                 rows.append({"solver": solver, "elements": n, "steps": steps, **each, "ratio": median, "p10": low, "p90": high})

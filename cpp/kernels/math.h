@@ -51,10 +51,6 @@ SEMDIFF_INLINE X clamp(X x, ElementOf<X> low, ElementOf<X> high) {
   return at_most(at_least(x, low), high);
 }
 
-// sqrt compiles to one correctly rounded instruction; spelled as a builtin because <cmath> would bring in inline library code.
-SEMDIFF_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
-SEMDIFF_INLINE double square_root(double x) { return __builtin_sqrt(x); }
-
 // e^x, relative error below 2 ulp; saturates at the ends of the normal range instead of reaching 0 or infinity.
 template <typename X>
 SEMDIFF_INLINE X exponential(X x) {

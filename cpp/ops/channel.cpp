@@ -128,20 +128,20 @@ at::Tensor diffuse(const at::Tensor& x, const std::optional<at::Tensor>& signal,
     TORCH_CHECK_VALUE(signal->sizes() == noise.sizes(), "signal: expected the shape of noise, ", noise.sizes(), ", got ", signal->sizes());
   }
   if (!x.is_cpu()) return composite::diffuse(x, signal, noise, k);
-  const at::Tensor from = as_real(x.contiguous());
-  at::Tensor out = at::empty(x.sizes(), x.options());
-  const at::Tensor to = as_real(out);
-  SEMDIFF_DISPATCH(from.scalar_type(), "diffuse", [&] {
+  const at::Tensor from = x.resolve_conj().contiguous();
+  at::Tensor out = empty_on_cpu(x.sizes(), x.scalar_type());
+  SEMDIFF_DISPATCH(c10::toRealValueType(x.scalar_type()), "diffuse", [&] {
     using Real = RealOf<scalar_t>;
     const auto& table = table_for<scalar_t>();
-    const auto coefficients = [](const at::Tensor& c) { return c.to(at::kCPU, c10::CppTypeToScalarType<Real>::value).contiguous(); };
-    const at::Tensor b = coefficients(noise), a = signal ? coefficients(*signal) : b;
-    // A complex symbol's coefficient serves its two parts, so per-symbol rows have two elements, never one.
-    stream<scalar_t, 1, 1>(from.numel(), kRandomGrainBlocks, {from.const_data_ptr<scalar_t>()}, {to.mutable_data_ptr<scalar_t>()},
-                           [&, pa = signal ? a.const_data_ptr<Real>() : nullptr, pb = b.const_data_ptr<Real>()](
-                               std::int64_t first, std::int64_t count, const auto& in, const auto& o) {
-                             table.diffuse(o[0], in[0], pa, pb, row_length, first, count, k);
-                           });
+    const Coefficients<Real> b(noise);
+    const auto a = signal ? std::optional<Coefficients<Real>>(*signal) : std::nullopt;
+    // A complex symbol is two reals. Its coefficient serves both, so per-symbol rows have two elements, never one.
+    stream<scalar_t, 1, 1>(
+        x.numel() * (x.is_complex() ? 2 : 1), kRandomGrainBlocks, {static_cast<const scalar_t*>(from.const_data_ptr())},
+        {static_cast<scalar_t*>(out.mutable_data_ptr())},
+        [&, pa = a ? a->data() : nullptr, pb = b.data()](std::int64_t first, std::int64_t count, const auto& in, const auto& o) {
+          table.diffuse(o[0], in[0], pa, pb, row_length, first, count, k);
+        });
   });
   return out;
 }

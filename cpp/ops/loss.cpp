@@ -62,8 +62,8 @@ LossResult run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor&
   const at::Tensor m = mu.contiguous(), l = logvar.contiguous(), target = z.contiguous();
   LossResult out;
   if (gradients) {
-    out.grad_mu = at::empty(mu.sizes(), mu.options());
-    out.grad_logvar = at::empty(mu.sizes(), mu.options());
+    out.grad_mu = empty_on_cpu(mu.sizes(), mu.scalar_type());
+    out.grad_logvar = empty_on_cpu(mu.sizes(), mu.scalar_type());
   }
   const std::int64_t size = mu.numel();
   const kernels::LossWeights weights{lambda_prior, lambda_match, 1.0 / static_cast<double>(size)};
@@ -90,8 +90,16 @@ LossResult run(const at::Tensor& mu, const at::Tensor& logvar, const at::Tensor&
     sums.prior += p.prior;
     sums.match += p.match;
   }
-  const at::ScalarType dtype = mu.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const auto mean = [&](double sum) { return at::scalar_tensor(sum * weights.scale, at::TensorOptions().dtype(dtype)); };
+  const auto mean = [&](double sum) {
+    const bool wide = mu.scalar_type() == at::kDouble;
+    at::Tensor value = empty_on_cpu({}, wide ? at::kDouble : at::kFloat);
+    if (wide) {
+      *value.mutable_data_ptr<double>() = sum * weights.scale;
+    } else {
+      *value.mutable_data_ptr<float>() = static_cast<float>(sum * weights.scale);
+    }
+    return value;
+  };
   out.total = mean(sums.reconstruction + lambda_prior * sums.prior + lambda_match * sums.match);
   out.reconstruction = mean(sums.reconstruction);
   out.prior = mean(sums.prior);

@@ -30,7 +30,7 @@ at::Tensor normal(at::IntArrayRef size, const at::Tensor& key, at::ScalarType dt
                       "size: expected at most 2^56 elements, got ", size);
   }
   if (!device.is_cpu()) return composite::normal(size, k, dtype, device);
-  at::Tensor out = at::empty(size, at::TensorOptions().dtype(dtype));
+  at::Tensor out = empty_on_cpu(size, dtype);
   SEMDIFF_DISPATCH(dtype, "normal", [&] {
     const auto& table = table_for<scalar_t>();
     stream<scalar_t, 0, 1>(
@@ -57,7 +57,7 @@ at::Tensor key_split(const at::Tensor& key, std::int64_t n) {
 at::Tensor key_fold_in(const at::Tensor& key, std::int64_t index) {
   const kernels::PhiloxKey k = read_key(key);
   TORCH_CHECK_VALUE(index >= 0, "index: expected a non-negative number, got ", index);
-  at::Tensor child = at::empty({2}, at::TensorOptions().dtype(at::kUInt64));
+  at::Tensor child = empty_on_cpu({2}, at::kUInt64);
   auto* words = child.mutable_data_ptr<std::uint64_t>();
   words[0] = active_kernels().derive_seed(k, kFoldInDomain, static_cast<std::uint64_t>(index));
   words[1] = 0;

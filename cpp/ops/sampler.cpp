@@ -36,6 +36,7 @@ double parse_clip(std::optional<double> clip) {
 // alpha_bar at t and at s, one pair a row.
 struct Span {
   double a, b;
+  bool operator==(const Span&) const = default;
 };
 
 std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const char* t_name, const at::Tensor& s, const char* s_name,
@@ -50,13 +51,17 @@ std::vector<Span> spans(const at::Tensor& x, const at::Tensor& t, const char* t_
                    alphas_cumprod.sizes());
   const at::Tensor from = to_coefficients(t, t_name), to = to_coefficients(s, s_name), table = alphas_cumprod.contiguous();
   const std::int64_t steps = table.size(0);
+  const double *ts = from.const_data_ptr<double>(), *ss = to.const_data_ptr<double>(), *values = table.const_data_ptr<double>();
   std::vector<Span> rows(static_cast<std::size_t>(from.numel()));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (static_cast<std::int64_t>(i) % kBlockOfRows == kBlockOfRows - 1) check_interrupt();
-    const double ti = from.const_data_ptr<double>()[i], si = to.const_data_ptr<double>()[i];
+    const double ti = ts[i], si = ss[i];
+    if (i > 0 && ti == ts[i - 1] && si == ss[i - 1]) {  // one time for the batch is usual
+      rows[i] = rows[i - 1];
+      continue;
+    }
     TORCH_CHECK_VALUE(ti >= 0, t_name, ": expected a time in [0, ", steps - 1, "], got ", ti);
     TORCH_CHECK_VALUE(si <= ti, s_name, ": expected a time not after ", t_name, " = ", ti, ", got ", si);
-    const double* values = table.const_data_ptr<double>();
     const Span span{alpha_bar_at(values, steps, ti, t_name), alpha_bar_at(values, steps, si, s_name)};
     TORCH_CHECK_VALUE(span.a >= 0 && span.a <= span.b && span.b <= 1, "alphas_cumprod: expected falling numbers in [0, 1], got ", span.b,
                       " at ", si, " and ", span.a, " at ", ti);
@@ -90,7 +95,12 @@ StepCoefficients x0_coefficients(Prediction prediction, double a) {
 std::vector<StepCoefficients> ddim_coefficients(const std::vector<Span>& spans, Prediction prediction, double eta) {
   std::vector<StepCoefficients> rows;
   rows.reserve(spans.size());
-  for (const auto& [a, b] : spans) {
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    if (i > 0 && spans[i] == spans[i - 1]) {
+      rows.push_back(rows.back());
+      continue;
+    }
+    const auto [a, b] = spans[i];
     StepCoefficients c = x0_coefficients(prediction, a);
     // eps = (x - sqrt(a) x0) / sqrt(1 - a);  x_s = sqrt(b) x0 + sqrt(1 - b - sigma^2) eps + sigma n
     if (a == b) {  // s = t: nothing to do, exactly
@@ -112,6 +122,10 @@ std::vector<StepCoefficients> dpmpp_2m_coefficients(const std::vector<Span>& spa
   std::vector<StepCoefficients> rows;
   rows.reserve(spans.size());
   for (std::size_t i = 0; i < spans.size(); ++i) {
+    if (i > 0 && spans[i] == spans[i - 1] && (previous.empty() || previous[i] == previous[i - 1])) {
+      rows.push_back(rows.back());
+      continue;
+    }
     const auto [a, b] = spans[i];
     StepCoefficients c = x0_coefficients(prediction, a);
     if (a == b) {
@@ -184,8 +198,8 @@ std::tuple<at::Tensor, at::Tensor> apply(const std::vector<StepCoefficients>& ro
     return {x_s, want_x0 ? x0 : at::Tensor()};
   }
   const at::Tensor xc = x.contiguous(), oc = output.contiguous(), pc = previous.defined() ? previous.contiguous() : previous;
-  at::Tensor x_s = at::empty(x.sizes(), x.options()), x0;
-  if (want_x0) x0 = at::empty(x.sizes(), x.options());
+  at::Tensor x_s = empty_on_cpu(x.sizes(), x.scalar_type()), x0;
+  if (want_x0) x0 = empty_on_cpu(x.sizes(), x.scalar_type());
   SEMDIFF_DISPATCH(x.scalar_type(), "solver step", [&] {
     const auto& table = table_for<scalar_t>();
     stream<scalar_t, 3, 2>(
@@ -205,8 +219,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> apply_backward(const std::vector<
   if (!x.is_cpu()) return composite::step_backward(rows, clip, grad_x_s, grad_x0, x, output, want_previous);
   const at::Tensor xc = x.contiguous(), oc = output.contiguous();
   const at::Tensor gs = grad_x_s.defined() ? grad_x_s.contiguous() : grad_x_s, g0 = grad_x0.defined() ? grad_x0.contiguous() : grad_x0;
-  at::Tensor grad_x = at::empty(x.sizes(), x.options()), grad_output = at::empty(x.sizes(), x.options());
-  at::Tensor grad_previous = want_previous ? at::empty(x.sizes(), x.options()) : at::empty({0}, x.options());
+  at::Tensor grad_x = empty_on_cpu(x.sizes(), x.scalar_type()), grad_output = empty_on_cpu(x.sizes(), x.scalar_type());
+  at::Tensor grad_previous = want_previous ? empty_on_cpu(x.sizes(), x.scalar_type()) : empty_on_cpu({0}, x.scalar_type());
   SEMDIFF_DISPATCH(x.scalar_type(), "solver step backward", [&] {
     const auto& table = table_for<scalar_t>();
     const auto data = [](const at::Tensor& v) { return v.defined() ? v.const_data_ptr<scalar_t>() : nullptr; };

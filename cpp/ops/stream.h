@@ -4,6 +4,9 @@
 #pragma once
 
 #include <ATen/Dispatch.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/core/Tensor.h>
+#include <c10/util/complex.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +29,31 @@ const kernels::Table<RealOf<T>>& table_for() {
     return active_kernels().f32;
   }
 }
+
+// What a call through the dispatcher would do, which takes as long as the arithmetic of some hundred elements.
+inline at::Tensor empty_on_cpu(at::IntArrayRef sizes, at::ScalarType type) { return at::Tensor(at::detail::empty_cpu(sizes, type)); }
+
+// A few coefficients as Real on the CPU, converted here; many as tensors.
+template <typename Real>
+class Coefficients {
+ public:
+  explicit Coefficients(const at::Tensor& x) {
+    constexpr at::ScalarType type = c10::CppTypeToScalarType<Real>::value;
+    const bool near = x.is_cpu() && x.is_contiguous();
+    if (near && x.scalar_type() == at::kDouble && type != at::kDouble && x.numel() <= kMost) {
+      const auto* from = x.const_data_ptr<double>();
+      for (std::int64_t i = 0; i < x.numel(); ++i) few_[static_cast<std::size_t>(i)] = static_cast<Real>(from[i]);
+    } else {
+      many_ = near && x.scalar_type() == type ? x : x.to(at::kCPU, type).contiguous();
+    }
+  }
+  const Real* data() const { return many_.defined() ? many_.const_data_ptr<Real>() : few_.data(); }
+
+ private:
+  static constexpr std::int64_t kMost = 128;
+  at::Tensor many_;
+  std::array<Real, kMost> few_;
+};
 
 // Blocks below which one thread is faster than two. Kernels that draw random numbers cost more an element, so they split earlier.
 constexpr std::int64_t kGrainBlocks = 32, kRandomGrainBlocks = 8;

@@ -17,6 +17,8 @@ namespace {
 struct Shape {
   std::int64_t batch, channels, height, width, scale;  // of the features: channels = 2 * C * scale^2
   std::int64_t half() const { return channels / 2; }
+  std::int64_t plane() const { return height * width; }
+  std::int64_t parts_apart() const { return half() * plane(); }  // of the means and the log-variances
   std::int64_t out_channels() const { return half() / (scale * scale); }
   std::int64_t out_height() const { return height * scale; }
   std::int64_t out_width() const { return width * scale; }
@@ -29,7 +31,7 @@ struct Shape {
 // rows are short.
 template <typename Piece>
 void for_rows_of_output(const Shape& shape, std::int64_t first, std::int64_t count, const Piece& piece) {
-  const std::int64_t width = shape.out_width(), plane = shape.height * shape.width;
+  const std::int64_t width = shape.out_width(), plane = shape.plane();
   const std::int64_t row = first / width, channel = row / shape.out_height();
   std::int64_t column = first % width, y = row % shape.out_height(), i = y % shape.scale, c = channel % shape.out_channels();
   std::int64_t b = channel / shape.out_channels();
@@ -49,23 +51,53 @@ void for_rows_of_output(const Shape& shape, std::int64_t first, std::int64_t cou
   }
 }
 
-// block[position ...] <- the interleaved feature rows (gather), or the other way round (scatter). `part` is 0 for means, 1 for
-// log-variances.
-template <typename Copy>
-void interleave(const Shape& shape, std::int64_t part, std::int64_t first, std::int64_t count, const Copy& copy) {
-  const std::int64_t scale = shape.scale, plane = shape.height * shape.width, start = part * shape.half() * plane;
+// Calls pairs(offset, position, count) for pairs of output columns that begin at the same place of two feature rows a plane apart (scale 2,
+// the usual case), or one(offset, position) for a single column. Offsets are those of means; log-variances lie `parts_apart` further.
+template <typename Pairs, typename One>
+void interleave(const Shape& shape, std::int64_t first, std::int64_t count, const Pairs& pairs, const One& one) {
+  const std::int64_t scale = shape.scale, plane = shape.plane();
   for_rows_of_output(shape, first, count, [&](std::int64_t offset, std::int64_t column, std::int64_t columns, std::int64_t at) {
-    const std::int64_t from = start + offset;
-    if (scale == 2 && column % 2 == 0 && columns % 2 == 0) {  // the usual case, in a form that vectorises
-      const std::int64_t x0 = column / 2, x1 = (column + columns) / 2;
-      for (std::int64_t x = x0; x < x1; ++x) {
-        copy(from + x, at + 2 * (x - x0));
-        copy(from + plane + x, at + 2 * (x - x0) + 1);
-      }
-      return;
-    }
-    for (std::int64_t k = 0; k < columns; ++k) copy(from + (column + k) % scale * plane + (column + k) / scale, at + k);
+    if (scale == 2 && column % 2 == 0 && columns % 2 == 0) return pairs(offset + column / 2, at, columns / 2);
+    for (std::int64_t k = 0; k < columns; ++k) one(offset + (column + k) % scale * plane + (column + k) / scale, at + k);
   });
+}
+
+// Rows are short, so in fours through a local array, which the compiler makes vectors of without asking what overlaps.
+constexpr std::int64_t kFour = 4;
+
+template <typename Real, typename T>
+void zip(Real* to, const T* even, const T* odd, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + kFour <= count; i += kFour) {
+    Real both[2 * kFour];
+    for (std::int64_t k = 0; k < kFour; ++k) {
+      both[2 * k] = static_cast<Real>(even[i + k]);
+      both[2 * k + 1] = static_cast<Real>(odd[i + k]);
+    }
+    std::copy_n(both, 2 * kFour, to + 2 * i);
+  }
+  for (; i < count; ++i) {
+    to[2 * i] = static_cast<Real>(even[i]);
+    to[2 * i + 1] = static_cast<Real>(odd[i]);
+  }
+}
+
+template <typename T, typename Real>
+void unzip(T* even, T* odd, const Real* from, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + kFour <= count; i += kFour) {
+    T e[kFour], o[kFour];
+    for (std::int64_t k = 0; k < kFour; ++k) {
+      e[k] = static_cast<T>(from[2 * (i + k)]);
+      o[k] = static_cast<T>(from[2 * (i + k) + 1]);
+    }
+    std::copy_n(e, kFour, even + i);
+    std::copy_n(o, kFour, odd + i);
+  }
+  for (; i < count; ++i) {
+    even[i] = static_cast<T>(from[2 * i]);
+    odd[i] = static_cast<T>(from[2 * i + 1]);
+  }
 }
 
 Shape check_features(at::IntArrayRef sizes, std::int64_t scale) {
@@ -84,7 +116,8 @@ void upsample(const Shape& shape, const at::Tensor& features, at::Tensor& sample
   using Real = RealOf<T>;
   constexpr bool direct = std::is_same_v<T, Real>;  // else through scratch, which the results are rounded from
   const auto& table = table_for<T>();
-  const T* __restrict from = features.const_data_ptr<T>();
+  const T* from = features.const_data_ptr<T>();
+  const std::int64_t plane = shape.plane(), apart = shape.parts_apart();
   T *to_sample = sample.mutable_data_ptr<T>(), *to_mean = mean.mutable_data_ptr<T>(), *to_logvar = logvar.mutable_data_ptr<T>();
   const std::int64_t size = sample.numel();
   parallel_pieces(0, (size + kBlock - 1) / kBlock, kRandomGrainBlocks, [&](std::int64_t block_begin, std::int64_t block_end) {
@@ -93,12 +126,16 @@ void upsample(const Shape& shape, const at::Tensor& features, at::Tensor& sample
       const std::int64_t count = std::min(kBlock, size - first);
       Real *s = scratch[0], *m = scratch[1], *l = scratch[2];
       if constexpr (direct) s = to_sample + first, m = to_mean + first, l = to_logvar + first;
-      const auto gather = [&](Real* __restrict to, std::int64_t part) {
-        interleave(shape, part, first, count,
-                   [to, from](std::int64_t source, std::int64_t at) { to[at] = static_cast<Real>(from[source]); });
-      };
-      gather(m, 0);
-      gather(l, 1);
+      interleave(
+          shape, first, count,
+          [&](std::int64_t offset, std::int64_t at, std::int64_t pairs) {
+            zip(m + at, from + offset, from + offset + plane, pairs);
+            zip(l + at, from + apart + offset, from + apart + offset + plane, pairs);
+          },
+          [&](std::int64_t offset, std::int64_t at) {
+            m[at] = static_cast<Real>(from[offset]);
+            l[at] = static_cast<Real>(from[apart + offset]);
+          });
       table.bounded_draw(s, l, m, first, count, key);
       if constexpr (!direct) {
         for (std::int64_t i = 0; i < count; ++i) to_sample[first + i] = static_cast<T>(s[i]);
@@ -151,7 +188,7 @@ at::Tensor reparameterize(const at::Tensor& mu, const at::Tensor& logvar, const 
   const kernels::PhiloxKey k = read_key(key);
   if (!mu.is_cpu()) return composite::reparameterize(mu, logvar, k);
   const at::Tensor m = mu.contiguous(), l = logvar.contiguous();
-  at::Tensor out = at::empty(mu.sizes(), mu.options());
+  at::Tensor out = empty_on_cpu(mu.sizes(), mu.scalar_type());
   SEMDIFF_DISPATCH(mu.scalar_type(), "reparameterize", [&] {
     const auto& table = table_for<scalar_t>();
     stream<scalar_t, 2, 1>(m.numel(), kRandomGrainBlocks, {m.const_data_ptr<scalar_t>(), l.const_data_ptr<scalar_t>()},
@@ -186,7 +223,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> gaussian_upsample(const at::Tenso
   const kernels::PhiloxKey k = read_key(key);
   if (!features.is_cpu()) return composite::gaussian_upsample(features, scale, k);
   const at::Tensor f = features.contiguous();
-  at::Tensor sample = at::empty(shape.out(), features.options()), mean = at::empty_like(sample), logvar = at::empty_like(sample);
+  const auto output = [&] { return empty_on_cpu(shape.out(), features.scalar_type()); };
+  at::Tensor sample = output(), mean = output(), logvar = output();
   SEMDIFF_DISPATCH(features.scalar_type(), "gaussian_upsample", [&] { upsample<scalar_t>(shape, f, sample, mean, logvar, k); });
   return {sample, mean, logvar};
 }
@@ -213,6 +251,7 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
     using Real = RealOf<scalar_t>;
     const auto& table = table_for<scalar_t>();
     auto* to = out.mutable_data_ptr<scalar_t>();
+    const std::int64_t plane = shape.plane(), apart = shape.parts_apart();
     const auto data = [](const at::Tensor& v) { return v.defined() ? v.const_data_ptr<scalar_t>() : nullptr; };
     stream<scalar_t, 6, 0>(sample.numel(), kGrainBlocks, {data(gs), data(gm), data(gl), data(s), data(m), data(l)}, {},
                            [&](std::int64_t begin, std::int64_t total, const auto& in, const auto&) {
@@ -222,12 +261,16 @@ at::Tensor gaussian_upsample_backward(const at::Tensor& grad_sample, const std::
                                const auto skip = [done](const Real* p) { return p ? p + done : nullptr; };
                                table.bounded_draw_backward(to_mean, to_raw, skip(in[0]), skip(in[1]), skip(in[2]), skip(in[3]), skip(in[4]),
                                                            skip(in[5]), count);
-                               const auto scatter = [&](const Real* values, std::int64_t part) {
-                                 interleave(shape, part, begin + done, count,
-                                            [&](std::int64_t target, std::int64_t at) { to[target] = static_cast<scalar_t>(values[at]); });
-                               };
-                               scatter(to_mean, 0);
-                               scatter(to_raw, 1);
+                               interleave(
+                                   shape, begin + done, count,
+                                   [&](std::int64_t offset, std::int64_t at, std::int64_t pairs) {
+                                     unzip(to + offset, to + offset + plane, to_mean + at, pairs);
+                                     unzip(to + apart + offset, to + apart + offset + plane, to_raw + at, pairs);
+                                   },
+                                   [&](std::int64_t offset, std::int64_t at) {
+                                     to[offset] = static_cast<scalar_t>(to_mean[at]);
+                                     to[apart + offset] = static_cast<scalar_t>(to_raw[at]);
+                                   });
                              }
                            });
   });

@@ -115,29 +115,32 @@ TEMPLATE_TEST_CASE("box_muller: the smallest and the largest words", "", float, 
   }
 }
 
-TEMPLATE_TEST_CASE("packs: the bits of single numbers, ends of the range and NaN included", "", float, double) {
-  using X = m::PackOf<TestType>;
+TEMPLATE_TEST_CASE("packs: the bits of single numbers, ends of the range and NaN included", "", (m::PackOf<float, 1>), (m::PackOf<float>),
+                   (m::PackOf<float, 8>), (m::PackOf<double, 1>), (m::PackOf<double>), (m::PackOf<double, 8>)) {
+  using X = TestType;
+  using Real = m::ElementOf<X>;
   using Words = m::Alike<X, std::uint32_t>;
   constexpr int size = m::Shape<X>::size;
-  constexpr auto infinity = std::numeric_limits<TestType>::infinity();
+  constexpr auto infinity = std::numeric_limits<Real>::infinity();
   std::uint32_t words[size];
-  TestType x[size], exponential[size], log_uniform[size], sine[size], cosine[size], s, c;
+  Real x[size], exponential[size], log_uniform[size], sine[size], cosine[size], root[size], s, c;
   for (std::uint32_t round = 0; round < 10000; ++round) {
     for (int i = 0; i < size; ++i) {
       words[i] = 2654435769u * (round * std::uint32_t{size} + static_cast<std::uint32_t>(i));
-      x[i] = TestType(200) * (static_cast<TestType>(words[i]) / TestType(4294967296.0) - TestType(0.5));
+      x[i] = Real(200) * (static_cast<Real>(words[i]) / Real(4294967296.0) - Real(0.5));
     }
-    x[0] = round % 3 == 0 ? infinity : round % 3 == 1 ? -infinity : std::numeric_limits<TestType>::quiet_NaN();
+    x[0] = round % 3 == 0 ? infinity : round % 3 == 1 ? -infinity : std::numeric_limits<Real>::quiet_NaN();
     m::store(exponential, m::exponential(m::load<X>(x)));
     m::store(log_uniform, m::log_uniform<X>(m::load<Words>(words)));
+    m::store(root, m::square_root(m::load<X>(x) * m::load<X>(x)));
     X packed_sine, packed_cosine;
     m::sincos_turn(m::load<Words>(words), packed_sine, packed_cosine);
     m::store(sine, packed_sine);
     m::store(cosine, packed_cosine);
     for (int i = 0; i < size; ++i) {
       m::sincos_turn(words[i], s, c);
-      const bool equal = same(exponential[i], m::exponential(x[i])) && same(log_uniform[i], m::log_uniform<TestType>(words[i])) &&
-                         same(sine[i], s) && same(cosine[i], c);
+      const bool equal = same(exponential[i], m::exponential(x[i])) && same(log_uniform[i], m::log_uniform<Real>(words[i])) &&
+                         same(sine[i], s) && same(cosine[i], c) && same(root[i], m::square_root(x[i] * x[i]));
       if (!equal) FAIL("at " << x[i] << " and " << words[i]);
     }
   }

@@ -46,7 +46,8 @@ def to_times(t: float | Tensor, name: str) -> Tensor:
     """Return times as a floating-point tensor without a gradient; integer tensors are exact table indices."""
     if isinstance(t, Tensor) and t.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
         t = t.to(torch.float64)
-    return to_tensor(t, name).detach()
+    times = to_tensor(t, name)
+    return times.detach() if times.requires_grad else times  # a detached one costs a third of a small step
 
 
 def to_number(value: Any, name: str, wanted: str = "a number or a floating-point tensor") -> float:

@@ -106,14 +106,13 @@ def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
     if not torch.compiler.is_compiling() and bool((t < 0).any()):
         raise ValueError(f"t: expected times in [0, {schedule.T - 1}], got {t.tolist()}")
     # Clean data and noise alone, at the ends of some schedules, have no ln SNR: the grid is that of the steps beside them.
-    finite = schedule.mixed
-    start, end = start.clamp(finite[-1], finite[0]).logit(), finite[0].logit()
+    start, end = start.clamp(*schedule.ends).logit(), schedule.clearest
     share = torch.arange(steps, dtype=torch.float64, device="cpu").unsqueeze(-1) / steps
     times = schedule.timestep(torch.exp(-(start + (end - start) * share)))
     t = t.to(times)
     times = torch.minimum(times, t)  # one that is nearly clean comes no later
-    times[0] = t  # not by way of logarithms and back
-    return torch.cat([times, torch.full((1, t.shape[0]), -1.0, dtype=torch.float64, device="cpu")])
+    clean = torch.full((1, t.shape[0]), -1.0, dtype=torch.float64, device="cpu")
+    return torch.cat([t.unsqueeze(0), times[1:], clean])  # the first as it is, not by way of logarithms and back
 
 
 def sample(
@@ -190,19 +189,20 @@ def sample(
     previous_x0 = t_previous = None
     grid = grid.detach()
     times, told, table = grid.unbind(), _for_network(grid[:-1], x).unbind(), schedule.alphas_cumprod
+    dpmpp_2m, ddim = ops.dpmpp_2m_step.default, ops.ddim_step.default
     for i, (now, after, t) in enumerate(zip(times[:-1], times[1:], told, strict=True)):
         if callback is not None:
             callback(i, x, now)
         output = widened(denoiser(x, t), x)
         # The steps as they are below their Python functions, which would look at the same grid again and again.
         if solver == "dpmpp_2m":
-            x, previous_x0 = ops.dpmpp_2m_step.default(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
+            x, previous_x0 = dpmpp_2m(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
             t_previous = now
         elif solver == "heun":
             x = _heun_step(denoiser, x, output, now, after, schedule, prediction, clip)
         else:
             key = base.fold_in(i).tensor if base else None
-            x = ops.ddim_step.default(x, output, now, after, table, eta, prediction, clip, key)
+            x = ddim(x, output, now, after, table, eta, prediction, clip, key)
     return x
 
 

@@ -46,7 +46,8 @@ class NoiseSchedule:
     """
 
     alphas_cumprod: Tensor  # float64, shape (T,), on the CPU, strictly falling, in [0, 1]
-    mixed: Tensor  # its numbers in (0, 1): the steps that are neither clean data nor noise alone
+    ends: tuple[float, float]  # the last and the first of its numbers in (0, 1): of steps that are neither clean data nor noise alone
+    clearest: Tensor  # ln SNR of the first of them
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
         check_tensor(alphas_cumprod, "alphas_cumprod")
@@ -62,7 +63,7 @@ class NoiseSchedule:
         mixed = table[(table > 0) & (table < 1)]
         if mixed.numel() == 0:
             raise ValueError(f"alphas_cumprod: expected a number between 0 and 1, got {table.tolist()}")
-        self.alphas_cumprod, self.mixed = table, mixed
+        self.alphas_cumprod, self.ends, self.clearest = table, (mixed[-1].item(), mixed[0].item()), mixed[0].logit()
 
     @classmethod
     def scaled_linear(cls, T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> NoiseSchedule:

@@ -94,7 +94,7 @@ def ddim_step(
     check_tensor(x, "x")
     check_schedule(schedule)
     check_prediction(prediction)
-    t, s = _pair(t, s)
+    t, s = _alike(to_times(t, "t"), to_times(s, "s"))
     eta, clip = to_number(eta, "eta", "a number"), to_bound(clip)
     return ops.ddim_step.default(  # type: ignore[no-any-return]
         x, widened(output, x), t, s, schedule.alphas_cumprod, eta, prediction, clip, key_tensor(key) if eta > 0 else None
@@ -187,9 +187,9 @@ def dpmpp_2m_step(
     if previous_x0 is not None:
         check_tensor(previous_x0, "previous_x0")
     check_prediction(prediction)
-    t, s = _pair(t, s)
+    t, s = _alike(to_times(t, "t"), to_times(s, "s"))
     if t_previous is not None:
-        t_previous, _ = _pair(t_previous, t, "t_previous", "t")
+        t_previous = _alike(to_times(t_previous, "t_previous"), t, "t_previous", "t")[0]
     clip = to_bound(clip)
     return ops.dpmpp_2m_step.default(  # type: ignore[no-any-return]
         x, widened(output, x), previous_x0, t_previous, t, s, schedule.alphas_cumprod, prediction, clip
@@ -204,15 +204,14 @@ def _begins(values: Tensor, x: Tensor) -> bool:
     return tuple(shape) == tuple(x.shape[: len(shape)])
 
 
-def _pair(t: float | Tensor, s: float | Tensor, t_name: str = "t", s_name: str = "s") -> tuple[Tensor, Tensor]:
-    """Return both as floating-point tensors of one shape."""
-    first, second = to_times(t, t_name), to_times(s, s_name)
+def _alike(first: Tensor, second: Tensor, first_name: str = "t", second_name: str = "s") -> tuple[Tensor, Tensor]:
+    """Return times in one shape."""
     if first.shape != second.shape:
         try:
             first, second = torch.broadcast_tensors(first, second)
         except RuntimeError:
             shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-            raise ValueError(f"{t_name}, {s_name}: expected a number or shape (B,) each, got {shapes}") from None
+            raise ValueError(f"{first_name}, {second_name}: expected a number or shape (B,) each, got {shapes}") from None
     return first, second
 
 

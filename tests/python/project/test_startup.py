@@ -61,3 +61,53 @@ for command in ([], {", ".join(f"['{c}']" for c in COMMANDS)}):
 )
 def test_names_are_there_when_they_are_used(code: str) -> None:
     run(code)
+
+
+@pytest.mark.slow
+def test_a_link_loads_no_compiler() -> None:
+    """Neither torch's nor the parts of scipy that diffusers asks for, until they are used; then they are the real ones."""
+    pytest.importorskip("diffusers")
+    run("""
+import sys, torch
+from semdiff.link import SemanticLink
+link = SemanticLink.default()
+late = {"torch._dynamo", "scipy.stats", "scipy.integrate", "sympy"}
+assert not late & set(sys.modules), late & set(sys.modules)
+assert list(link.progress_bar([1, 2])) == [1, 2]
+assert not late & set(sys.modules), late & set(sys.modules)
+
+from diffusers import DPMSolverMultistepScheduler, LMSDiscreteScheduler
+scheduler = LMSDiscreteScheduler(use_karras_sigmas=True)
+scheduler.set_timesteps(5)
+assert abs(sum(scheduler.get_lms_coefficient(2, 2, k) for k in range(2)) - float(scheduler.sigmas[3] - scheduler.sigmas[2])) < 1e-4
+scheduler = DPMSolverMultistepScheduler(use_beta_sigmas=True)
+scheduler.set_timesteps(5)
+from scipy.stats import beta
+assert "sympy" not in sys.modules and beta.ppf(0.5, 1, 1) == 0.5
+
+link.set_progress_bar_config(disable=True)
+compiled = torch.compile(lambda x: x * len(list(link.progress_bar([1, 2]))), backend="eager")
+assert compiled(torch.ones(2)).tolist() == [2, 2] and hasattr(torch._dynamo, "allow_in_graph")
+try:
+    torch.compile(lambda: link.progress_bar([1, 2]), backend="eager", fullgraph=True)()
+except torch._dynamo.exc.Unsupported:
+    pass
+else:
+    raise AssertionError("a function for which the compiler is disabled was traced")
+""")
+
+
+@pytest.mark.slow
+def test_a_module_of_the_compiler_is_there_while_it_is_put_off() -> None:
+    pytest.importorskip("diffusers")
+    run("""
+import sys
+from semdiff.models.late import late_imports
+import torch
+sys.modules.pop("diffusers", None)
+with late_imports():
+    import torch._dynamo.config
+    assert not torch._dynamo.config.verbose and not hasattr(sys.modules["torch._dynamo"], "allow_in_graph")
+    assert callable(torch._dynamo.reset)
+assert torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item() == 2
+""")
