@@ -29,6 +29,7 @@ from semdiff.evaluation.scores import Metrics, compute_metrics
 from semdiff.evaluation.systems import System
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
+from semdiff.transmission.step_count import StepCount
 
 if TYPE_CHECKING:
     from semdiff.link import Transmission
@@ -55,7 +56,7 @@ class Cell:
     channel: str
     snr_db: float
     cbr: float | None
-    steps: int | None
+    steps: StepCount | None
     realism: float | None
     seed: int
 
@@ -83,7 +84,7 @@ def plan_cells(config: Config, systems: Iterable[System]) -> list[Cell]:
     ]
 
 
-def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[int | None, float | None]]:
+def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[StepCount | None, float | None]]:
     dials = config.realism if "realism" in axes else (None,)
     counts = config.steps if "steps" in axes else (None,)
     return list(dict.fromkeys((None if dial == 0 else count, dial) for dial in dials for count in counts))

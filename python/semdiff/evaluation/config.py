@@ -16,6 +16,7 @@ from typing import Any
 from semdiff.evaluation import readers
 from semdiff.evaluation.readers import Reader, unknown
 from semdiff.evaluation.specs import ChannelSpec, ObjectSpec, SystemSpec
+from semdiff.transmission.step_count import StepCount
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,20 @@ class Config:
     """Hold the configuration of an evaluation. Fields without a default must be given.
 
     Attributes:
-        systems: names, or tables of name, path, label and options (a link's `model` is a name in the package or a folder).
-        snr_db: SNRs in dB.
-        data: fashion-mnist, cifar10 (the test split), photos, kodak, samples (ten that the package has), or a folder of images of one size.
-        references: what the *_unpaired metrics compare with, as data; None is the training split of data.
-        grey: read a folder's images as luma.
-        images: how many; None is all.
-        channels: names, or tables of name and the constructor's arguments.
-        cbr: complex uses for each source value; None is the largest that each system has.
-        steps, realism, seeds: of receivers, and of the random numbers.
+        systems: what is compared: link, adjscc and the others of `SYSTEMS`. A link's `model`, in its options, is a name or a folder.
+        snr_db: average SNRs of the channel in dB.
+        data: images to send: fashion-mnist or cifar10 (test splits), photos, kodak, samples (ten of the package), or a folder of one size.
+        references: images that the *_unpaired metrics compare with, as data; by default the training split of data.
+        grey: whether a folder's images are read as luma.
+        images: how many are sent; by default all.
+        channels: classes of semdiff by their names, with their constructors' arguments.
+        cbr: complex channel uses for each source value; by default the most that each system offers.
+        steps: evaluations of a sampler's denoiser, or "auto", as many as a model says that pay at the SNR.
+        realism: of receivers, 0 for the picture of least error, 1 for the one of most detail.
+        seeds: of the random numbers.
         metrics: names in `semdiff.metrics.METRICS`.
-        batch: images at a time.
-        pictures: how many received images of the first seed are kept.
+        batch: how many images are sent at a time.
+        pictures: how many received images of the first seed are kept, for the report.
 
     Example:
         >>> from semdiff.evaluation import Config
@@ -51,7 +54,7 @@ class Config:
     images: int | None = None
     channels: tuple[ChannelSpec, ...] = (ChannelSpec("awgn"),)
     cbr: tuple[float | None, ...] = (None,)
-    steps: tuple[int, ...] = (8,)
+    steps: tuple[StepCount, ...] = ("auto",)
     realism: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str | ObjectSpec, ...] = ("psnr",)
@@ -142,6 +145,7 @@ def _table(**values: Any) -> dict[str, Any]:
 
 
 def to_toml_value(value: Any) -> str:
+    """Write a value of a configuration as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
@@ -163,7 +167,7 @@ READERS: dict[str, Reader] = {
     "images": readers.optional(readers.whole(1)),
     "channels": readers.several(readers.channel),
     "cbr": readers.several(readers.optional(readers.ratio)),
-    "steps": readers.several(readers.whole(1)),
+    "steps": readers.several(readers.steps),
     "realism": readers.several(readers.number(0, 1)),
     "seeds": readers.several(readers.whole(0)),
     "metrics": readers.metrics,

@@ -60,7 +60,7 @@ def several(one: Reader) -> Reader:
                 raise ValueError(f"{name}: expected different values, got {values[i]!r} twice")
         return found
 
-    return Reader(f"{one.takes}, or a list", read)
+    return Reader(f"{one.takes}; or a list of these", read)
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Reader:
@@ -117,6 +117,10 @@ def _ratio(name: str, value: Any) -> float:
     if not (math.isfinite(ratio) and ratio > 0):
         raise ValueError(f'{name}: expected a ratio above zero such as 0.08 or "1/12", got {value!r}')
     return float(ratio)
+
+
+def _steps(name: str, value: Any) -> int | str:
+    return "auto" if value == "auto" else int(whole(1)(name, value))
 
 
 def _system(name: str, value: Any) -> SystemSpec:
@@ -176,11 +180,12 @@ def _metrics(name: str, value: Any) -> tuple[str | ObjectSpec, ...]:
     return found
 
 
-OWN = '"module:Name" or a table of that name and arguments for one of yours'
+OWN = 'a name ("module:Name" for one of yours)'
 text = Reader("text", _text)
 truth = Reader("true or false", _truth)
+steps = Reader('a whole number, 1 or more, or "auto"', _steps)
 ratio = Reader('a ratio such as 0.08 or "1/12"', _ratio)
-systems = Reader("a name or a table of name, path, label and options, or a list; the name is module:Name for one of yours", _systems)
-channel = Reader("a name or a table of name and arguments; the name is module:Name for one of yours", _channel)
-images = Reader(f"a name or a folder; {OWN}", _object)
-metrics = Reader(f"a name, or a list; {OWN}", _metrics)
+systems = Reader(f"{OWN} or a table of name, path, label and options; or a list of these", _systems)
+channel = Reader(f"{OWN} or a table of name and arguments", _channel)
+images = Reader(f"{OWN}, a folder, or a table of name and arguments for one of yours", _object)
+metrics = Reader(f"{OWN} or a table of name and arguments for one of yours; or a list of these", _metrics)

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from semdiff.evaluation.config import READERS, Config, to_toml_value
 
@@ -17,7 +17,7 @@ BEGIN = {  # what the file to begin with has; the other fields stand there as co
     "data": "samples",
     "channels": ["awgn", {"name": "rayleigh", "coherence": "block"}],
     "cbr": ["1/12"],
-    "steps": [4],
+    "steps": ["auto"],
     "realism": [0.0, 1.0],
     "metrics": ["psnr", "ssim"],
     "pictures": 4,
@@ -65,20 +65,7 @@ def template() -> str:
         "# semdiff evaluate THIS.toml --out results, and then: semdiff report results. Lines that begin with # are comments.",
     ]
     for name, takes, default, _, meaning in config_fields():
-        lines += ["", f"# {meaning}", f"# Takes {takes}."]
+        lines += ["", f"# {meaning[0].upper()}{meaning[1:]}", f"# Takes {takes}."]
         value = to_toml_value(BEGIN[name]) if name in BEGIN else default
         lines.append(f"{'' if name in BEGIN else '# '}{name} = {value}".rstrip(" ="))
     return "\n".join(lines) + "\n"
-
-
-def reference() -> str:
-    """Write the reference of the fields as a table in Markdown."""
-    rows = ["| field | takes | if left out | meaning |", "|---|---|---|---|"]
-    for name, takes, default, required, meaning in config_fields():
-        without = "must be given" if required else f"`{default}`" if default else "none"
-        rows.append(f"| `{name}` | {_cell(takes)} | {without} | {_cell(meaning)} |")
-    return "\n".join(rows) + "\n"
-
-
-def _cell(text: Any) -> str:
-    return str(text).replace("|", "\\|").replace("*", "\\*")
