@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
 from semdiff.cli.output import print_note
+from semdiff.cli.page import app as page
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -95,9 +97,10 @@ def semdiff(
         raise typer.Exit(2)
 
 
-COMMANDS = {  # in the order of a first session
+COMMANDS: dict[Callable[..., Any], str] = {  # in the order of a first session
     demo: "Send real images over a noisy channel, at 0 to 15 dB.",
     transmit: "Send pictures of yours, and write what arrives.",
+    page: "Send pictures on a page in your browser.",
     evaluate: "Compare systems over channels, SNRs and bandwidths.",
     report: "Make an HTML page of an evaluation.",
     diagnose: "Say whether diffusion can help on your images.",
