@@ -12,7 +12,7 @@ from typing import NamedTuple
 from semdiff.evaluation.config import READERS, Config, to_toml_value
 
 BEGIN = {  # what the file to begin with has; the other fields stand there as comments, with their defaults
-    "systems": ["adjscc", {"name": "link", "options": {"model": "fashion-mnist"}}],
+    "systems": [{"name": "link", "options": {"model": "fashion-mnist"}}, "capacity"],
     "snr_db": [0, 10],
     "data": "samples",
     "channels": ["awgn", {"name": "rayleigh", "coherence": "block"}],

@@ -57,5 +57,5 @@ def test_the_template_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "mine.toml").write_text(printed.stdout)
     done = runner.invoke(app, ["evaluate", "mine.toml", "--images", "2", "--json"])
     assert done.exit_code == 0, done.output
-    assert {row["system"] for row in json.loads(done.stdout)["summary"]} == {"adjscc", "link"}
+    assert {row["system"] for row in json.loads(done.stdout)["summary"]} == {"capacity", "link"}
     assert runner.invoke(app, ["evaluate"]).exit_code == 2
