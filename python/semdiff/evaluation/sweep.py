@@ -22,7 +22,7 @@ from semdiff.evaluation.identity import object_identity
 from semdiff.evaluation.image_sets import KODAK, SAMPLES, ImageSet, load_images, load_references, own_images
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.scores import Metric, Metrics, check_references, compute_metrics, load_metrics, unpaired_metrics
-from semdiff.evaluation.specs import ObjectSpec, SystemSpec, is_own
+from semdiff.evaluation.specs import ChannelSpec, ObjectSpec, SystemSpec, is_own
 from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios, load_system, wrap_system
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
@@ -92,6 +92,8 @@ def _config(
     if isinstance(systems, Mapping):
         named = [_named_system(label, value) for label, value in systems.items()]
         systems = [found if isinstance(found, SystemSpec) else found[0] for found in named]
+    if isinstance(channels, Mapping):
+        channels = [ChannelSpec(label) for label in channels]
     for name, given in (("systems", systems), ("channels", channels), ("metrics", metrics)):
         if given is not None:
             fields[name] = list(given) if isinstance(given, Mapping) else given
@@ -131,7 +133,7 @@ def _prepare(config: Config, systems: Any, channels: Any, metrics: Any, data: An
     check_systems(tuple(spec for spec in specs if isinstance(spec, SystemSpec)))
     measures = load_metrics(metrics if isinstance(metrics, Mapping) else config.metrics)
     if isinstance(channels, Mapping):
-        on_air = {label: check_channel(channel, f"channels.{label}") for label, channel in channels.items()}
+        on_air = {ChannelSpec(label).label: check_channel(channel, f"channels.{label}") for label, channel in channels.items()}
         own = {label: object_identity(channel) for label, channel in on_air.items()}
     else:
         on_air = {spec.label: make_channel(spec) for spec in config.channels}

@@ -246,7 +246,7 @@ class Offset(semdiff.Channel):
 
 def test_a_changed_argument_is_computed_again_and_the_same_is_not(tmp_path: Path) -> None:
     def run(system: Any, channel: semdiff.Channel) -> tuple[float, int]:
-        (row,) = sweep(out=tmp_path, systems={"a": system}, channels={"c": channel}, **SMALL).rows
+        (row,) = sweep(out=tmp_path, systems={"a": system}, channels={"My: C": channel}, **SMALL).rows
         return row["measured_snr_db"], len(list((tmp_path / "cells").iterdir()))
 
     first, cells = run(Level(0.2), Offset(0.0))
