@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import TypeAlias
+from numbers import Integral
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Key:
     """Name one draw of random numbers: the same key gives the same numbers.
 
     Use one key for one purpose, and `split` or `fold_in` to make more. Keys are values: they compare, hash, print and pickle by their two
-    numbers. A `torch.Generator` is accepted wherever a key is (`Key.of` says how).
+    numbers. An integer seed and a `torch.Generator` are accepted wherever a key is (`Key.of` says how).
 
     Args:
         seed: An integer in [0, 2**64).
@@ -54,22 +55,23 @@ class Key:
         """Return the key that an argument `key` means, for functions that use it more than once.
 
         Args:
-            key: A `Key` (returned as it is), a uint64 tensor of shape (2,), a `torch.Generator`, or None. A generator gives a key of 63
-                fresh random bits, so its state advances by one number with every call. None takes those bits from torch's global
-                generator, so `torch.manual_seed` governs them. A generator on an accelerator is read on the host, which waits for it.
+            key: A `Key` (returned as it is), an integer seed n, which is Key(n), a uint64 tensor of shape (2,), a `torch.Generator`, or
+                None. A generator gives a key of 63 fresh random bits, so its state advances by one number with every call. None takes
+                those bits from torch's global generator, so `torch.manual_seed` governs them. A generator on an accelerator is read on
+                the host, which waits for it.
 
         Returns:
             The key.
 
         Raises:
             TypeError: key is something else.
-            ValueError: key is a tensor of another dtype, shape or device.
+            ValueError: key is a tensor of another dtype, shape or device, or an integer outside [0, 2**64).
 
         Example:
             >>> import torch
             >>> generator = torch.Generator().manual_seed(1)
-            >>> Key.of(generator) == Key.of(generator), Key.of(Key(3))
-            (False, Key(3))
+            >>> Key.of(generator) == Key.of(generator), Key.of(Key(3)), Key.of(3)
+            (False, Key(3), Key(3))
         """
         return key if isinstance(key, cls) else cls._wrap(key_tensor(key), "key")
 
@@ -159,7 +161,7 @@ class Key:
         return hash(tuple(self.tensor.tolist()))
 
 
-KeyLike: TypeAlias = Key | Tensor | torch.Generator | None
+KeyLike: TypeAlias = Key | int | Tensor | torch.Generator | None
 
 
 def key_tensor(key: KeyLike) -> Tensor:
@@ -182,16 +184,19 @@ def key_tensor(key: KeyLike) -> Tensor:
         return key.tensor
     if isinstance(key, Tensor):
         return key
+    if isinstance(key, Integral) and not isinstance(key, bool):  # also NumPy's integers
+        return Key(_word(key, "key")).tensor
     if key is None:
         seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device="cpu")  # whatever the default device is
     elif isinstance(key, torch.Generator):
         seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=key.device, generator=key).cpu()
     else:
-        raise TypeError(f"key: expected a Key, a uint64 tensor of shape (2,), a torch.Generator or None, got {type(key).__name__}")
+        expected = "a Key, a uint64 tensor of shape (2,), a torch.Generator, an integer seed or None"
+        raise TypeError(f"key: expected {expected}, got {type(key).__name__}")
     return torch.cat([seed, torch.zeros_like(seed)]).view(torch.uint64)
 
 
-def _word(value: int, name: str) -> int:
+def _word(value: Any, name: str) -> int:
     try:
         word = operator.index(value)
     except TypeError:
@@ -209,7 +214,7 @@ def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.
 
     Args:
         size: The shape.
-        key: A `Key`, its tensor, a `torch.Generator`, or None for fresh numbers.
+        key: A `Key`, an integer seed, its tensor, a `torch.Generator`, or None for fresh numbers.
         dtype: float64, float32, float16 or bfloat16.
         device: Where the numbers are made. On an accelerator they differ from the CPU's by rounding.
 

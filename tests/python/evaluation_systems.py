@@ -24,6 +24,9 @@ class Uncoded:
         self.trust, self.nap = trust, nap
         self.calls = 0
 
+    def identity(self) -> dict[str, float]:
+        return {"trust": self.trust}  # the nap changes nothing
+
     def transmit(
         self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, key: Key | None = None
     ) -> Transmission:

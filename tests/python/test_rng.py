@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -127,7 +128,7 @@ def test_key_of_what_an_argument_may_be() -> None:
     first = Key.of(None)
     torch.manual_seed(1)
     assert first == Key.of(None) != Key.of(None)
-    for wrong, error in ((3, TypeError), ("3", TypeError), (torch.zeros(2), ValueError), (key.tensor.to("meta"), ValueError)):
+    for wrong, error in ((3.5, TypeError), ("3", TypeError), (torch.zeros(2), ValueError), (key.tensor.to("meta"), ValueError)):
         with pytest.raises(error, match="key: expected"):
             Key.of(wrong)
 
@@ -163,9 +164,18 @@ def test_bad_seeds(seed: object, error: type[Exception], message: str) -> None:
         Key(seed)
 
 
+def test_an_integer_is_a_seed() -> None:
+    for seed in (3, np.int64(3), np.uint8(3)):
+        assert torch.equal(normal((5,), seed), normal((5,), Key(3)))
+        assert Key.of(seed) == Key(3)
+
+
 def test_bad_keys() -> None:
-    with pytest.raises(TypeError, match="key: expected a Key, a uint64 tensor"):
-        normal((2,), 3)
+    for key in (3.0, "3", True, [3]):
+        with pytest.raises(TypeError, match="key: expected a Key, a uint64 tensor"):
+            normal((2,), key)
+    with pytest.raises(ValueError, match="key: expected an integer in"):
+        normal((2,), -1)
     with pytest.raises(ValueError, match="tensor: expected uint64"):
         Key.from_tensor(torch.zeros(2))
 

@@ -8,11 +8,19 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # what the operators compute with: torch has narrower types
 PREDICTIONS = ("eps", "x0", "v")
+
+
+def as_tensor(value: Any) -> Any:
+    """Return a copy of a NumPy array of numbers as a tensor; anything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+    return value
 
 
 def check_tensor(value: Any, name: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
 from semdiff.cli.output import print_note
+from semdiff.cli.page import app as page
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -58,7 +60,7 @@ class OneLineErrors(TyperGroup):
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit code and the line for an error."""
     if hasattr(error, "format_message"):  # click's own: an unknown option, a file that is not there
-        return error.exit_code, error.format_message() or "a command is missing; semdiff --help lists them"  # type: ignore[attr-defined]
+        return error.exit_code, error.format_message()  # type: ignore[attr-defined]
     if isinstance(error, (ValueError, TypeError, FileNotFoundError)):  # semdiff's own, which name the argument
         return 2, str(error)
     if isinstance(error, (ImportError, OSError)):
@@ -69,7 +71,7 @@ def explain(error: Exception) -> tuple[int, str]:
 app = typer.Typer(
     name="semdiff",
     cls=OneLineErrors,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,10 +88,29 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def semdiff(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     """Send images over noisy wireless channels, by learned codes and diffusion models, and by what they are compared with."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
-for _command in (demo, transmit, send, receive, impair, train, evaluate, report, diagnose, export, data, info):
-    app.command()(_command)
+COMMANDS: dict[Callable[..., Any], str] = {  # in the order of a first session
+    demo: "Send real images over a noisy channel, at 0 to 15 dB.",
+    transmit: "Send pictures of yours, and write what arrives.",
+    page: "Send pictures on a page in your browser.",
+    evaluate: "Compare systems over channels, SNRs and bandwidths.",
+    report: "Make an HTML page of an evaluation.",
+    diagnose: "Say whether diffusion can help on your images.",
+    data: "Build a data set from installed packages.",
+    train: "Train a link.",
+    send: "Make a radio recording of a picture.",
+    impair: "Simulate a radio path for a recording.",
+    receive: "Make the picture of a recording.",
+    export: "Compile a receiver for C++ programs.",
+    info: "Say how this build was made, for a report of a fault.",
+}
+for _command, _line in COMMANDS.items():
+    app.command(short_help=_line)(_command)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
-from semdiff.cli.output import format_ratio, print_json, print_note, screen
+from semdiff.cli.output import format_ratio, format_time, print_json, print_note, screen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +140,7 @@ def _print(rows: list[Row], what: str, link: SemanticLink, out: Path) -> None:
             f"{r.snr_db:g}" if first else "",
             f"{r.measured_snr_db:.2f}" if first else "",
             r.received,
-            "-" if r.t != r.t else f"{r.t:.0f}",
+            format_time(r.t),
             str(r.evaluations),
             f"{r.psnr_db:.2f}",
             f"{r.milliseconds:.1f}",

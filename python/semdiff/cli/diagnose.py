@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semdiff.cli.options import Json, PhotoModel, Seed, Steps, load_link
-from semdiff.cli.output import print_json, screen
+from semdiff.cli.output import format_time, print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Diagnosis
@@ -25,7 +25,7 @@ def diagnose(
     ] = None,
     images: Annotated[int | None, typer.Option("--images", help="The first so many; 200 of Fashion-MNIST, all of a folder.")] = None,
     snr: Annotated[list[float] | None, typer.Option("--snr", help="In dB; may be given several times. -5, 0, 5, 10, 15 if not.")] = None,
-    steps: Steps = 8,
+    steps: Steps = "auto",
     seed: Seed = 0,
     model: PhotoModel = None,
     as_json: Json = False,
@@ -62,7 +62,7 @@ def _print(found: Diagnosis, data: str) -> None:
         table.add_column(name, justify="right")
     for v in found.levels:
         errors = (v.observation, v.linear, v.elementwise, v.posterior_mean, v.sample)
-        table.add_row(f"{v.snr_db:g}", f"{v.t:.0f}", *(f"{e:.4f}" for e in errors), f"{v.gain_db:.2f} +-{v.gain_db_se:.2f}")
+        table.add_row(f"{v.snr_db:g}", format_time(v.t), *(f"{e:.4f}" for e in errors), f"{v.gain_db:.2f} +-{v.gain_db_se:.2f}")
     console = screen()
     console.print(table)
     console.print(f"Verdict: {found.verdict}.", soft_wrap=True)

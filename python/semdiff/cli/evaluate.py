@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from semdiff._util.words import counted
 from semdiff.cli.options import Json
-from semdiff.cli.output import format_ratio, print_json, screen
+from semdiff.cli.output import format_ratio, format_time, print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.evaluation import Results
@@ -18,25 +19,39 @@ if TYPE_CHECKING:
 
 def evaluate(
     config: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="CONFIG",
             help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual, kodak.",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the results; what is finished there is kept.", file_okay=False)
     ] = Path("results"),
     images: Annotated[int | None, typer.Option("--images", help="The first so many, in place of the configuration's number.")] = None,
+    template: Annotated[
+        bool, typer.Option("--template", help="Print a TOML file with every field and what it means, which runs as it is, and exit.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """ImageDistance systems at every channel, SNR and bandwidth of a configuration.
+    """Measure systems at every channel, SNR and bandwidth of a configuration.
 
     An interrupted evaluation goes on where it stopped when the command is given again. Several processes share the work:
     torchrun --nproc-per-node 2 --no-python semdiff evaluate CONFIG; on several machines, --out is a folder that all of them see.
     """
     from semdiff.evaluation import sweep
 
+    if template:
+        from semdiff.evaluation.template import template as write
+
+        print(write(), end="")
+        return
+    if config is None:
+        raise typer.BadParameter(
+            "expected a TOML file or a name; semdiff evaluate --template prints one to begin with", param_hint="'CONFIG'"
+        )
+    if "" not in sys.path:
+        sys.path.append("")  # modules that the file names may lie in the current folder
     changes: dict[str, Any] = {} if images is None else {"images": images}
     try:
         found = sweep(config, out, progress=True, **changes)
@@ -70,6 +85,7 @@ def _print(found: Results, out: Path) -> None:
     table.add_column("receiver")
     for metric in found.metrics:
         table.add_column(metric, justify="right")
+    table.add_column("t", justify="right")
     table.add_column("ms", justify="right")
     for i, row in enumerate(summary):
         place = [row[name] for name in ("channel", "cbr", "snr_db")]
@@ -80,6 +96,7 @@ def _print(found: Results, out: Path) -> None:
             f"{row['snr_db']:g}",
             receiver_label(row),
             *(_value(row[metric], row[f"{metric}_ci95"]) for metric in found.metrics),
+            format_time(row["t"]),
             f"{row['milliseconds']:.1f}",
             end_section=last,
         )

@@ -63,3 +63,8 @@ def uses_line(ledger: Ledger) -> str:
 def format_ratio(cbr: float) -> str:
     """Write a bandwidth ratio cbr as people do: 1/12.2."""
     return f"1/{1 / cbr:.3g}"
+
+
+def format_time(t: float | None) -> str:
+    """Write the time t of the diffusion at which denoising began, or - where there was none."""
+    return "-" if t is None or math.isnan(t) else f"{t:.0f}"

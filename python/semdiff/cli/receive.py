@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semdiff._util.words import counted
-from semdiff.cli.options import Json, Model, Realism, Steps, load_link
-from semdiff.cli.output import channel_uses, print_json, screen, uses_line
+from semdiff.cli.options import Json, PhotoModel, Realism, Steps, load_link
+from semdiff.cli.output import channel_uses, format_time, print_json, screen, uses_line
 
 if TYPE_CHECKING:
     from semdiff.link.recorded import ReceivedImage
@@ -24,10 +24,10 @@ def receive(
         Path | None,
         typer.Option("--frame", help="The sent .sigmf-meta, where the recorder knew nothing of the frame.", exists=True, dir_okay=False),
     ] = None,
-    steps: Steps = 8,
+    steps: Steps = "auto",
     realism: Realism = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the sampler's noise. The same seed gives the same picture.")] = 0,
-    model: Model = None,
+    model: PhotoModel = None,
     as_json: Json = False,
 ) -> None:
     """Find the frame in a SigMF recording and make its picture.
@@ -49,7 +49,7 @@ def receive(
     sent_rate = rate if described is None else sample_rate(described, str(frame))
     if rate and sent_rate and rate != sent_rate:
         samples = at_the_frames_rate(samples, rate, sent_rate, description.frame)
-    done = receive_samples(load_link(model), samples, description, model_digest(model), steps, realism, Key(seed))
+    done = receive_samples(load_link(model, "photos"), samples, description, model_digest(model), steps, realism, Key(seed))
     if rate and sent_rate:  # in the recording's samples
         found = done.synchronization
         done = replace(done, synchronization=replace(found, start=found.start * rate / sent_rate))
@@ -87,6 +87,7 @@ def _print(done: ReceivedImage, out: Path) -> None:
         "frequency offset": f"{found.cfo:.6f} cycles a symbol",
         "gain, phase": f"{found.gain:.4g}, {found.phase:.3f} rad",
         "correlation": f"{found.correlation:.3f} (noise alone stays below {found.threshold:.3f})",
+        "t": format_time(done.t),
         "channel uses": uses_line(done.ledger),
         "declared besides the signal": ", ".join(f"{name} {bits} bits" for name, bits in done.declared.items()),
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semdiff.cli.options import Cbr, Json, Model, load_link
+from semdiff.cli.options import Cbr, Json, PhotoModel, load_link
 from semdiff.cli.output import channel_uses, print_json, uses_line
 
 
@@ -21,7 +21,7 @@ def send(
     cbr: Cbr = None,
     rate: Annotated[float, typer.Option("--rate", help="Samples a second; four make a symbol.")] = 1e6,
     resize: Annotated[bool, typer.Option("--resize", help="Scale a picture of another size to the model's, which loses detail.")] = False,
-    model: Model = None,
+    model: PhotoModel = None,
     as_json: Json = False,
 ) -> None:
     """Make a SigMF recording (cf32_le) of one picture's frame, for a radio to play.
@@ -32,7 +32,7 @@ def send(
     from semdiff.link.recorded import model_digest, send_samples
     from semdiff.phy.sigmf import write_recording
 
-    link = load_link(model)
+    link = load_link(model, "photos")
     samples, description = send_samples(link, load_picture(image, link.image_shape, resize), model_digest(model), cbr, snr)
     spec = description.frame
     first, length = spec.guard * spec.samples_per_symbol, spec.symbols * spec.samples_per_symbol

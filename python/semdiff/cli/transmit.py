@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Generator
 from contextlib import closing
@@ -14,7 +13,7 @@ import typer
 
 from semdiff._util.words import counted
 from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, Seed, Snrs, Steps, load_link, parse_channel, parse_snrs
-from semdiff.cli.output import channel_uses, format_ratio, print_json, screen
+from semdiff.cli.output import channel_uses, format_ratio, format_time, print_json, screen
 
 if TYPE_CHECKING:
     from semdiff.cli.comparison import Outcome
@@ -187,8 +186,7 @@ def _print(report: dict[str, Any]) -> None:
         )
         quality = [_quality(numbers) for numbers in (row, *(row.get("systems", {}).get(name) for name in names))]
         last = i + 1 < len(rows) and rows[i + 1]["snr_db"] != row["snr_db"]
-        time = "-" if math.isnan(row["t"]) else f"{row['t']:.0f}"  # the mean decoder has none
-        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", time, *quality, end_section=last)
+        table.add_row(row["output"], *cost, f"{row['measured_snr_db']:.2f}", format_time(row["t"]), *quality, end_section=last)
     screen().print(table)
 
 

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semdiff._ops import ops
 from semdiff._util.arguments import REAL, check_beside, check_prediction, check_tensor, to_count, to_number
+from semdiff._util.signatures import check_call
 from semdiff.diffusion.fusion import Elements
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.diffusion.schedule import NoiseSchedule, check_schedule
@@ -67,7 +68,7 @@ def posterior_mean(
         elements = Elements(x, t, schedule)
         x, t = elements.start()
         return elements.fuse(x, _predict_x0(denoiser, x, t, schedule, prediction, clip), t, True, clip).x0
-    return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
+    return ddim_step(x, _ask(denoiser, x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
 
 
 def time_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
@@ -193,7 +194,7 @@ def sample(
     for i, (now, after, t) in enumerate(zip(times[:-1], times[1:], told, strict=True)):
         if callback is not None:
             callback(i, x, now)
-        output = widened(denoiser(x, t), x)
+        output = widened(_ask(denoiser, x, t), x)
         # The steps as they are below their Python functions, which would look at the same grid again and again.
         if solver == "dpmpp_2m":
             x, previous_x0 = dpmpp_2m(x, output, previous_x0, t_previous, now, after, table, prediction, clip)
@@ -244,7 +245,7 @@ def _sample_elements(
 
 
 def _predict_x0(denoiser: Denoiser, x: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction, clip: float | None) -> Tensor:
-    return ddim_step(x, denoiser(x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
+    return ddim_step(x, _ask(denoiser, x, _for_network(t, x)), t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
 
 
 def _heun_step(
@@ -255,14 +256,30 @@ def _heun_step(
     if bool((s < 0).all()):
         return first
     x0 = ddim_step(x, output, t, torch.full_like(t, -1.0), schedule, 0.0, prediction, clip)
-    x0_after = ddim_step(first, denoiser(first, _for_network(s, x)), s, torch.full_like(s, -1.0), schedule, 0.0, prediction, clip)
+    x0_after = ddim_step(first, _ask(denoiser, first, _for_network(s, x)), s, torch.full_like(s, -1.0), schedule, 0.0, prediction, clip)
     return ddim_step(x, (x0 + x0_after) * 0.5, t, s, schedule, 0.0, "x0")
+
+
+def check_denoiser(denoiser: Denoiser) -> None:
+    """TypeError unless it can be called as denoiser(x, t)."""
+    if not callable(denoiser):
+        raise TypeError(f"denoiser: expected a callable denoiser(x, t), got {type(denoiser).__name__}")
+    if not torch.compiler.is_compiling():
+        check_call(denoiser.forward if isinstance(denoiser, nn.Module) else denoiser, "denoiser", "x, t")
+
+
+def _ask(denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
+    """Return the denoiser's output. TypeError for the object that a network of diffusers returns."""
+    output = denoiser(x, t)
+    if not isinstance(output, Tensor) and hasattr(output, "sample"):
+        made = "lambda x, t: unet(x, t).sample is such a denoiser"
+        raise TypeError(f"denoiser: expected denoiser(x, t) to return a tensor, got {type(output).__name__}; {made}")
+    return output
 
 
 def _state(denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule) -> DiffusionState:
     """Return the state, held to what it must be."""
-    if not callable(denoiser):
-        raise TypeError(f"denoiser: expected a callable denoiser(x, t), got {type(denoiser).__name__}")
+    check_denoiser(denoiser)
     check_schedule(schedule)
     if not isinstance(state, tuple) or len(state) != 2:
         raise TypeError(f"state: expected a DiffusionState (x, t), got {type(state).__name__}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import platform
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,14 @@ from torch import Tensor
 from semdiff._build import build_info
 from semdiff._util.atomic import write_atomically
 from semdiff.evaluation.config import Config
+from semdiff.evaluation.identity import object_identity
 from semdiff.evaluation.image_sets import ImageSet
 from semdiff.evaluation.json_files import json_digest, read_json, to_json
-from semdiff.evaluation.scores import Metric, compute_metrics
+from semdiff.evaluation.scores import Metrics, compute_metrics
 from semdiff.evaluation.systems import System
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
+from semdiff.transmission.step_count import StepCount
 
 if TYPE_CHECKING:
     from semdiff.link import Transmission
@@ -36,8 +38,6 @@ FORMAT, VERSION = "semdiff evaluation cell", 1
 AXES = ("system", "channel", "snr_db", "cbr", "steps", "realism", "seed")
 LEDGER = ("payload", "side_information", "pilots", "preamble", "cyclic_prefix")
 COLUMNS = (*AXES, "images", *LEDGER, "uses", "cbr_used", "measured_snr_db", "t", "evaluations", "milliseconds")  # before the metrics'
-
-Metrics = Sequence[str] | Mapping[str, Metric]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Cell:
     channel: str
     snr_db: float
     cbr: float | None
-    steps: int | None
+    steps: StepCount | None
     realism: float | None
     seed: int
 
@@ -84,7 +84,7 @@ def plan_cells(config: Config, systems: Iterable[System]) -> list[Cell]:
     ]
 
 
-def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[int | None, float | None]]:
+def _receptions(config: Config, axes: tuple[str, ...]) -> list[tuple[StepCount | None, float | None]]:
     dials = config.realism if "realism" in axes else (None,)
     counts = config.steps if "steps" in axes else (None,)
     return list(dict.fromkeys((None if dial == 0 else count, dial) for dial in dials for count in counts))
@@ -101,6 +101,7 @@ class Job:
         data_sha256: of the data.
         references: for metrics that compare with images that were not sent.
         ratio: bandwidth ratio to ask the system for in place of the cell's, so that it takes as many uses as the others.
+        own_channel: what `object_identity` says of a user's channel.
     """
 
     cell: Cell
@@ -113,13 +114,16 @@ class Job:
     data_sha256: str
     references: ImageSet | None = None
     ratio: float | None = None
+    own_channel: Any = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """Collect all that the numbers depend on."""
-        metrics = {n: f"{m.__module__}.{m.__qualname__}" for n, m in self.metrics.items()} if isinstance(self.metrics, Mapping) else None
+        own = any(metric is not None for metric in self.metrics.values())
+        metrics = {name: object_identity(metric) for name, metric in self.metrics.items()} if own else list(self.metrics)
         sometimes: dict[str, Any] = {} if self.references is None else {"references_sha256": self.references.sha256}
         sometimes |= {} if self.ratio is None else {"ratio": self.ratio}
+        sometimes |= {} if self.own_channel is None else {"channel": self.own_channel}
         return sometimes | {
             "format_version": VERSION,
             "semdiff": str(build_info()["version"]).partition("+")[0],  # a wheel's names its torch, which a build from source does not
@@ -127,7 +131,7 @@ class Job:
             "system": self.system.identity,
             "data_sha256": self.data_sha256,
             "batch": self.batch,  # the noise of a batch has a key of its own
-            "metrics": metrics or list(self.metrics),
+            "metrics": metrics,
             "pictures": self.pictures,
         }
 

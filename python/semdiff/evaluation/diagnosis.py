@@ -23,6 +23,7 @@ from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.evaluation.linear_estimate import elementwise_mmse, ledoit_wolf, linear_mmse
 from semdiff.phy.channel import AWGN, pack, unpack
 from semdiff.rng import Key, KeyLike
+from semdiff.transmission.step_count import StepCount, StepTable, check_steps, resolve_steps
 
 if TYPE_CHECKING:
     from semdiff.link import SemanticLink
@@ -87,7 +88,7 @@ def diagnose(
     schedule: NoiseSchedule,
     snr_db: float | Sequence[float] = SNRS_DB,
     prediction: Prediction = "eps",
-    steps: int = 8,
+    steps: StepCount = "auto",
     batch: int = 256,
     key: KeyLike = None,
 ) -> Diagnosis:
@@ -102,7 +103,8 @@ def diagnose(
         schedule: of its training.
         snr_db: E|s|^2 / N0 in dB for symbols of unit power, so N0 is the noise variance in each element (block fading is AWGN at the faded
             SNR).
-        prediction, steps: as in `semdiff.sample`.
+        prediction: as in `semdiff.sample`.
+        steps: likewise, or "auto": those of the link at the SNR, 8 without a link.
         batch: latents at a time.
         key: of the random numbers.
 
@@ -131,13 +133,15 @@ def _diagnose(
     schedule: NoiseSchedule,
     snr_db: float | Sequence[float],
     prediction: Prediction,
-    steps: int,
+    steps: StepCount,
     batch: int,
     key: KeyLike,
     clip: float | None = None,
+    auto_steps: StepTable | None = None,
 ) -> Diagnosis:
     """conditioned_denoiser(y, noise_var): the denoiser for latents received as y with that noise variance."""
     _check(latents)
+    check_steps(steps, schedule.T)
     levels_db = [float(v) for v in (snr_db if isinstance(snr_db, Sequence) else [snr_db])]
     if not levels_db:
         raise ValueError("snr_db: expected at least one number, got none")
@@ -158,12 +162,13 @@ def _diagnose(
             linear[test] = linear_mmse(flat[test], noise_var, c)
             alone[test] = elementwise_mmse(flat[test], noise_var, z[fit])
         state = match(y, noise_var, schedule, key=top_up)
+        count = int(resolve_steps(steps, torch.tensor([level]), auto_steps)[0])
 
         def mean(part: DiffusionState, denoiser: Denoiser) -> Tensor:
             return posterior_mean(denoiser, part, schedule, prediction, clip)
 
-        def draw(part: DiffusionState, denoiser: Denoiser, key: Key = draws) -> Tensor:
-            return sample(denoiser, part, schedule, steps, prediction=prediction, clip=clip, key=key)
+        def draw(part: DiffusionState, denoiser: Denoiser, key: Key = draws, count: int = count) -> Tensor:
+            return sample(denoiser, part, schedule, count, prediction=prediction, clip=clip, key=key)
 
         estimates = {"observation": flat, "linear": linear, "elementwise": alone}
         denoisers = [conditioned_denoiser(part, noise_var) for part in y.split(batch)]
@@ -181,7 +186,7 @@ def _diagnose(
 
 
 def diagnose_link(
-    link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: int = 8, key: KeyLike = None
+    link: SemanticLink, images: Tensor, snr_db: float | Sequence[float] = SNRS_DB, steps: StepCount = "auto", key: KeyLike = None
 ) -> Diagnosis:
     """Run `diagnose` with a link's own denoiser, on its latents of images, without the transmitter's bottleneck.
 
@@ -222,7 +227,8 @@ def diagnose_link(
         denoise = link.denoiser(guess, torch.full_like(guess, math.log(noise_var / (1 + noise_var))))
         return lambda x, t: denoise(x.to(link.device), t.to(link.device)).cpu()
 
-    return _diagnose(torch.cat(parts), conditioned_denoiser, link.schedule, snr_db, link.prediction, steps, 256, key, link.clip)
+    table = link.config.auto_steps
+    return _diagnose(torch.cat(parts), conditioned_denoiser, link.schedule, snr_db, link.prediction, steps, 256, key, link.clip, table)
 
 
 def _squares(images: Tensor, side: int) -> Tensor:

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load the images that an evaluation sends, and the references that sets of them are compared with, which are not sent.
 
-Images are the test split of Fashion-MNIST or CIFAR-10, held-out photographs, Kodak's, or a folder of images of one size.
+Images are the test split of Fashion-MNIST or CIFAR-10, held-out photographs, Kodak's, a few that are in the
+package, a folder of images of one size, or what a user's module gives.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from semdiff._util.arguments import as_tensor
 from semdiff.data.folders import read_folder
 from semdiff.data.pictures import middle
+from semdiff.evaluation.own_objects import make_object
+from semdiff.evaluation.specs import ObjectSpec
 
-FASHION_MNIST, CIFAR10, PHOTOS, KODAK = "fashion-mnist", "cifar10", "photos", "kodak"
+FASHION_MNIST, CIFAR10, PHOTOS, KODAK, SAMPLES = "fashion-mnist", "cifar10", "photos", "kodak", "samples"
 REFERENCES = 10_000  # images of the training split
 PHOTO_SIZE = (432, 480)  # the largest whole cells that fit into every held-out photograph
 
@@ -40,19 +44,22 @@ class ImageSet(NamedTuple):
         return hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
 
 
-def load_images(data: str, limit: int | None = None, grey: bool = False) -> ImageSet:
+def load_images(data: str | ObjectSpec, limit: int | None = None, grey: bool = False) -> ImageSet:
     """Load the images of an evaluation.
 
     Args:
-        data: fashion-mnist, cifar10, photos, kodak, or a folder.
+        data: fashion-mnist, cifar10, photos, kodak, samples, a folder, or images of a user's module.
         limit: the first so many; None is all.
         grey: read a folder's images as luma.
 
     Raises:
         FileNotFoundError: where a data set or folder is missing.
         ValueError: where there are fewer than `limit`, or a folder has none.
+        TypeError: where a user's module gives something else.
     """
-    if data == FASHION_MNIST:
+    if isinstance(data, ObjectSpec):
+        found = own_images(make_object(data.name, dict(data.options), "data"), str(data), limit)
+    elif data == FASHION_MNIST:
         from semdiff.data import fashion_mnist
 
         images, labels = fashion_mnist("test")
@@ -66,6 +73,10 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
         found = ImageSet(data, _photos()[:limit], None)
     elif data == KODAK:
         found = ImageSet(data, _kodak()[:limit], None)
+    elif data == SAMPLES:
+        from semdiff.data import sample_images
+
+        found = ImageSet(data, sample_images()[:limit], None)
     else:
         found = ImageSet(data, _folder(Path(data), limit, grey), None)
     if limit is not None and len(found.images) < limit:
@@ -73,7 +84,37 @@ def load_images(data: str, limit: int | None = None, grey: bool = False) -> Imag
     return found
 
 
-def load_references(data: str, grey: bool = False) -> ImageSet:
+def own_images(given: Any, name: str, limit: int | None = None) -> ImageSet:
+    """Check a user's images.
+
+    Args:
+        given: images (N, C, H, W) in [0, 1], a tensor or a NumPy array, or a pair of them and of labels (N,).
+        name: of the set.
+        limit: the first so many; None is all.
+
+    Raises:
+        TypeError, ValueError: naming the field data, for anything else.
+    """
+    wanted = "a float tensor or array (N, C, H, W) in [0, 1], or a pair of it and labels (N,)"
+    images, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    images, labels = as_tensor(images), as_tensor(labels)
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"data: expected {wanted}, got {got}" + ("; images / 255 makes one of bytes" if got == torch.uint8 else ""))
+    images = images.detach().cpu().float().contiguous()
+    if images.dim() != 4 or not len(images) or not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError(f"data: expected {wanted}, with N >= 1, got shape {tuple(images.shape)}" + _values(images))
+    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (len(images),)):
+        form = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"data: expected labels of shape ({len(images)},), got {form}")
+    return ImageSet(name, images[:limit], None if labels is None else labels.long()[:limit])
+
+
+def _values(images: Tensor) -> str:
+    return f" and values from {images.min().item():.4g} to {images.max().item():.4g}" if images.numel() else ""
+
+
+def load_references(data: str | ObjectSpec, grey: bool = False) -> ImageSet:
     """Load images of the same kind that are not sent.
 
     They are the first 10,000 of a training split, the training photographs that are large enough, all of Kodak's images, or a folder.
@@ -84,6 +125,8 @@ def load_references(data: str, grey: bool = False) -> ImageSet:
     Raises:
         FileNotFoundError, ValueError: as `load_images`.
     """
+    if isinstance(data, ObjectSpec) or data == SAMPLES:
+        return load_images(data)
     if data == FASHION_MNIST:
         from semdiff.data import fashion_mnist
 
@@ -117,7 +160,7 @@ def _kodak() -> Tensor:
 
 def _folder(folder: Path, limit: int | None, grey: bool) -> Tensor:
     if not folder.is_dir():
-        known = f"{FASHION_MNIST}, {CIFAR10}, {PHOTOS}, {KODAK} or a folder of pictures"
+        known = f"{FASHION_MNIST}, {CIFAR10}, {PHOTOS}, {KODAK}, {SAMPLES} or a folder of pictures"
         raise FileNotFoundError(f"data: expected {known}, got {str(folder)!r}")
     try:
         pictures = read_folder(folder, limit, grey or None)

@@ -8,6 +8,7 @@ the seeds (Student's t) where there are several, over the images (1.96 standard 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -83,7 +84,7 @@ def receiver_label(row: Row) -> str:
     elif row["realism"] is not None:
         words.append("sample" if row["realism"] == 1 else f"realism {row['realism']:g}")
     if row["steps"] is not None:
-        words.append(counted(row["steps"], "step"))
+        words.append("automatic steps" if row["steps"] == "auto" else counted(row["steps"], "step"))
     return ", ".join(words)
 
 
@@ -169,7 +170,7 @@ def quality_over_latency(results: Results, metric: str) -> Figure:
     rows = [r for r in rows if r["realism"] == _most(rows, r["system"], "realism")]
 
     def draw(axes: Axes, here: list[Row], colours: dict[str, int]) -> None:
-        _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: r["steps"] or 0)
+        _curves(axes, here, lambda r: r["milliseconds"], metric, colours, lambda r: _rank(r["steps"]))
         _logarithmic(axes)
         axes.set_xlabel("milliseconds an image")
         axes.set_ylabel(axis_title(metric))
@@ -242,7 +243,12 @@ def _rows(results: Results, metric: str) -> list[Row]:
 
 
 def _most(rows: list[Row], system: str, axis: str) -> Any:
-    return max((r[axis] for r in rows if r["system"] == system and r[axis] is not None), default=None)
+    return max((r[axis] for r in rows if r["system"] == system and r[axis] is not None), key=_rank, default=None)
+
+
+def _rank(steps: Any) -> float:
+    """Where steps stand among others: "auto" after all numbers."""
+    return math.inf if steps == "auto" else steps or 0
 
 
 def error_bar(row: Row, metric: str) -> float:

@@ -18,6 +18,7 @@ from semdiff.evaluation import plots
 from semdiff.evaluation.cells import LEDGER
 from semdiff.evaluation.config import Config
 from semdiff.evaluation.results import Results, Row
+from semdiff.evaluation.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,11 +208,23 @@ def _reproduce(results: Results) -> str:
         "reproduce",
         toml=Config.from_mapping(header["config"]).to_toml(),
         seeds=header["seeds"],
-        own=[label for label, system in header["systems"].items() if "." in system["name"]],
+        own=[label for label, system in header["systems"].items() if "." in system["name"] and ":" not in system["name"]],
         systems=header["systems"],
+        places={label: _weights_place(system) for label, system in header["systems"].items()},
         data=header["data"],
         environments=json.dumps(header["environments"], indent=1),
     )
+
+
+def _weights_place(system: dict[str, Any]) -> str:
+    """Say where a system's weights are, which its digest identifies."""
+    if not system["weights_sha256"]:
+        return "it has none"
+    named = system.get("path") or (system.get("options") or {}).get("model")
+    if named:
+        return f"model {named}"
+    known = SYSTEMS.get(system["name"])
+    return known.weights if known else "with the one who made it"
 
 
 def plots_call(results: Results, name: str, *arguments: str) -> str:

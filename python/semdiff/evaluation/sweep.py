@@ -12,18 +12,26 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from semdiff._util.arguments import fits
-from semdiff.evaluation.cells import COLUMNS, Cell, Job, Metrics, cell_path, picture_path, plan_cells, read_cell, save_pictures
+from semdiff.evaluation.cells import COLUMNS, Cell, Job, cell_path, picture_path, plan_cells, read_cell, save_pictures
+from semdiff.evaluation.channels import check_channel, make_channel
 from semdiff.evaluation.config import Config
-from semdiff.evaluation.image_sets import KODAK, ImageSet, load_images, load_references
+from semdiff.evaluation.identity import object_identity
+from semdiff.evaluation.image_sets import KODAK, SAMPLES, ImageSet, load_images, load_references, own_images
 from semdiff.evaluation.results import Results
-from semdiff.evaluation.scores import check_metrics, check_references, compute_metrics, unpaired_metrics
-from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios, load_system, make_channel, wrap_system
+from semdiff.evaluation.scores import Metric, Metrics, check_references, compute_metrics, load_metrics, unpaired_metrics
+from semdiff.evaluation.specs import ChannelSpec, ObjectSpec, SystemSpec, is_own
+from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios, load_system, wrap_system
+from semdiff.phy.channel import Channel
 from semdiff.rng import Key
 
-WITHOUT_TRAINING = {"tensor": "a tensor", KODAK: "Kodak's, which have no training split"}
+WITHOUT_TRAINING = {
+    "tensor": "a tensor",
+    KODAK: "Kodak's, which have no training split",
+    SAMPLES: "the samples, which have no training split",
+}
 
 
 def sweep(
@@ -31,7 +39,8 @@ def sweep(
     out: str | Path | None = None,
     *,
     systems: Mapping[str, Any] | Sequence[Any] | None = None,
-    metrics: Metrics | None = None,
+    channels: Mapping[str, Any] | Sequence[Any] | str | None = None,
+    metrics: Mapping[str, Metric] | Sequence[Any] | str | None = None,
     data: Any = None,
     progress: bool = False,
     **changes: Any,
@@ -44,9 +53,10 @@ def sweep(
     Args:
         config: a Config, a TOML file of it (or the name of one in the package), a dict, or None.
         out: the folder of the results; the same call goes on where another was stopped. None keeps nothing on disk.
-        systems: names as in a configuration, or a dict of label to any object with transmit(...).
-        metrics: names in semdiff.metrics, or a dict of name to a function (received, originals, labels) -> (B,).
-        data: as in a configuration, or a tensor (N, C, H, W) in [0, 1].
+        systems: names as in a configuration, or a dict of label to a name or to any object with transmit(...).
+        channels: names as in a configuration, or a dict of label to a `semdiff.Channel`.
+        metrics: names in semdiff.metrics, or a dict of name to a function (received, originals) or (received, originals, labels) -> (B,).
+        data: as in a configuration, or a tensor or NumPy array (N, C, H, W) in [0, 1], or a pair of it and labels (N,).
         progress: a bar on stderr, where that is a terminal.
         changes: fields of the configuration by name, which replace those of `config`.
 
@@ -64,41 +74,87 @@ def sweep(
         >>> [(row["system"], row["snr_db"]) for row in results.rows]
         [('adjscc', 0.0), ('adjscc', 10.0)]
     """
-    settings = _config(config, systems, metrics, data, changes)
+    settings = _config(config, systems, channels, metrics, data, changes)
+    parts = _prepare(settings, systems, channels, metrics, data)
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _run(settings, Path(folder), systems, metrics, data, progress, keep=False)
-    return _run(settings, Path(out), systems, metrics, data, progress, keep=True)
+            return _run(settings, parts, Path(folder), progress, keep=False)
+    return _run(settings, parts, Path(out), progress, keep=True)
 
 
 def _config(
-    config: Config | str | Path | Mapping[str, Any] | None, systems: Any, metrics: Any, data: Any, changes: Mapping[str, Any]
+    config: Config | str | Path | Mapping[str, Any] | None, systems: Any, channels: Any, metrics: Any, data: Any, changes: Mapping[str, Any]
 ) -> Config:
     if isinstance(config, (str, Path)):
         config = Config.from_toml(config)
     fields = dict(config.to_mapping() if isinstance(config, Config) else config or {})
     fields |= changes
-    if systems is not None:
-        fields["systems"] = list(systems)
-    if metrics is not None:
-        fields["metrics"] = list(metrics)
+    if isinstance(systems, Mapping):
+        named = [_named_system(label, value) for label, value in systems.items()]
+        systems = [found if isinstance(found, SystemSpec) else found[0] for found in named]
+    if isinstance(channels, Mapping):
+        channels = [ChannelSpec(label) for label in channels]
+    for name, given in (("systems", systems), ("channels", channels), ("metrics", metrics)):
+        if given is not None:
+            fields[name] = list(given) if isinstance(given, Mapping) else given
     if data is not None:
-        fields["data"] = data if isinstance(data, (str, Path)) else "tensor"
+        fields["data"] = data if _named(data) else "tensor"
     return Config.from_mapping(fields)
 
 
-def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, data: Any, progress: bool, keep: bool) -> Results:
-    given = systems if isinstance(systems, Mapping) else None
-    if given is None:
-        check_systems(config.systems)
-    measures: Metrics = metrics if isinstance(metrics, Mapping) else config.metrics
-    if not isinstance(measures, Mapping):
-        check_metrics(measures)
-    channels = {spec.label: make_channel(spec) for spec in config.channels}
-    images = _images(config, data)
+def _named(data: Any) -> bool:
+    return data is None or isinstance(data, (str, Path, Mapping))
+
+
+class Parts(NamedTuple):
+    """Hold what an evaluation is made of, checked.
+
+    Attributes:
+        systems: to compare.
+        channels: by label.
+        own_channels: what `object_identity` says of a user's, by label.
+        metrics: from `load_metrics`.
+        images: what is sent.
+        references: what unpaired metrics compare with, or None.
+    """
+
+    systems: list[System]
+    channels: dict[str, Channel]
+    own_channels: dict[str, Any]
+    metrics: Metrics
+    images: ImageSet
+    references: ImageSet | None
+
+
+def _prepare(config: Config, systems: Any, channels: Any, metrics: Any, data: Any) -> Parts:
+    """Make and check all parts; the cheap ones come first, so that a wrong name is told before anything is loaded."""
+    given = systems if isinstance(systems, Mapping) else {}
+    specs = [_named_system(label, value) for label, value in given.items()] if given else list(config.systems)
+    check_systems(tuple(spec for spec in specs if isinstance(spec, SystemSpec)))
+    measures = load_metrics(metrics if isinstance(metrics, Mapping) else config.metrics)
+    if isinstance(channels, Mapping):
+        on_air = {ChannelSpec(label).label: check_channel(channel, f"channels.{label}") for label, channel in channels.items()}
+        own = {label: object_identity(channel) for label, channel in on_air.items()}
+    else:
+        on_air = {spec.label: make_channel(spec) for spec in config.channels}
+        own = {spec.label: object_identity(on_air[spec.label]) for spec in config.channels if is_own(spec.name)}
+    images = load_images(config.data, config.images, config.grey) if _named(data) else own_images(data, "tensor", config.images)
     references = _references(config, measures, images)
-    ready = [wrap_system(k, v) for k, v in given.items()] if given is not None else [load_system(spec) for spec in config.systems]
+    ready = [load_system(spec) if isinstance(spec, SystemSpec) else wrap_system(*spec) for spec in specs]
     _check_shapes(ready, images)
+    return Parts(ready, on_air, own, measures, images, references)
+
+
+def _named_system(label: str, value: Any) -> SystemSpec | tuple[str, Any]:
+    """What a dict of systems has under a label: the name of one, or an object."""
+    if isinstance(value, (str, Mapping)):
+        table = {"name": value} if isinstance(value, str) else value
+        return Config.from_mapping({"systems": [{**table, "label": label}], "snr_db": 0}).systems[0]
+    return value if isinstance(value, SystemSpec) else (label, value)
+
+
+def _run(config: Config, parts: Parts, folder: Path, progress: bool, keep: bool) -> Results:
+    ready, channels, own_channels, measures, images, references = parts
     by_label = {system.label: system for system in ready}
     sha256 = images.sha256
     first = config.seeds[0]
@@ -107,7 +163,7 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
     jobs = [
         Job(
             c, by_label[c.system], channels[c.channel], pictures=config.pictures if c.seed == first else 0,
-            ratio=ratios[c.cbr].get(c.system), **same,
+            ratio=ratios[c.cbr].get(c.system), own_channel=own_channels.get(c.channel), **same,
         )
         for c in plan_cells(config, ready)
     ]  # fmt: skip
@@ -126,7 +182,7 @@ def _run(config: Config, folder: Path, systems: Any, metrics: Metrics | None, da
                 job.run(folder)
             bar.update()
     done = [job.cell for job in jobs if cell_path(folder, names[job.cell]).exists()]
-    results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready)
+    results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready, measures)
     if references is not None and results.complete:
         results.header["references"] = _floor(references, measures, images)
     if keep and results.complete:
@@ -150,21 +206,12 @@ def process_rank() -> tuple[int, int]:
     return rank, size
 
 
-def _images(config: Config, data: Any) -> ImageSet:
-    if data is None or isinstance(data, (str, Path)):
-        return load_images(config.data, config.images, config.grey)
-    images = data.detach().cpu().float().contiguous()
-    if images.dim() != 4 or not len(images) or not bool(((images >= 0) & (images <= 1)).all()):
-        raise ValueError(f"data: expected a tensor (N, C, H, W) in [0, 1] with N >= 1, got shape {tuple(images.shape)}")
-    return ImageSet("tensor", images[: config.images], None)
-
-
 def _references(config: Config, measures: Metrics, images: ImageSet) -> ImageSet | None:
     """What metrics that want references are given. ValueError where they contain what is sent, or there are none."""
     if not unpaired_metrics(measures):
         return None
-    if config.references is None and images.name in WITHOUT_TRAINING:
-        why = WITHOUT_TRAINING[images.name]
+    why = "of a module of yours" if isinstance(config.data, ObjectSpec) else WITHOUT_TRAINING.get(images.name)
+    if config.references is None and why:
         raise ValueError(f"references: expected the name of a data set or a folder, for images that are {why}; got nothing")
     found = load_references(config.references or config.data, config.grey)
     check_references(found.images, images.images)
@@ -174,7 +221,7 @@ def _references(config: Config, measures: Metrics, images: ImageSet) -> ImageSet
 def _floor(references: ImageSet, measures: Metrics, images: ImageSet) -> dict[str, Any]:
     """What the references are, and how far from them the originals lie themselves: no receiver is expected to be nearer."""
     names = unpaired_metrics(measures)
-    found = compute_metrics(names, images.images, images.images, images.labels, references.images)
+    found = compute_metrics(dict.fromkeys(names), images.images, images.images, images.labels, references.images)
     floor = {name: found[name].value for name in names}
     return {"name": references.name, "images": len(references.images), "sha256": references.sha256, "originals": floor}
 
@@ -190,9 +237,13 @@ def _check_shapes(systems: list[System], data: ImageSet) -> None:
 
 
 def _rehearse(jobs: list[Job]) -> None:
-    """One transmission for each way to send: what cannot work is known before the work, and no first call is timed."""
+    """One transmission for each way to send: what cannot work is known before the work, and no first call is timed.
+
+    A user's metrics are computed once, too.
+    """
     seen: set[tuple[Any, ...]] = set()
     warm: set[str] = set()
+    measured = False
     for job in jobs:
         c = job.cell
         way = (c.system, c.channel, c.cbr, c.steps, c.realism)
@@ -202,9 +253,14 @@ def _rehearse(jobs: list[Job]) -> None:
         few = job.data.images[: 1 if c.system in warm else job.batch]
         warm.add(c.system)
         try:
-            job.transmit(few, Key(0))
+            done = job.transmit(few, Key(0))
         except (ValueError, TypeError) as error:
             raise type(error)(f"systems.{c.system}: cannot transmit at {c}: {error}") from error
+        own = {name: metric for name, metric in job.metrics.items() if metric is not None}
+        if own and not measured:
+            labels = None if job.data.labels is None else job.data.labels[: len(few)]
+            compute_metrics(own, done.images.detach().cpu().float(), few, labels)
+            measured = True
 
 
 def _bar(missing: int, planned: int, shown: bool) -> Any:
@@ -218,7 +274,7 @@ def _bar(missing: int, planned: int, shown: bool) -> Any:
 
 def _assemble(
     config: Config, kept: Path | None, folder: Path, done: list[Cell], names: dict[Cell, str], data: ImageSet, sha256: str,
-    systems: list[System],
+    systems: list[System], metrics: Metrics,
 ) -> Results:  # fmt: skip
     documents = [read_cell(folder, names[cell]) for cell in done]
     environments: list[dict[str, Any]] = []
@@ -229,12 +285,12 @@ def _assemble(
         "config": config.to_mapping(),
         "data": {"name": data.name, "shape": list(data.images.shape), "sha256": sha256},
         "systems": {s.label: s.identity | {"path": s.path, "trained_on": list(s.trained_on), "outputs": s.outputs} for s in systems},
-        "metrics": list(config.metrics),
+        "metrics": list(metrics),
         "seeds": list(config.seeds),
         "pictures": config.pictures if kept else 0,
         "cells": len(names),
         "digests": [names[cell] for cell in done],
         "environments": environments,
     }
-    columns = [*COLUMNS, *(f"{m}{end}" for m in config.metrics for end in ("", "_se"))]
+    columns = [*COLUMNS, *(f"{m}{end}" for m in metrics for end in ("", "_se"))]
     return Results(header, [{name: d["row"].get(name) for name in columns} for d in documents], kept)

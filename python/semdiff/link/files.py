@@ -122,6 +122,8 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
             push_to_hub: whether to send it to the Hub too, by the folder's name or as repo_id.
             kwargs: of diffusers' save_pretrained, and of `push_to_hub`.
         """
+        if getattr(self, "own_denoiser", None):
+            raise ValueError("link: expected its own denoiser, got one of with_denoiser; save the link that it was made of")
         sent = {name: kwargs.pop(name) for name in ("commit_message", "private", "token", "create_pr") if name in kwargs}
         repository = kwargs.pop("repo_id", Path(save_directory).name)
         with saved(save_directory) as folder:

@@ -172,7 +172,9 @@ class SemanticLink(ImageLink):
     def receiver(self, size: tuple[int, int]) -> Receiver:
         """Return the receiver behind the up-sampler, for images of height and width `size`."""
         decode = partial(self.decode, size=size)
-        common = (self.schedule, self.config.auto_steps, self.denoiser, decode, self.prediction, self.clip, self.config.renoise)
+        _, prediction = self.own_denoiser or (None, self.prediction)
+        clip = None if self.own_denoiser else self.clip
+        common = (self.schedule, self.config.auto_steps, self.denoiser, decode, prediction, clip, self.config.renoise)
         to_images = partial(self._to_images, size=size)
         decode_sample = decode if self.sample_decoder is None else partial(self._decode_sample, size=size)
         if self.mean_decoder is None:
@@ -238,12 +240,14 @@ class SemanticLink(ImageLink):
         return self
 
     def denoiser(self, guess: Tensor, log_error: Tensor) -> Denoise:
-        """Return the denoiser as a function (x, t) -> output, with its conditions filled in.
+        """Return the denoiser as a function (x, t) -> output, with its conditions filled in; that of `with_denoiser` has none.
 
         Args:
             guess: estimate of z, (B, C, h, w); given to a denoiser that was trained with it.
             log_error: ln of its error variance, (B, C, h, w); given likewise.
         """
+        if self.own_denoiser:
+            return self.own_denoiser[0]
         conditions: tuple[Tensor, ...] = ()
         if self.hinted:
             conditions = (torch.cat([guess, log_error], 1),)

@@ -135,7 +135,7 @@ class PixelLink(ImageLink):
 
     def receiver(self, size: tuple[int, int]) -> Receiver:
         """Return the receiver behind the up-sampler, for images of height and width `size`."""
-        return PixelReceiver(self.schedule, self.config.auto_steps, self.unet, self.dtype, self.scale, self.begin)
+        return PixelReceiver(self.schedule, self.config.auto_steps, self.unet, self.dtype, self.scale, self.begin, self.own_denoiser)
 
     def begin(self, reception: PixelReception, key: Key) -> DiffusionState:
         """Compute the state x_t at which denoising begins, and its time t (B,).

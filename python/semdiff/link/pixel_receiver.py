@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semdiff.diffusion.matching import DiffusionState, MatchMode
-from semdiff.diffusion.sampler import Solver, sample
+from semdiff.diffusion.sampler import Denoiser, Prediction, Solver, sample
 from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, straight_grid
 from semdiff.link.receiver import Receiver
 from semdiff.models.pixels import PixelDenoiser, PixelScale
@@ -28,12 +28,14 @@ class PixelReceiver(Receiver):
         dtype: of the network.
         scale: of the data set's pixels.
         begin: (reception, key) -> the state at which a sample begins.
+        own_denoiser: a user's denoiser in the place of unet and what it predicts, or None.
     """
 
     unet: PixelDenoiser
     dtype: torch.dtype
     scale: PixelScale
     begin: Callable[[PixelReception, Key], DiffusionState]
+    own_denoiser: tuple[Denoiser, Prediction] | None = None
 
     def denoise_and_decode(
         self, reception: PixelReception, steps: StepCount, realism: float, match: MatchMode, solver: Solver, diffusion: bool, key: Key
@@ -68,8 +70,9 @@ class PixelReceiver(Receiver):
         """Sample normalised pixels. Arguments reception, rows, state, steps, solver, key: as in `Receiver.draw`."""
         grid = straight_grid(state.t, steps, self.schedule)
         conditions = reception.snr_db[rows].to(state.x), reception.rate[rows].to(state.x)
-        denoise = lambda x, t: self.unet(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *conditions).to(x)  # noqa: E731
-        return sample(denoise, state, self.schedule, steps, solver, prediction="v", key=key, grid=grid)
+        own = lambda x, t: self.unet(x.to(self.dtype), self.schedule.noise_var(t).log().to(x), *conditions).to(x)  # noqa: E731
+        denoise, prediction = self.own_denoiser or (own, "v")
+        return sample(denoise, state, self.schedule, steps, solver, prediction=prediction, key=key, grid=grid)
 
     def show(self, x: Tensor, reception: PixelReception) -> Tensor:
         """Turn normalised pixels x into images; reception is unused."""

@@ -297,7 +297,8 @@ class Channel(nn.Module):
         Args:
             s: Complex, (B, n). Unit power in each sample is the caller's part (`normalize_power`).
             snr_db: The average SNR of a symbol in dB, a number or (B,), within [-150, 3000]. Tensors on an accelerator are not checked.
-            key: Of the noise and all else that is random: a `Key`, its tensor, a `torch.Generator`, or None for fresh numbers.
+            key: Of the noise and all else that is random: a `Key`, an integer seed, its tensor, a `torch.Generator`, or None for
+                fresh numbers.
 
         Returns:
             `Received` (y, h, noise_var), on the device of s and in its precision. Differentiable in s.
@@ -306,7 +307,7 @@ class Channel(nn.Module):
             TypeError: s is not complex, or snr_db is no number.
             ValueError: A shape does not fit, or snr_db is out of range.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward(self, s, snr_db, key) that returns a semdiff.Received")
 
     def uses(self, symbols: int) -> Uses:
         """Count the channel uses that one sample takes.

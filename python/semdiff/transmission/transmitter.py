@@ -11,7 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from semdiff._util.arguments import as_tensor
 from semdiff._util.child_keys import CHANNEL
+from semdiff._util.signatures import check_call
 from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
 from semdiff.transmission.inputs import check_share, per_sample
@@ -71,6 +73,7 @@ class Air:
         if symbols.dim() != 2 or len(symbols) != len(self.snr_db):
             raise ValueError(f"symbols: expected shape ({len(self.snr_db)}, uses), got {tuple(symbols.shape)}")
         self.symbols = symbols
+        check_call(self.channel.forward, f"{type(self.channel).__name__}.forward", "s, snr_db, key")
         received = self.channel(symbols, self.snr_db, self.key)
         if not (isinstance(received, Received) and all(isinstance(part, Tensor) for part in received)):
             raise TypeError(
@@ -122,7 +125,7 @@ class ImageTransmitter(ABC):
         """Send images over `channel` at `snr_db`, which both ends know, and receive them.
 
         Args:
-            images: float (B, C, H, W) in [0, 1].
+            images: float (B, C, H, W) in [0, 1], a tensor or a NumPy array.
             snr_db: signal-to-noise ratio of a symbol in dB, a number or float (B,).
             cbr: complex channel uses for each source value (C*H*W of an image); None is the most that is offered, or 1/12.
             channel: where the symbols go; None is AWGN().
@@ -140,15 +143,18 @@ class ImageTransmitter(ABC):
         begun = time.perf_counter()
         check_share(realism, "realism")
         check_steps(steps, self.most_steps)
+        images = as_tensor(images)
         if not isinstance(images, Tensor):
             raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}")
         channel = AWGN() if channel is None else channel
         if not isinstance(channel, Channel):
-            raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), got {_named(channel)}")
+            form = "or a class of yours with forward(self, s, snr_db, key)"
+            raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), {form}, got {_named(channel)}")
+        where = f"{type(self).__name__}.exchange"
+        check_call(self.exchange, where, "images, air", ", ".join(("cbr", "steps", "realism", "key", *receiver)))
         base = Key.of(key)
         air = Air(channel, per_sample(snr_db, "snr_db", len(images) if images.dim() else 1), base.fold_in(CHANNEL))
         decoded = self.exchange(images, air, cbr=cbr, steps=steps, realism=float(realism), key=base, **receiver)
-        where = f"{type(self).__name__}.exchange"
         if air.symbols is None or air.received is None:
             raise ValueError(f"{where}: expected one call of air(symbols), got none")
         decoded = _check_decoded(decoded, images, where)
@@ -165,13 +171,17 @@ class ImageTransmitter(ABC):
             key: of the batch; its child 0 is the channel's, others are free.
 
         Returns:
-            The decoded images.
+            The decoded images. `transmit` also takes the images alone, and a NumPy array for a tensor.
         """
 
 
 def _check_decoded(decoded: Any, images: Tensor, where: str) -> Decoded:
-    """TypeError or ValueError unless an exchange returned images like those that it was given; an image tensor alone will do."""
-    decoded = Decoded(decoded) if isinstance(decoded, Tensor) else decoded
+    """TypeError or ValueError unless an exchange returned images like those that it was given; images alone will do."""
+    if isinstance(decoded, Decoded):
+        decoded = decoded._replace(images=as_tensor(decoded.images))
+    else:
+        alone = as_tensor(decoded)
+        decoded = Decoded(alone) if isinstance(alone, Tensor) else decoded
     if not isinstance(decoded, Decoded) or not isinstance(decoded.images, Tensor) or not decoded.images.is_floating_point():
         got = _named(decoded.images) if isinstance(decoded, Decoded) else _named(decoded)
         raise TypeError(f"{where}: expected Decoded(images), images a float tensor, got {got}")

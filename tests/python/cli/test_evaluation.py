@@ -140,7 +140,7 @@ def test_diagnose(place: Path) -> None:
     assert [level["snr_db"] for level in document["levels"]] == [5, 0]
     assert document["verdict"] in done.stdout or len(document["levels"]) == 2
     assert "latents: expected shape (N, ...) with N >= 20, got (3, 8, 8, 8)" in refused(*latents, "--data", "pictures")
-    assert "data: expected fashion-mnist, cifar10, photos, kodak or a folder" in refused("diagnose", "--data", "nowhere")
+    assert "data: expected fashion-mnist, cifar10, photos, kodak, samples or a folder" in refused("diagnose", "--data", "nowhere")
     refusal = refused("diagnose", "--model", "fashion-mnist", "--data", "many")
     assert "link: expected a SemanticLink, with a diffusion model on latents, got a PixelLink" in refusal
 

@@ -17,9 +17,10 @@ pytest.importorskip("scipy")
 pytest.importorskip("tqdm")
 
 from semdiff.evaluation import Config, sweep
-from semdiff.evaluation.config import ChannelSpec, SystemSpec
+from semdiff.evaluation.channels import make_channel
 from semdiff.evaluation.image_sets import load_images
-from semdiff.evaluation.systems import SYSTEMS, load_system, make_channel
+from semdiff.evaluation.specs import ChannelSpec, SystemSpec
+from semdiff.evaluation.systems import SYSTEMS, load_system
 from tests.python.evaluation_systems import Uncoded, images, psnr, run
 
 METRICS = {"psnr": psnr}
@@ -194,7 +195,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, cifar10, photos, kodak or a folder of pictures"):
+    with pytest.raises(FileNotFoundError, match="data: expected fashion-mnist, cifar10, photos, kodak, samples or a folder of pictures"):
         load_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"data: expected pictures .* got an empty folder"):
         load_images(str(tmp_path))

@@ -25,9 +25,9 @@ pytest.importorskip("scipy")
 pytest.importorskip("tqdm")
 
 from semdiff.evaluation import Results, sweep
+from semdiff.evaluation.identity import weights_digest
 from semdiff.evaluation.json_files import read_json
 from semdiff.evaluation.results import mean_and_interval
-from semdiff.evaluation.systems import weights_digest
 from tests.python.evaluation_systems import Dialled, Uncoded, images, lpips, psnr, run
 
 ROOT = Path(__file__).parents[3]

@@ -25,7 +25,7 @@ from semdiff.evaluation.report import write_report
 from tests.python.evaluation_systems import Dialled, Uncoded, images, lpips, psnr
 
 METRICS = {"psnr": psnr, "lpips": lpips}
-VOID = {"meta", "img", "br", "hr", "link", "path", "use", "rect", "circle", "stop"}
+VOID = {"meta", "img", "input", "br", "hr", "link", "path", "use", "rect", "circle", "stop"}
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,14 @@ def test_files_and_names_that_texts_mention_exist(page: Path) -> None:
         pkgutil.resolve_name(found)
 
 
+def test_tests_that_texts_mention_exist() -> None:
+    known = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "python").rglob("test_*.py"))
+    files = {path.name for path in (ROOT / "tests" / "python").rglob("test_*.py")}
+    found = {name for page in TEXTS for name in re.findall(r"`(test_\w+(?:\.py)?)`", page.read_text(encoding="utf-8"))}
+    assert len(found) > 10
+    assert [n for n in found if n not in files and f"def {n}(" not in known] == []
+
+
 def test_design_records_are_numbered_and_listed() -> None:
     records = sorted(p for p in (DOCS / "design").glob("*.md") if p.name != "README.md")
     assert [int(p.name[:4]) for p in records] == list(range(1, len(records) + 1))

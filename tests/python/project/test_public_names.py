@@ -9,8 +9,8 @@ import pytest
 
 import semdiff
 import semdiff.numpy
-from semdiff.evaluation.config import ChannelSpec
-from semdiff.evaluation.systems import channel_classes, make_channel
+from semdiff.evaluation.channels import channel_classes, make_channel
+from semdiff.evaluation.specs import ChannelSpec
 
 VERSION_0_1_0 = """
 AWGN MIMO Blind Channel DiffusionState Equalized GaussianSample Given Impaired Key Mistaken Multipath NoiseSchedule Pilots Rayleigh Received

@@ -56,7 +56,7 @@ for command in ([], {", ".join(f"['{c}']" for c in COMMANDS)}):
         "import semdiff; assert set(semdiff.__all__) <= set(dir(semdiff))",
         "import semdiff, inspect; inspect.getmembers(semdiff); inspect.unwrap(semdiff)",
         "import semdiff; assert not hasattr(semdiff, 'nothing')",
-        "from semdiff.evaluation.systems import channel_classes; assert {'awgn', 'mimo', 'pilots'} <= set(channel_classes())",
+        "from semdiff.evaluation.channels import channel_classes; assert {'awgn', 'mimo', 'pilots'} <= set(channel_classes())",
     ],
 )
 def test_names_are_there_when_they_are_used(code: str) -> None:

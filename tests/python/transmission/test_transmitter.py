@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -43,6 +44,27 @@ def test_images_alone_are_an_answer() -> None:
     assert torch.equal(Uncoded(lambda x: x).transmit(IMAGES, 9, key=KEY).images, Uncoded().transmit(IMAGES, 9, key=KEY).images)
 
 
+def test_numpy_arrays_and_seeds_are_taken() -> None:
+    expected = Uncoded().transmit(IMAGES, 9, key=KEY)
+    assert torch.equal(Uncoded().transmit(IMAGES.numpy(), 9, key=3).images, expected.images)
+    for answer in (lambda x: x.numpy(), lambda x: Decoded(x.numpy())):
+        assert torch.equal(Uncoded(answer).transmit(IMAGES, 9, key=KEY).images, expected.images)
+
+
+class NoRealism(Uncoded):
+    def exchange(self, images: Tensor, air: Air, cbr: Any, steps: Any, key: Any) -> Any:  # type: ignore[override]
+        return super().exchange(images, air)
+
+
+class NoKey(semdiff.Channel):
+    def forward(self, s: Tensor, snr_db: Any) -> Any:  # type: ignore[override]
+        return semdiff.AWGN()(s, snr_db)
+
+
+class Unfinished(semdiff.Channel):
+    pass
+
+
 class Twice(Uncoded):
     def exchange(self, images: Tensor, air: Air, **_: Any) -> Any:
         air(semdiff.pack(images))
@@ -69,7 +91,8 @@ class Forgetful(semdiff.Channel):
     ("system", "options", "error", "words"),
     [
         (Uncoded(lambda x: None), {}, TypeError, r"Uncoded.exchange: expected Decoded\(images\), images a float tensor, got NoneType"),
-        (Uncoded(lambda x: Decoded(x.numpy())), {}, TypeError, "Uncoded.exchange: expected .* got ndarray"),
+        (Uncoded(lambda x: Decoded(x.tolist())), {}, TypeError, "Uncoded.exchange: expected .* got list"),
+        (Uncoded(lambda x: np.array(["a"])), {}, TypeError, "Uncoded.exchange: expected .* got ndarray"),
         (Uncoded(lambda x: (x * 255).to(torch.uint8)), {}, TypeError, "Uncoded.exchange: expected .* got a tensor of torch.uint8"),
         (Uncoded(lambda x: x[:1]), {}, ValueError, r"expected images of shape \(2, 1, 8, 8\), as they were sent, got \(1, 1, 8, 8\)"),
         (Twice(), {}, ValueError, "air: expected one call for each batch, got a second one"),
@@ -77,6 +100,19 @@ class Forgetful(semdiff.Channel):
         (Flat(), {}, TypeError, r"symbols: expected a complex tensor \(B, uses\), got a tensor of torch.float32"),
         (Flat(None), {}, ValueError, r"symbols: expected shape \(2, uses\), got \(2, 1, 8, 8\)"),
         (Uncoded(), {"channel": Forgetful()}, TypeError, "channel: expected Forgetful to return a semdiff.Received of tensors, got tuple"),
+        (
+            NoRealism(),
+            {},
+            TypeError,
+            r"NoRealism.exchange: expected a call \(images, air, \*, cbr, steps, realism, key\) to work, got .*'realism'",
+        ),
+        (Uncoded(), {"channel": NoKey()}, TypeError, r"NoKey.forward: expected a call \(s, snr_db, key\) to work, got NoKey.forward\(s"),
+        (
+            Uncoded(),
+            {"channel": Unfinished()},
+            NotImplementedError,
+            r"Unfinished: expected a method forward\(self, s, snr_db, key\) that returns a semdiff.Received",
+        ),
         (Uncoded(), {"channel": "awgn"}, TypeError, "channel: expected a semdiff.Channel, such as .* got str"),
         (Uncoded(), {"channel": semdiff.AWGN}, TypeError, "channel: expected a semdiff.Channel, such as .* got the class AWGN"),
         (Uncoded(), {"steps": 0}, ValueError, "steps: expected an integer in"),
