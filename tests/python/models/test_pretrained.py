@@ -106,13 +106,31 @@ def test_other_pipelines_are_refused_by_name(tmp_path: Path, changes: dict[str, 
         read_pipeline(tmp_path / "pipe")
 
 
-def test_a_pipeline_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for place in ("nowhere", tmp_path / "nowhere", "./no/where"):
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache, without a connection."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_pipeline_that_is_not_there(tmp_path: Path, hub: Path) -> None:
+    for place in ("nowhere", tmp_path / "nowhere", "./no/where", "owner/none"):
         with pytest.raises(FileNotFoundError, match="pipeline: expected a folder that diffusers saved, or an id on the Hugging Face Hub"):
             read_pipeline(place)
-    with pytest.raises(FileNotFoundError, match="pipeline: expected a folder with model_index.json"):
+    with pytest.raises(FileNotFoundError, match=r"pipeline: expected a folder with model_index.json"):
         read_pipeline(tmp_path)
+
+
+def test_a_pipeline_of_the_hub(hub: Path) -> None:
+    """By its id, from the cache."""
+    of = hub / "models--owner--name"
+    (of / "refs").mkdir(parents=True)
+    (of / "refs" / "main").write_text("0" * 40)
+    save_ldm(of / "snapshots" / ("0" * 40))
+    assert same(read_pipeline("owner/name").unet, unconditional())
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
