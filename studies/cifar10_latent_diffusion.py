@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small latent diffusion model of CIFAR-10, the paper's system around it, and what it does beside digital transmission.
 
-python -m studies.cifar10_latent_diffusion train RUN trains the model and saves RUN/pipeline, a diffusers `LDMPipeline`: an AutoencoderTiny
-with 16 channels at a quarter of the resolution, a UNet2DModel with v-prediction, and the paper's schedule. Then it trains the two ends around
-it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
+python -m studies.cifar10_latent_diffusion train RUN trains the model and saves RUN/pipeline, a diffusers `LDMPipeline`: an
+AutoencoderTiny with 16 channels at a quarter of the resolution, a UNet2DModel with v-prediction, and the paper's schedule. Then it trains
+the two ends around it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
 python -m studies.cifar10_latent_diffusion report RUN evaluates that on test images, with the three matches beside each other, and writes
 docs/results/cifar10_latent_diffusion.{csv,md}. An ADJSCC of `semdiff.training.recipes.jscc` joins with --adjscc.
 CIFAR-10 is that of $SEMDIFF_CIFAR10.
@@ -93,7 +93,8 @@ def train(run: Path, budget: float, seed: int) -> None:
     course.run(2, "diffusion", DiffusionStage(unet, schedule), [latents], DIFFUSION.scaled(budget))
     z = encode_in_batches(vae, held_out, 64, block=1)
     for snr_db in (0.0, 10.0):
-        print(f"denoiser, {snr_db:.0f} dB: error {denoising_error(unet, z, schedule, snr_db):.4f} of {float(z.square().mean()):.3f}", flush=True)
+        error = denoising_error(unet, z, schedule, snr_db)
+        print(f"denoiser, {snr_db:.0f} dB: error {error:.4f} of {float(z.square().mean()):.3f}", flush=True)
     with saved(run / "pipeline") as folder:
         LDMPipeline(vqvae=vae, unet=unet, scheduler=scheduler()).save_pretrained(folder)
     ends.train(run / "ends", run / "pipeline", images[:LATENTS], CBRS, budget, seed)

@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from semdiff.link import Transmission
 
 RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
-RECEIVER_OPTIONS = {
-    "match": get_args(MatchMode),
-    "solver": get_args(Solver),
-}  # what such a receiver may be told besides, whatever its weights
+RECEIVER_OPTIONS = {"match": get_args(MatchMode), "solver": get_args(Solver)}  # what such a receiver may be told, whatever its weights
 
 
 class Transmitting(Protocol):
