@@ -56,7 +56,7 @@ def find_pipeline(pipeline: str | os.PathLike[str]) -> Path:
     """
     folder = Path(pipeline)
     if is_repository(pipeline) and not folder.is_dir():
-        folder = fetch_model(str(pipeline), "pipeline", FILES)
+        folder = fetch_model(str(pipeline), "pipeline", FILES, ignore_patterns=["*.non_ema*"])
     if not folder.is_dir():
         expected = "a folder that diffusers' save_pretrained wrote, or user/model on the Hub"
         raise FileNotFoundError(f"pipeline: expected {expected}, got {os.fspath(pipeline)!r}")
