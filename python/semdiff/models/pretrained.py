@@ -94,7 +94,7 @@ def read_pipeline(pipeline: str | os.PathLike[str]) -> PipelineParts:
     """
     folder = find_pipeline(pipeline)
     index = {name: tuple(kind) for name, kind in model_index(folder).items() if isinstance(kind, list) and kind != [None, None]}
-    vae = next((name for name in VAE_NAMES if name in index), None)
+    vae = next((name for name in VAE_NAMES if name in index), "vae")
     for name, words in ((vae, "a vae"), ("unet", "a unet"), ("scheduler", "a scheduler")):
         if name not in index:
             raise ValueError(f"pipeline: expected one with {words}, a latent diffusion model, got only {', '.join(index) or 'nothing'}")

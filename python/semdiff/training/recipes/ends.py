@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -147,10 +146,11 @@ def train(
     colours, cell = parts.vae.config.in_channels, cell_of(parts.vae, 1)
     rates = symbol_channels(cbr, colours, cell, parts.vae.config.latent_channels)
     pictures = _read(data, colours)
+    shape: tuple[int | None, ...] = (colours, None, None)
     if isinstance(pictures, Tensor):
         shape, conditions = tuple(pictures.shape[1:]), DEFAULT_CONDITIONS
     else:
-        shape, conditions = (colours, None, None), photos.conditions(photos.read_recipe())
+        conditions = photos.conditions(photos.read_recipe())
     link = _link(parts, rates, shape, conditions, seed)
     accelerator = prepare_accelerator(precision)
     size = CROP_CELLS * cell
@@ -218,7 +218,7 @@ def _read(data: str | os.PathLike[str] | Tensor, colours: int) -> Tensor | dict[
     return images
 
 
-def _link(parts: PipelineParts, rates: tuple[int, ...], shape: tuple[Any, ...], conditions: Conditions, seed: int) -> SemanticLink:
+def _link(parts: PipelineParts, rates: tuple[int, ...], shape: tuple[int | None, ...], conditions: Conditions, seed: int) -> SemanticLink:
     latents = parts.vae.config.latent_channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
