@@ -75,8 +75,8 @@ def train(
         str | None,
         typer.Option(
             "--pipeline",
-            metavar="FOLDER|ID",
-            help="ends: a latent diffusion model that diffusers saved, or its id OWNER/NAME on the Hugging Face Hub; it stays as it is.",
+            metavar="FOLDER|USER/MODEL",
+            help="ends: a latent diffusion model that diffusers saved, or user/model on the Hugging Face Hub; it stays as it is.",
         ),
     ] = None,
     cbr: Annotated[

@@ -29,10 +29,7 @@ from semdiff.rng import Key
 from semdiff.transmission.ledger import Transmission
 
 RECEIVER_AXES = ("steps", "realism")  # what only a receiver with a sampler has
-RECEIVER_OPTIONS = {
-    "match": get_args(MatchMode),
-    "solver": get_args(Solver),
-}  # what such a receiver may be told besides, whatever its weights
+RECEIVER_OPTIONS = {"match": get_args(MatchMode), "solver": get_args(Solver)}  # what such a receiver may be told, whatever its weights
 
 
 class Transmitting(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,7 +42,7 @@ def is_repository(model: str | os.PathLike[str]) -> bool:
     return isinstance(model, str) and _REPOSITORY.fullmatch(model) is not None
 
 
-def fetch_model(repository: str, argument: str = "model", **options: Any) -> Path:
+def fetch_model(repository: str, argument: str = "model", files: Sequence[str] | None = None, **options: Any) -> Path:
     """Fetch a model's JSON and safetensors, or find them in the Hub's cache.
 
     Without a connection the cached files are taken, as huggingface_hub does.
@@ -50,6 +50,7 @@ def fetch_model(repository: str, argument: str = "model", **options: Any) -> Pat
     Args:
         repository: user/model.
         argument: name of the argument, for the message.
+        files: patterns of what is fetched; None is all JSON and safetensors.
         options: those of `HUB_OPTIONS`, as huggingface_hub's snapshot_download takes them.
 
     Returns:
@@ -60,7 +61,8 @@ def fetch_model(repository: str, argument: str = "model", **options: Any) -> Pat
         OSError: for another revision than there is, and what else the Hub answers.
     """
     try:
-        return Path(snapshot_download(repository, allow_patterns=[f"*{suffix}" for suffix in READ], library_name="semdiff", **options))
+        wanted = [f"*{suffix}" for suffix in READ] if files is None else list(files)
+        return Path(snapshot_download(repository, allow_patterns=wanted, library_name="semdiff", **options))
     except (RepositoryNotFoundError, LocalEntryNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(f"{argument}: there is no folder {repository!r} here, and the Hub does not give it ({reason})") from error

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the parts of a latent diffusion pipeline that diffusers saved: autoencoder, denoiser, scheduler, and the empty prompt's embedding.
 
-Stable Diffusion's kind (`vae`, `unet`, `scheduler`, `text_encoder`, `tokenizer`) and unconditional ones (`LDMPipeline`, whose autoencoder is
-called `vqvae`). As of links, only classes that are known here are loaded, every tensor and no others, from safetensors.
+Stable Diffusion's kind (`vae`, `unet`, `scheduler`, `text_encoder`, `tokenizer`) and unconditional ones (`LDMPipeline`, whose
+autoencoder is called `vqvae`). As of links, only classes that are known here are loaded, every tensor and no others, from safetensors.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from semdiff.models.hub import READ, fetch_model, is_repository
 from semdiff.models.loading import CLASSES, check_class, load_network
 from semdiff.models.store import model_index
 
@@ -24,7 +25,7 @@ VAE_NAMES = ("vae", "vqvae")
 KNOWN = {"unet": tuple(kind for kind in CLASSES["unet"] if kind[0] == "diffusers"), "scheduler": CLASSES["scheduler"]}
 KNOWN |= dict.fromkeys(VAE_NAMES, CLASSES["vae"])
 TEXT = {"text_encoder": "CLIPTextModel", "tokenizer": "CLIPTokenizer"}
-NEEDED = [f"{part}/*" for part in (*KNOWN, *TEXT)]
+FILES = ("model_index.json", "tokenizer/*.txt", *(f"{part}/*{suffix}" for part in (*KNOWN, *TEXT) for suffix in READ))
 WEIGHTS = "diffusion_pytorch_model"
 
 
@@ -47,29 +48,21 @@ def find_pipeline(pipeline: str | os.PathLike[str]) -> Path:
     """Find the folder of a pipeline.
 
     Args:
-        pipeline: a folder that diffusers' save_pretrained wrote, or an id OWNER/NAME on the Hugging Face Hub, whose parts are downloaded
-            unless they are there: the one download of this package.
+        pipeline: a folder that diffusers' save_pretrained wrote, or user/model on the Hugging Face Hub.
 
     Raises:
         FileNotFoundError: where there is neither.
+        OSError: for what else the Hub answers.
     """
-    folder, name = Path(pipeline), os.fspath(pipeline)
-    if folder.is_dir():
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(
-                f"pipeline: expected a folder with model_index.json, as diffusers' save_pretrained writes it, got {name!r}"
-            )
-        return folder
-    expected = "pipeline: expected a folder that diffusers saved, or an id on the Hugging Face Hub such as OWNER/NAME"
-    if folder.is_absolute() or name.count("/") != 1 or name.startswith("."):
-        raise FileNotFoundError(f"{expected}, got {name!r}, which is not there")
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(name, allow_patterns=["model_index.json", *NEEDED], ignore_patterns=["*.bin", "*.msgpack", "*non_ema*"])
-    except Exception as error:  # the hub's client has errors of its own, of requests and of the file system
-        raise FileNotFoundError(f"{expected}, got {name!r}, which could not be had ({' '.join(str(error).split())[:200]})") from error
-    return Path(found)
+    folder = Path(pipeline)
+    if is_repository(pipeline) and not folder.is_dir():
+        folder = fetch_model(str(pipeline), "pipeline", FILES, ignore_patterns=["*.non_ema*"])
+    if not folder.is_dir():
+        expected = "a folder that diffusers' save_pretrained wrote, or user/model on the Hub"
+        raise FileNotFoundError(f"pipeline: expected {expected}, got {os.fspath(pipeline)!r}")
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"pipeline: expected a folder with model_index.json, got {os.fspath(pipeline)!r}")
+    return folder
 
 
 def read_pipeline(pipeline: str | os.PathLike[str]) -> PipelineParts:
@@ -101,7 +94,7 @@ def read_pipeline(pipeline: str | os.PathLike[str]) -> PipelineParts:
     """
     folder = find_pipeline(pipeline)
     index = {name: tuple(kind) for name, kind in model_index(folder).items() if isinstance(kind, list) and kind != [None, None]}
-    vae = next((name for name in VAE_NAMES if name in index), None)
+    vae = next((name for name in VAE_NAMES if name in index), "vae")
     for name, words in ((vae, "a vae"), ("unet", "a unet"), ("scheduler", "a scheduler")):
         if name not in index:
             raise ValueError(f"pipeline: expected one with {words}, a latent diffusion model, got only {', '.join(index) or 'nothing'}")

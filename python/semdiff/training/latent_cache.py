@@ -32,7 +32,7 @@ def cached_latents(
 
     Args:
         link: whose autoencoder it is.
-        views: images (N, C, H, W) in [0, 1], or crops of pictures.
+        views: images (N, C, H, W) in [0, 1] or uint8, or crops of pictures.
         crops: how many crops are drawn.
         file: of the latents; what is there of the same images and autoencoder is not encoded again.
         accelerator: of the training.
@@ -74,6 +74,7 @@ def _encode(
         for start in range(begin, count, BATCH):
             stop = min(start + BATCH, count)
             images = views[start:stop] if isinstance(views, Tensor) else views.batch(start // BATCH)[0][: stop - start]
+            images = images if images.is_floating_point() else images.float() / 255
             done.append(link.encode(images.to(accelerator.device)).cpu())
             bar.update(stop - start)
             if stop == count or time.monotonic() - saved > SAVED_EVERY:
@@ -94,7 +95,8 @@ def _kept(file: Path, identity: str) -> Tensor | None:
 
 def _identity(link: SemanticLink, views: Tensor | RandomCrops, count: int) -> str:
     """A digest of what the latents depend on; of the numbers a hash of their bytes."""
-    digest = hashlib.sha256(json.dumps([count, views.identity() if isinstance(views, RandomCrops) else list(views.shape)]).encode())
+    seen = views.identity() if isinstance(views, RandomCrops) else [list(views.shape), str(views.dtype)]
+    digest = hashlib.sha256(json.dumps([count, seen]).encode())
     pictures = [views] if isinstance(views, Tensor) else [*views.pictures, views.key.tensor]
     weights = {name: tensor for name, tensor in link.vae.state_dict().items() if not name.startswith(("decoder", "post_quant"))}
     for tensor in (*pictures, *weights.values()):

@@ -88,7 +88,7 @@ def test_what_is_refused(place: Path, tmp_path: Path) -> None:
     pipeline, pictures = ("--pipeline", place / "pipeline"), ("--data", place / "pictures")
     assert "--pipeline: expected a folder" in refused("train", "ends", *pictures)
     assert "--data: expected a folder" in refused("train", "ends", *pipeline)
-    assert "pipeline: expected a folder that diffusers saved" in refused("train", "ends", "--pipeline", tmp_path / "none", *pictures)
+    assert "pipeline: expected a folder that diffusers" in refused("train", "ends", "--pipeline", tmp_path / "none", *pictures)
     assert "cbr: expected a multiple of 1/384" in refused("train", "ends", *pipeline, *pictures, "--cbr", "1/9999")
     assert "expected a ratio such as 1/24" in refused("train", "ends", *pipeline, *pictures, "--cbr", "much")
     assert "budget: expected a factor such as 0.1 for ends, got '3h'" in refused("train", "ends", *pipeline, *pictures, "--budget", "3h")

@@ -21,6 +21,7 @@ PLOTS = {
     "05_fair_comparison": 3,
     "06_photographs": 3,
     "07_sionna": 4,
+    "08_latent_diffusion": 2,
     "09_your_own_parts": 2,
 }
 

@@ -92,19 +92,19 @@ def test_training_lessens_the_loss(pipeline: Path, images: Tensor, tmp_path: Pat
 def test_an_interrupted_run_ends_with_the_same_bits(pipeline: Path, images: Tensor, tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", pipeline, images)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(stage: str, step: int) -> None:
         if step == 4:
-            raise Stopped
+            raise StoppedError
 
     import semdiff.training.engine as engine
 
     save_every = engine.fit.__kwdefaults__["save_every"]
     engine.fit.__kwdefaults__["save_every"] = 0.0  # a checkpoint after every step
     try:
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             train(tmp_path / "run", pipeline, images, on_step=stop)
     finally:
         engine.fit.__kwdefaults__["save_every"] = save_every
@@ -195,7 +195,7 @@ def test_a_ratio_that_cannot_be_reached(cbr: tuple[float, ...]) -> None:
 
 
 def test_ratios_that_are_the_same() -> None:
-    with pytest.raises(ValueError, match="cbr: expected different ratios, got 0.08333, 0.083"):
+    with pytest.raises(ValueError, match=r"cbr: expected different ratios, got 0.08333, 0.083"):
         ends.symbol_channels((1 / 12, 0.083), 3, 8, 4)
 
 
@@ -206,10 +206,10 @@ def test_bad_input_is_named(pipeline: Path, images: Tensor, tmp_path: Path) -> N
             train(out, pipeline, images, budget=budget)
     with pytest.raises(ValueError, match="crops: expected a number above zero, got 0"):
         train(out, pipeline, images, crops=0)
-    with pytest.raises(FileNotFoundError, match="data: .*nowhere: expected a folder of pictures"):
+    with pytest.raises(FileNotFoundError, match=r"data: .*nowhere: expected a folder of pictures"):
         train(out, pipeline, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="data: expected pictures .* got an empty folder"):
+    with pytest.raises(ValueError, match=r"data: expected pictures .* got an empty folder"):
         train(out, pipeline, tmp_path / "empty")
     with pytest.raises(ValueError, match=r"data: expected images of 3 channels, as the pipeline's vae takes, got shape \(4, 1, 16, 16\)"):
         train(out, pipeline, torch.rand(4, 1, 16, 16))

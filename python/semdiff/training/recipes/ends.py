@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -147,10 +146,11 @@ def train(
     colours, cell = parts.vae.config.in_channels, cell_of(parts.vae, 1)
     rates = symbol_channels(cbr, colours, cell, parts.vae.config.latent_channels)
     pictures = _read(data, colours)
+    shape: tuple[int | None, ...] = (colours, None, None)
     if isinstance(pictures, Tensor):
         shape, conditions = tuple(pictures.shape[1:]), DEFAULT_CONDITIONS
     else:
-        shape, conditions = (colours, None, None), photos.conditions(photos.read_recipe())
+        conditions = photos.conditions(photos.read_recipe())
     link = _link(parts, rates, shape, conditions, seed)
     accelerator = prepare_accelerator(precision)
     size = CROP_CELLS * cell
@@ -196,13 +196,13 @@ def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channe
 
 
 def _read(data: str | os.PathLike[str] | Tensor, colours: int) -> Tensor | dict[str, Tensor]:
-    """Images (N, C, H, W) in [0, 1] of one size, or uint8 pictures by name of several."""
+    """Images (N, C, H, W) of one size, in [0, 1] or uint8, which take a quarter of the memory; or uint8 pictures by name of several."""
     if colours not in (1, 3):
         raise ValueError(f"pipeline: vae: expected 1 or 3 channels of pictures, got {colours}")
     if isinstance(data, Tensor):
         images: Tensor = data
     elif (Path(data) / "data_batch_1.bin").is_file():
-        images = cifar10("train", data).images.float() / 255
+        images = cifar10("train", data).images
     elif any(Path(data).glob("train-images*")):
         images = fashion_mnist("train", data).images
     else:
@@ -212,13 +212,13 @@ def _read(data: str | os.PathLike[str] | Tensor, colours: int) -> Tensor | dict[
             raise type(error)(f"data: {error}") from None
         if len({p.shape for p in pictures.values()}) > 1:
             return pictures
-        images = torch.stack(list(pictures.values())).float() / 255
+        images = torch.stack(list(pictures.values()))
     if images.dim() != 4 or images.shape[1] != colours:
         raise ValueError(f"data: expected images of {colours} channels, as the pipeline's vae takes, got shape {tuple(images.shape)}")
     return images
 
 
-def _link(parts: PipelineParts, rates: tuple[int, ...], shape: tuple[Any, ...], conditions: Conditions, seed: int) -> SemanticLink:
+def _link(parts: PipelineParts, rates: tuple[int, ...], shape: tuple[int | None, ...], conditions: Conditions, seed: int) -> SemanticLink:
     latents = parts.vae.config.latent_channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
