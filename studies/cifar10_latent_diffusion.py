@@ -80,6 +80,7 @@ def denoising_error(unet: UNet2DModel, z: Tensor, schedule: NoiseSchedule, snr_d
 
 
 def train(run: Path, budget: float, seed: int) -> None:
+    """Train the model and the ends, and save both."""
     images = cifar10("train").images.float() / 255
     images, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
     vae, unet = build(seed)
@@ -100,27 +101,31 @@ def train(run: Path, budget: float, seed: int) -> None:
     ends.train(run / "ends", run / "pipeline", images[:LATENTS], CBRS, budget, seed)
 
 
-def report(run: Path, adjscc: Path | None, images: int) -> None:
+def configuration(run: Path, adjscc: Path | None, images: int) -> dict[str, Any]:
+    """What is compared: the link with each match and without its denoiser, and baselines."""
     model = str(run / "ends" / "model")
     systems: list[dict[str, Any]] = [{"name": "link", "path": model, "label": f"link, {m}", "options": {"match": m}} for m in MATCHES]
     systems.append({"name": "upsampler-mean", "path": model, "label": "link without its denoiser"})
     systems += [{"name": "adjscc", "path": str(adjscc)}] if adjscc else []
     systems += [{"name": name, "options": {"outage": 0.473}} for name in ("digital", "capacity")]  # the grey of the training set's mean
-    found = sweep(
-        {
-            "systems": systems,
-            "data": "cifar10",
-            "images": images,
-            "snr_db": [0, 5, 10, 15],
-            "cbr": list(CBRS),
-            "steps": 4,
-            "realism": [0.0, 1.0],
-            "metrics": ["psnr", "lpips_alex"],
-            "batch": 50,
-        },
-        run / "results",
-        progress=True,
-    )
+    return {
+        "systems": systems,
+        "data": "cifar10",
+        "images": images,
+        "snr_db": [0, 5, 10, 15],
+        "cbr": list(CBRS),
+        "steps": 4,
+        "realism": [0.0, 1.0],
+        "metrics": ["psnr", "lpips_alex"],
+        "batch": 50,
+    }
+
+
+def report(run: Path, adjscc: Path | None, images: int) -> None:
+    """Evaluate, and write the CSV file and the page's tables."""
+    found = sweep(configuration(run, adjscc, images), run / "results", progress=True)
+    if not found.complete:  # of several processes the last one writes
+        return
     rows = found.summary()
     write_csv(RESULTS / "cifar10_latent_diffusion.csv", [{name: row[name] for name in COLUMNS} for row in rows])
     snrs = sorted({row["snr_db"] for row in rows})

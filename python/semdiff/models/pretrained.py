@@ -113,7 +113,7 @@ def _network(folder: Path, kind: tuple[str, str]) -> Any:
     """The network in the dtype of its file."""
     variant = _variant(folder, WEIGHTS)
     files = sorted(folder.glob("*.safetensors" if variant is None else f"*.{variant}*.safetensors"))
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False, "variant": variant}
+    options: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "variant": variant}
     if files:
         options["torch_dtype"] = stored_dtype(files[0])
     return load_network(_class(kind), folder, (kind[1],), options)
