@@ -56,7 +56,7 @@ ctest: $(VENV)/.developed $(VENV)/.catch2 ## the C++ tests
 	cmake --build $(BUILD)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
-pytest: $(VENV)/.developed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind
+pytest: $(VENV)/.developed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind $(VENV)/.browser
 	$(PYTEST) --durations=25
 
 sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests under address and undefined-behaviour sanitizers
@@ -134,6 +134,11 @@ $(VENV)/.catch2: | $(VENV)/.torch
 # For the counted instructions; who may not install it goes on without.
 $(VENV)/.valgrind: | $(VENV)/.torch
 	@command -v valgrind >/dev/null || tools/debian.sh valgrind || test "$$(id -u)" != 0
+	@touch $@
+
+# For the tests of `semdiff app`; who may not install it goes on without.
+$(VENV)/.browser: | $(VENV)/.torch
+	@command -v chromedriver >/dev/null || tools/debian.sh chromium chromium-driver || test "$$(id -u)" != 0
 	@touch $@
 
 $(VENV)/.data: | $(VENV)/.torch

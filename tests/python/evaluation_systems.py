@@ -47,12 +47,12 @@ class Dialled(Uncoded):
     """The same with a dial, from a grey mean to what was heard, and steps, which cost a nap each."""
 
     def transmit(  # type: ignore[override]
-        self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, steps: int = 1, realism: float = 1.0,
-        key: Key | None = None,
+        self, images: Tensor, snr_db: float, cbr: float | None = None, channel: Channel | None = None, steps: int | str = 1,
+        realism: float = 1.0, key: Key | None = None,
     ) -> Transmission:  # fmt: skip
-        done = super().transmit(images, snr_db, cbr, channel, key)
+        done, count = super().transmit(images, snr_db, cbr, channel, key), 8 if steps == "auto" else int(steps)
         out = realism * done.images + (1 - realism) * 0.5
-        return Transmission(out, done.ledger, done.snr_db, done.t, steps, done.seconds + 0.001 * steps)
+        return Transmission(out, done.ledger, done.snr_db, done.t, count, done.seconds + 0.001 * count)
 
 
 def psnr(received: Tensor, originals: Tensor, labels: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from semdiff.cli.export import export
 from semdiff.cli.impair import impair
 from semdiff.cli.info import info
 from semdiff.cli.output import print_note
-from semdiff.cli.page import app as page
+from semdiff.cli.page import page
 from semdiff.cli.receive import receive
 from semdiff.cli.report import report
 from semdiff.cli.send import send
@@ -113,4 +113,4 @@ COMMANDS: dict[Callable[..., Any], str] = {  # in the order of a first session
     info: "Say how this build was made, for a report of a fault.",
 }
 for _command, _line in COMMANDS.items():
-    app.command(short_help=_line)(_command)
+    app.command("app" if _command is page else None, short_help=_line)(_command)

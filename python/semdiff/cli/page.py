@@ -29,7 +29,7 @@ STYLE = """
 """
 
 
-def app(
+def page(
     model: PhotoModel = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the page's address, http://127.0.0.1:PORT.")] = 8080,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
@@ -104,7 +104,12 @@ class Page:
         ui.timer(0.5, self.send, once=True)
 
     def slider(self, name: str, low: float, high: float, step: float, value: float, unit: str) -> Any:
-        """Make a slider with its name and value above it."""
+        """Make a slider with its name and value above it.
+
+        Args:
+            name, unit: what stands around the value.
+            low, high, step, value: of the slider.
+        """
         from nicegui import ui
 
         with ui.column().classes("w-full gap-0"):
@@ -124,7 +129,13 @@ class Page:
         self.show("original", self.picture, f"{self.picture.shape[2]} x {self.picture.shape[1]} pixels")
 
     def show(self, name: str, picture: Tensor | None, words: str) -> None:
-        """Show a picture and words on a card."""
+        """Show a picture and words on a card.
+
+        Args:
+            name: of the card.
+            picture: (C, H, W) in [0, 1], or None.
+            words: below it.
+        """
         from semdiff.data.pictures import to_picture
 
         image, label = self.cards[name]
@@ -164,8 +175,14 @@ class Page:
             self.say(str(error))
 
     def take(self, found: Shown | Heard) -> None:
-        """Show what was computed."""
-        if hasattr(found, "image"):
+        """Show what was computed.
+
+        Args:
+            found: a picture, or the symbols.
+        """
+        from semdiff.cli.trial import Shown
+
+        if isinstance(found, Shown):
             self.show(found.name, found.image, found.words)
             return
         self.heard.set_text(found.words)

@@ -19,6 +19,7 @@ from semdiff.data.pictures import middle, read_picture, shrink, to_picture, to_p
 from semdiff.phy.channel import Channel, Received, Uses
 from semdiff.phy.equalizer import equalize
 from semdiff.rng import Key, KeyLike
+from semdiff.transmission.step_count import StepCount
 
 if TYPE_CHECKING:
     from semdiff.link import Transmission
@@ -41,7 +42,7 @@ class Settings:
     channel: str = "awgn"
     snr_db: float = 5.0
     cbr: float | None = None
-    steps: int | str = "auto"
+    steps: StepCount = "auto"
     realism: float = 1.0
     seed: int = 0
 
@@ -88,7 +89,11 @@ class Listening(Channel):
         self.channel = channel
 
     def forward(self, s: Tensor, snr_db: float | Tensor, key: KeyLike = None) -> Received:
-        """Send symbols; arguments and result are those of `Channel.forward`."""
+        """Send symbols, and return what the other channel does.
+
+        Args:
+            s, snr_db, key: as in `Channel.forward`.
+        """
         self.symbols, self.received = s, self.channel(s, snr_db, key)
         return self.received
 
@@ -150,8 +155,9 @@ class Trial:
         """
         batch, key = image[None], Key(settings.seed)
         channel = Listening(parse_channel(settings.channel))
-        options = {"steps": settings.steps, "realism": settings.realism}
-        done = self.link.transmit(batch, settings.snr_db, cbr=settings.cbr, channel=channel, key=key, **options)
+        done = self.link.transmit(
+            batch, settings.snr_db, cbr=settings.cbr, channel=channel, steps=settings.steps, realism=settings.realism, key=key
+        )
         yield self._shown("link", done, batch)
         yield _heard(channel, done, self.link.schedule.T)
         comparison = copy(self.comparison)  # which leaves out what cannot send this picture

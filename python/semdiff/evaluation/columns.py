@@ -64,7 +64,7 @@ ROW: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("system", "channel"), (_text, "text")),
     **dict.fromkeys(("snr_db", "evaluations", "milliseconds"), (_number, "a number")),
     **dict.fromkeys(("seed", "images", "uses", *LEDGER), (_whole, "an integer")),
-    "steps": (lambda v: v is None or v == "auto" or _whole(v), "an integer, auto or null"),
+    "steps": (lambda v: v is None or v == "auto" or _whole(v), "an integer or null, or auto"),
 }
 
 

@@ -23,7 +23,11 @@ DEEPEST = 5  # objects in objects; deeper ones are known by their class
 
 
 def class_name(thing: Any) -> str:
-    """Return module.Name of a function or a class, or of an object's class."""
+    """Return module.Name of a function or a class, or of an object's class.
+
+    Args:
+        thing: the function, class or object.
+    """
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{named.__module__}.{named.__qualname__}"
 
@@ -51,7 +55,11 @@ def arguments_of(thing: Any) -> dict[str, Any]:
 
 
 def weights_digest(thing: Any) -> str | None:
-    """Compute the sha256 of all parameters and buffers of an object's modules, and of its config; None where there are none."""
+    """Compute the sha256 of all parameters and buffers of an object's modules, and of its config; None where there are none.
+
+    Args:
+        thing: a module, or what has some.
+    """
     found = hashlib.sha256()
     any_weights = False
     for name, module in _modules(thing):

@@ -48,7 +48,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def several(one: Reader) -> Reader:
-    """Return a reader of one or a list of different values."""
+    """Return a reader of one or a list of different values.
+
+    Args:
+        one: reads each of them.
+    """
 
     def read(name: str, value: Any) -> tuple[Any, ...]:
         values = list(value) if isinstance(value, (list, tuple, range)) else [value]
@@ -91,7 +95,11 @@ def whole(low: int) -> Reader:
 
 
 def optional(one: Reader) -> Reader:
-    """Return a reader that also takes None, which is what a field has that is left out."""
+    """Return a reader that also takes None, which is what a field has that is left out.
+
+    Args:
+        one: reads what is given.
+    """
     return Reader(one.takes, lambda name, value: None if value is None else one(name, value))
 
 

@@ -68,7 +68,11 @@ def _checked(name: str, metric: Any) -> Metric:
 
 
 def takes_labels(function: Callable[..., Any]) -> bool:
-    """Check whether a metric takes labels: its third argument has no default, or is called labels."""
+    """Check whether a metric takes labels: its third argument has no default, or is called labels.
+
+    Args:
+        function: the metric.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some built-in functions have none
