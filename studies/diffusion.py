@@ -187,19 +187,24 @@ def spread(link: PixelLink, images: Tensor, snr_db: float, uses: int, samples: i
     }
 
 
+def quality(row: dict[str, Any]) -> str:
+    return f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}"
+
+
 def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str], spreads: list[dict[str, float]]) -> list[str]:
     reference = found.header["references"]
+    floor = reference["originals"][FD]
     images = found.header["data"]["shape"][0]
     text = [
         "# Does diffusion earn its evaluations?",
         "",
         f"{images:,} Fashion-MNIST test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of",
         "a classifier / FD, the Fréchet distance of its 64 features from images that were not sent,",
-        f"{reference['images']:,} of the training split. FD of the originals themselves is {reference['originals'][FD]:.2f}, and no receiver",
-        "is expected below it. LPIPS is a distance from the image that was sent, so for one transmitter no sampler beats the estimate of",
-        "least LPIPS; what steps improve is FD. Steps are DDIM's. –: not measured. Made by `python -m studies.diffusion`.",
+        f"{reference['images']:,} of the training split. FD of the originals themselves is {floor:.2f}, and no receiver",
+        "is expected below it. LPIPS is a distance from the image that was sent; what steps improve is FD. Steps are DDIM's.",
+        "–: not measured. Made by `python -m studies.diffusion`.",
         "",
-        "ADJSCC trained on LPIPS, the link's mean and its samples have the same transmitter, so the same symbols: they are three receivers.",
+        "ADJSCC trained on LPIPS, the link's mean and its samples share a transmitter: they are three receivers of the same symbols.",
     ]
     for part, title in TITLES.items():
         text += ["", f"## {title}"]
@@ -210,8 +215,9 @@ def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str], spre
                 if label.startswith(part):
                     cells = []
                     for snr in columns:
-                        row = next((r for r in rows_of if (r["system"], r["cbr"], r["snr_db"]) == (label, cbr, snr)), None)
-                        cells.append(f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}" if row else "–")
+                        at = label, cbr, snr
+                        row = next((r for r in rows_of if (r["system"], r["cbr"], r["snr_db"]) == at), None)
+                        cells.append(quality(row) if row else "–")
                     rows.append([label[2:], *cells])
             text += ["", *table([f"CBR 1/{round(1 / cbr)}", *(f"{snr:g} dB" for snr in columns)], rows)]
     text += [

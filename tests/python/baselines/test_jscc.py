@@ -130,7 +130,7 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(ValueError, match=weights.name):
         ADJSCC.load(tmp_path / "net")
-    with pytest.raises(FileNotFoundError, match="folder: expected a folder of a trained model, .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"folder: expected a folder of a trained model, .*nothing"):
         ADJSCC.load(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
