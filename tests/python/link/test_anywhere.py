@@ -119,7 +119,7 @@ def test_copies_of_a_quick_link_are_quick(precision):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_a_compiled_link_is_compiled_anew_in_its_copy():
     link, x = any_size()
     link.compile("fp32")

@@ -26,7 +26,7 @@ def test_channels_last_changes_rounding_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_compiled_networks_make_the_same_pictures_at_every_size():
     link = any_size_link()
     shapes = (photographs(48), photographs(64)[:, :, :40])
