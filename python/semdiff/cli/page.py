@@ -86,7 +86,9 @@ class Page:
                     on_upload=self.upload, on_rejected=lambda: self.say(f"expected a picture of at most {LARGEST} MB"),
                 ).props("accept=image/* flat bordered").classes("w-full max-w-full")  # fmt: skip
                 self.controls["channel"] = ui.select(list(CHANNELS), value="awgn", label="Channel")
-                self.controls["cbr"] = ui.select(self.trial.cbrs, value=list(self.trial.cbrs)[-2], label="CBR, channel uses a value")
+                self.controls["cbr"] = ui.select(
+                    self.trial.cbrs, value=list(self.trial.cbrs)[len(self.trial.cbrs) // 2], label="CBR, channel uses a value"
+                )
                 self.controls["steps"] = ui.select(["auto", 1, 2, 4, 8, 16], value="auto", label="Steps")
                 self.controls["snr_db"] = self.slider("SNR", -5, 20, 1, 5, " dB")
                 self.controls["realism"] = self.slider("Realism", 0, 1, 0.1, 1, "")

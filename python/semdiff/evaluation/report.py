@@ -210,14 +210,18 @@ def _reproduce(results: Results) -> str:
         seeds=header["seeds"],
         own=[label for label, system in header["systems"].items() if "." in system["name"] and ":" not in system["name"]],
         systems=header["systems"],
-        places={label: _weights_place(system) for label, system in header["systems"].items()},
+        places={label: weights_place(system) for label, system in header["systems"].items()},
         data=header["data"],
         environments=json.dumps(header["environments"], indent=1),
     )
 
 
-def _weights_place(system: dict[str, Any]) -> str:
-    """Say where a system's weights are, which its digest identifies."""
+def weights_place(system: dict[str, Any]) -> str:
+    """Say where a system's weights are, which its digest identifies.
+
+    Args:
+        system: of a results' header.
+    """
     if not system["weights_sha256"]:
         return "it has none"
     named = system.get("path") or (system.get("options") or {}).get("model")

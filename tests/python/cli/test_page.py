@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from PIL import Image
 from semdiff.cli.trial import Heard, Settings, Shown, Trial
 from semdiff.data import sample_images, sample_photos
 from semdiff.metrics import psnr
+from tests.python.browser import SIZES, browser_of, fits_the_window
 
 WAIT = 120  # seconds; a busy machine computes long
 
@@ -80,9 +80,6 @@ def test_pictures_are_made_as_large_as_they_are_sent(trial: Trial, tmp_path: Pat
 
 # --- in the browser ---------------------------------------------------------------------------------------------------------------------
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
@@ -106,24 +103,11 @@ def address() -> Iterator[str]:
         server.wait(20)
 
 
-@pytest.fixture(params=[(1366, 768), (400, 800)], ids=["wide", "narrow"])
+@pytest.fixture(params=SIZES)
 def page(address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'semdiff-torch[dev]'")
-    if BROWSER is None or DRIVER is None:
-        pytest.skip("needs a browser and its driver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    width, height = request.param
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+    with browser_of(request.param) as browser:
         browser.get(address)
         yield browser
-    finally:
-        browser.quit()
 
 
 def text(page: Any) -> str:
@@ -152,7 +136,7 @@ def test_the_page(page: Any, address: str, tmp_path: Path) -> None:
     pictures = page.execute_script("return [...document.images].map(i => [i.naturalWidth, i.naturalHeight])")
     assert pictures == [[320, 256]] * 4
     # Nothing is cut off, nothing comes from elsewhere, nothing fails.
-    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert fits_the_window(page)
     loaded = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert loaded
     assert all(name.startswith((address, "data:")) for name in loaded)

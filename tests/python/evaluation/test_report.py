@@ -22,6 +22,7 @@ pytest.importorskip("scipy")
 
 from semdiff.evaluation import Results, plots, report, sweep
 from semdiff.evaluation.report import write_report
+from tests.python.browser import SIZES, browser_of, fits_the_window
 from tests.python.evaluation_systems import Dialled, Uncoded, images, lpips, psnr
 
 METRICS = {"psnr": psnr, "lpips": lpips}
@@ -167,7 +168,7 @@ def test_the_page_stands_alone(folder: Path, tmp_path: Path) -> None:
     loads = [u for u in re.findall(r"(?:url\(|@import|https?:)[^)\s\"']*", text) if not u.startswith(("url(#", "http://www.w3.org/"))]
     assert loads == []
     assert found.tags["svg"] == 2 + 1 + 2
-    assert found.tags["img"] == 2 * 7 * 3
+    assert found.tags["img"] == found.tags["input"] == 2 * 7 * 3
     assert "currentColor" in text
     assert "#010203" not in text
     words = "".join(found.words)
@@ -182,9 +183,41 @@ def test_the_page_says_how_to_reproduce_it(folder: Path, results: Results, tmp_p
     assert f'"torch": "{torch.__version__}"' in text
     assert results.header["data"]["sha256"] in text
     assert "objects handed to sweep(systems=...)" in text
+    assert "where its weights are" in text
     summary = results.summary()
     best = max(r["psnr"] for r in summary if r["snr_db"] == 10)
     assert (f"{best:.2f}" if best >= 10 else f"{best:.3f}") in text
+
+
+@pytest.mark.parametrize(
+    ("system", "place"),
+    [
+        ({"name": "x", "weights_sha256": None}, "it has none"),
+        ({"name": "link", "weights_sha256": "0", "path": "runs/model"}, "model runs/model"),
+        ({"name": "adjscc", "weights_sha256": "0", "options": {"model": "photos"}}, "model photos"),
+        ({"name": "link", "weights_sha256": "0", "path": None, "options": {}}, "in the package"),
+        ({"name": "deepjscc", "weights_sha256": "0"}, "in the repository's folder weights"),
+        ({"name": "mine:Own", "weights_sha256": "0"}, "with the one who made it"),
+    ],
+)
+def test_where_weights_are(system: dict[str, Any], place: str) -> None:
+    assert report.weights_place(system) == place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_in_a_browser(folder: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    """Nothing is cut off, and a click makes a picture as large as the window, another one small again."""
+    place = write_report(folder, tmp_path / "report.html")
+    with browser_of(size) as page:
+        page.get(place.as_uri())
+        assert fits_the_window(page)
+        picture = page.find_elements("css selector", "details[open] table.pictures img")[1]
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+        small = picture.size
+        for expected in ({"width": size[0], "height": size[1]}, small):
+            picture.click()
+            assert picture.size == expected
 
 
 def test_the_same_results_give_the_same_page(folder: Path, tmp_path: Path) -> None:
