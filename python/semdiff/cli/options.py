@@ -119,9 +119,13 @@ def load_link(model: Path | None, default: str = "fashion-mnist") -> SemanticLin
     Raises:
         ImportError: naming the extra, where diffusers is absent.
     """
+    from semdiff.cli.late_imports import import_links, late_imports
+
+    import_links()
     from semdiff.link import SemanticLink
 
-    return SemanticLink.default(default) if model is None else SemanticLink.from_pretrained(model)
+    with late_imports():  # a scheduler looks at all those that it could be exchanged for
+        return SemanticLink.default(default) if model is None else SemanticLink.from_pretrained(model)
 
 
 def parse_channel(text: str) -> Channel:

@@ -35,13 +35,16 @@ def receive(
     Start, gain, phase, frequency offset (up to 0.02 cycles a symbol), constant offset and noise are estimated. Of several frames the
     strongest is taken. With --frame the recording may have another sample rate than what was sent.
     """
+    from semdiff.cli.late_imports import import_links
     from semdiff.cli.picture_files import save_png
     from semdiff.data.pictures import require_pillow, to_picture
-    from semdiff.link.recorded import Description, at_the_frames_rate, model_digest, receive_samples
     from semdiff.phy.sigmf import read_metadata, read_recording, sample_rate
     from semdiff.rng import Key
 
     require_pillow()  # before the work, not after it
+    import_links()
+    from semdiff.link.recorded import Description, at_the_frames_rate, model_digest, receive_samples
+
     described = read_metadata(frame) if frame else None
     recorded = read_recording(recording)
     description = Description.from_metadata(recorded.metadata if described is None else described)

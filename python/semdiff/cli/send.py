@@ -28,9 +28,12 @@ def send(
 
     The peak is 0.7 of full scale. `semdiff receive` makes the picture of what another radio recorded.
     """
+    from semdiff.cli.late_imports import import_links
     from semdiff.cli.picture_files import load_picture
-    from semdiff.link.recorded import model_digest, send_samples
     from semdiff.phy.sigmf import write_recording
+
+    import_links()
+    from semdiff.link.recorded import model_digest, send_samples
 
     link = load_link(model, "photos")
     samples, description = send_samples(link, load_picture(image, link.image_shape, resize), model_digest(model), cbr, snr)

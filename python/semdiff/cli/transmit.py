@@ -61,11 +61,14 @@ def transmit(
     import torch
 
     from semdiff.cli.comparison import Comparison, measure_outcomes
+    from semdiff.cli.late_imports import import_links
     from semdiff.cli.parallel_map import parallel_map, workers
     from semdiff.cli.picture_files import load_animation
     from semdiff.cli.transmit_files import batches, by_file, common_value, count_pixels, means, output_paths, over_seeds, write_clip
-    from semdiff.link.outputs import output_name
     from semdiff.rng import Key
+
+    import_links()
+    from semdiff.link.outputs import output_name
 
     compare = compare or adjscc is not None
     levels = parse_snrs(snr or ["10"])

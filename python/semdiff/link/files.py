@@ -12,7 +12,6 @@ import torch
 from diffusers import DiffusionPipeline
 
 from semdiff.models.hub import HUB_OPTIONS, fetch_model, push_model
-from semdiff.models.late import late_imports
 from semdiff.models.loading import CLASSES, NETWORK_OPTIONS, load_parts, read_index
 from semdiff.models.store import find_model, model_index, saved, shipped_models, verify_checksums
 
@@ -91,11 +90,10 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         options = {"dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False} | kwargs
         fields = signature(cls).parameters
         index = read_index(folder, fields, cls.saved_as)
-        with late_imports():  # a scheduler looks at all those that it could be exchanged for
-            parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-            # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
-            settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
-            return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
+        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
+        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
+        settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
+        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:

@@ -65,12 +65,12 @@ def test_names_are_there_when_they_are_used(code: str) -> None:
 
 @pytest.mark.slow
 def test_a_link_loads_no_compiler() -> None:
-    """Neither torch's nor the parts of scipy that diffusers asks for, until they are used; then they are the real ones."""
+    """In a command: neither torch's nor the parts of scipy that diffusers asks for, until they are used; then they are the real ones."""
     pytest.importorskip("diffusers")
     run("""
 import sys, torch
-from semdiff.link import SemanticLink
-link = SemanticLink.default()
+from semdiff.cli.options import load_link
+link = load_link(None)
 late = {"torch._dynamo", "scipy.stats", "scipy.integrate", "sympy"}
 assert not late & set(sys.modules), late & set(sys.modules)
 assert list(link.progress_bar([1, 2])) == [1, 2]
@@ -102,7 +102,7 @@ def test_a_module_of_the_compiler_is_there_while_it_is_put_off() -> None:
     pytest.importorskip("diffusers")
     run("""
 import sys
-from semdiff.models.late import late_imports
+from semdiff.cli.late_imports import late_imports
 import torch
 sys.modules.pop("diffusers", None)
 with late_imports():

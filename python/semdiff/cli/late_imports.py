@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put off what diffusers imports for decorators and options: torch's compiler and parts of scipy, two thirds of the time that it takes."""
+"""Put off what diffusers imports for decorators and options: torch's compiler and parts of scipy, two thirds of the time that it takes.
+
+For the command alone, whose process is its own: it puts stand-ins into `sys.modules`, which a library has no right to.
+"""
 
 from __future__ import annotations
 
@@ -68,3 +71,11 @@ def late_imports() -> Iterator[None]:
         for name, module in standing.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
+
+
+def import_links() -> None:
+    """Import `semdiff.link` inside `late_imports()`. A command does so before it asks for anything of links."""
+    with late_imports():
+        from diffusers import DiffusionPipeline  # noqa: F401, before other modules of it: the first import decides what else is loaded
+
+        import semdiff.link  # noqa: F401
