@@ -168,7 +168,7 @@ def test_stable_diffusion_in_half_precision(dtype: torch.dtype, variant: str | N
     assert link.dtype == torch.float32
     torch.testing.assert_close(link.prompt.embeds, parts.prompt_embeds)
     assert link.transmit(images[:2], 5.0, steps=2, key=Key(0)).images.isfinite().all()
-    narrow = SemanticLink.from_pretrained(model, dtype=torch.bfloat16)
+    narrow = SemanticLink.from_pretrained(model, dtype=dtype)
     sent = narrow.transmit(images[:2], 5.0, steps=2, realism=0.0, key=Key(0)).images
     wide = link.transmit(images[:2], 5.0, steps=2, realism=0.0, key=Key(0)).images
     assert (sent.float() - wide).abs().mean() < 0.02
