@@ -5,7 +5,7 @@ A case is what a user calls (benchmarks/cases.py), an operator is called as torc
 tests/python/op_table.py, which has all of them, backwards too.
 
 Times differ from machine to machine and from minute to minute; these counts do not, so a test can hold them (tests/python/
-test_instructions.py). `python -m benchmarks.instructions` prints them as JSON and takes about two minutes.
+test_instructions.py). `python -m benchmarks.instructions` prints them as JSON.
 """
 
 from __future__ import annotations
@@ -43,13 +43,17 @@ def count() -> dict[str, int]:
         raise RuntimeError("counting instructions needs Valgrind: install it")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind"
-        tool = ["valgrind", "--quiet", "--tool=callgrind", "--collect-atstart=no", f"--callgrind-out-file={out}"]
+        tool = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no", f"--callgrind-out-file={out}"]
         fixed = {"SEMDIFF_ISA": ISA, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         command = [*tool, sys.executable, "-W", "ignore", "-m", "benchmarks.instructions", "--run"]
-        done = subprocess.run(command, env=os.environ | fixed, capture_output=True, text=True, check=False)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=os.environ | fixed, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as done:
+            if done.stdout is not None and done.stdout.readline():  # all is imported and made: from here on instructions are looked at
+                subprocess.run(["callgrind_control", "--instr=on", str(done.pid)], check=True, capture_output=True)
+            said, errors = done.communicate("\n")
         if done.returncode:
-            raise RuntimeError(f"valgrind ended with {done.returncode}: {done.stderr[-2000:]}")
-        names = json.loads(done.stdout)
+            raise RuntimeError(f"valgrind ended with {done.returncode}: {errors[-2000:]}")
+        names = json.loads(said)
         dumps = [out.with_name(f"{out.name}.{i + 1}") for i in range(len(names))]
         return {name: round(_total(dump) / CALLS) for name, dump in zip(names, dumps, strict=True)}
 
@@ -64,6 +68,10 @@ def _run() -> None:
 
     torch.set_num_threads(1)
     found = calls()
+    for ours in found.values():
+        ours()
+    print("ready", flush=True)
+    input()
     for ours in found.values():
         for _ in range(WARM):
             ours()

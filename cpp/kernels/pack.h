@@ -235,9 +235,9 @@ SEMDIFF_INLINE void swap_if_odd(Pack<UInt, Lanes, Vectors> which, Pack<E, Lanes,
 }
 
 // f(X{}, i) for i from 0 to count in steps of X's size: packs of Real while they last, then single vectors and single numbers.
-template <typename Real, typename F>
+template <typename Real, int Vectors = 8, typename F>
 SEMDIFF_INLINE void by_packs(std::int64_t count, F f) {
-  using X = PackOf<Real, 8>;
+  using X = PackOf<Real, Vectors>;
   using Y = PackOf<Real, 1>;
   std::int64_t i = 0;
   for (; i + Shape<X>::size <= count; i += Shape<X>::size) f(X{}, i);
