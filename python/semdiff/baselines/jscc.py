@@ -211,7 +211,12 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls: type[Self], pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """Load weights as `load` does, by diffusers' name for it."""
+        """Load weights as `load` does, by diffusers' name for it.
+
+        Args:
+            pretrained_model_name_or_path: as `folder` of `load`.
+            kwargs: as `hub` of `load`.
+        """
         return cls.load(pretrained_model_name_or_path, **kwargs)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
