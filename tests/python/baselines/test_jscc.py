@@ -237,7 +237,7 @@ def test_stages_draw_from_keys_of_their_own_and_names_stand_for_models(tmp_path,
     jscc.train_photos("adjscc", tmp_path / "a", 60.0, pictures=pictures, progress=False, **PHOTO)
     assert len(set(seen)) == len(seen) == 2
     assert seen[0] == semdiff.Key(0).fold_in(0).fold_in(0)
-    with pytest.raises(FileNotFoundError, match="start: expected a folder of a trained model, or one of fashion-mnist, photos"):
+    with pytest.raises(FileNotFoundError, match="start: expected a folder of a trained model, one of fashion-mnist, photos"):
         jscc.train_photos("adjscc", tmp_path / "b", 60.0, pictures=pictures, start="nowhere", progress=False, **PHOTO)
     monkeypatch.setattr(jscc, "fit", lambda *arguments, **options: {})
     shipped = ADJSCC.load(jscc.train_photos("adjscc", tmp_path / "c", 60.0, pictures=pictures, start="photos", progress=False))
