@@ -48,8 +48,10 @@ def page(
 
     trial = Trial(model)
     typer.echo(f"http://{HOST}:{port} (end it with Ctrl-C)")
-    options = {"show": show, "reload": False, "show_welcome_message": False, "reconnect_timeout": 120.0}  # what is computed may block long
-    ui.run(lambda: Page(trial).build(), host=HOST, port=port, title="semdiff", **options)
+    ui.run(
+        lambda: Page(trial).build(), host=HOST, port=port, title="semdiff", show=show, reload=False, show_welcome_message=False,
+        reconnect_timeout=120.0,  # what is computed may block long
+    )  # fmt: skip
 
 
 ONE_AT_A_TIME = Lock()  # pages share the systems

@@ -76,11 +76,15 @@ def default_classifier(device: torch.device | str = "cpu", data: str = "fashion-
 
     Raises:
         ImportError: without safetensors.
+        FileNotFoundError: where the package has none for this data set.
         ValueError: where its file is altered, or is not of this network.
     """
     load = need("safetensors.torch").load
     name = f"{data}-classifier"
     folder = files("semdiff") / "weights" / name
+    if not folder.is_dir():
+        trains = f"python -m semdiff.training.recipes.classifier {data} trains one"
+        raise FileNotFoundError(f"data: no classifier of {data} comes with the package; {trains}")
     content = (folder / FILE).read_bytes()
     expected, found = json.loads((folder / "checksums.json").read_text())[FILE], hashlib.sha256(content).hexdigest()
     if found != expected:

@@ -65,6 +65,12 @@ def test_altered_weights_are_refused(monkeypatch, tmp_path):
         default_classifier.__wrapped__()
 
 
+def test_a_data_set_without_a_classifier_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(classifier, "files", lambda package: tmp_path)
+    with pytest.raises(FileNotFoundError, match="data: no classifier of cifar10 comes with the package; python -m semdiff.training.recipes"):
+        default_classifier.__wrapped__("cpu", "cifar10")
+
+
 def test_a_shape_without_a_classifier_is_refused():
     with pytest.raises(ValueError, match=r"images: expected shape .B, 1, 28, 28. of fashion-mnist or .B, 3, 32, 32. of cifar10"):
         classifier_features(torch.zeros(2, 3, 28, 28))

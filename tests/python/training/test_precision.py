@@ -138,5 +138,5 @@ def test_the_command_hands_it_over(monkeypatch, tmp_path, capsys):
             cli.app(["train", "photos", "--out", str(tmp_path), *options])
     assert given == [{"precision": "auto", "begun": ANY}, {"precision": "bf16", "begun": ANY}]
     with pytest.raises(SystemExit, match="2"):
-        cli.app(["train", "fashion-mnist", "--out", str(tmp_path), "--precision", "bf16"])
-    assert "--precision: expected fp32 or auto, fashion-mnist is trained in float32; got bf16" in capsys.readouterr().err
+        cli.app(["train", "fashion-mnist-latents", "--out", str(tmp_path), "--precision", "bf16"])
+    assert "--precision: expected fp32 or auto, fashion-mnist-latents is trained in float32; got bf16" in capsys.readouterr().err
