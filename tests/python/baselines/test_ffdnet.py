@@ -8,8 +8,10 @@ import semdiff
 from semdiff.baselines import FFDNet, FFDNetReceiver
 from semdiff.baselines.ffdnet import noise_deviation
 from semdiff.data import sample_images
+from semdiff.link import SemanticLink
 from semdiff.metrics import psnr
 from tests.python.pretrained import installed
+from tests.python.small_links import LATENT_LINK
 
 skimage_data = pytest.importorskip("skimage.data")
 KEY = semdiff.Key(8)
@@ -58,10 +60,13 @@ def test_the_receiver_removes_white_noise_from_pictures(network):
     assert float(psnr(receiver.denoise(grey), clean.mean(1, keepdim=True))) > float(psnr(grey, clean.mean(1, keepdim=True))) + 2
 
 
-def test_it_transmits_like_the_link_it_has(network):
-    receiver, images = FFDNetReceiver(), sample_images()
+@pytest.mark.parametrize(
+    ("model", "mean"), [("fashion-mnist", {"realism": 0.0}), (LATENT_LINK, {"diffusion": False})], ids=["pixels", "latents"]
+)
+def test_it_transmits_like_the_link_it_has(network, model, mean):
+    receiver, images = FFDNetReceiver(SemanticLink.from_pretrained(model)), sample_images()
     sent = receiver.transmit(images, 5.0, cbr=1 / 24, key=KEY)
-    plain = receiver.link.transmit(images, 5.0, cbr=1 / 24, diffusion=False, key=KEY)
+    plain = receiver.link.transmit(images, 5.0, cbr=1 / 24, key=KEY, **mean)
     assert sent.ledger == plain.ledger
     assert torch.equal(sent.snr_db, plain.snr_db)
     torch.testing.assert_close(sent.images, receiver.denoise(plain.images))
