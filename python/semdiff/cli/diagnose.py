@@ -19,8 +19,8 @@ def diagnose(
         str | None,
         typer.Option(
             "--data",
-            help="photos (those held out), fashion-mnist (its test split), or a folder of pictures; if not given, whichever the model takes. "
-            "20 latents or more.",
+            help="photos (those held out), fashion-mnist (its test split), or a folder of pictures, of 20 latents or more; if not given, "
+            "whichever the model takes.",
         ),
     ] = None,
     images: Annotated[int | None, typer.Option("--images", help="The first so many; 200 of Fashion-MNIST, all of a folder.")] = None,

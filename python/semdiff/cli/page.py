@@ -148,12 +148,17 @@ class Page:
 
     async def upload(self, event: Any) -> None:
         """Take a file, and send it."""
+        from nicegui import run
+
         event.sender.reset()
-        try:
-            self.picture = self.trial.read(await event.file.read(), event.file.name)
+        try:  # in a thread: a large picture takes long, and other visitors wait for nothing
+            picture = await run.io_bound(self.trial.read, await event.file.read(), event.file.name)
         except ValueError as error:
             self.say(str(error))
             return
+        if picture is None:  # the page is closing
+            return
+        self.picture = picture
         self.show_original()
         await self.send()
 

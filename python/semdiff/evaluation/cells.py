@@ -12,6 +12,7 @@ import platform
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +117,9 @@ class Job:
     ratio: float | None = None
     own_channel: Any = None
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """Collect all that the numbers depend on."""
+        """Collect all that the numbers depend on, as it is when this is first asked: an object of a user's may change while it works."""
         own = any(metric is not None for metric in self.metrics.values())
         metrics = {name: object_identity(metric) for name, metric in self.metrics.items()} if own else list(self.metrics)
         sometimes: dict[str, Any] = {} if self.references is None else {"references_sha256": self.references.sha256}
@@ -149,7 +150,8 @@ class Job:
         """
         axes = {k: v for k, v in (("steps", self.cell.steps), ("realism", self.cell.realism)) if v is not None}
         ratio = self.cell.cbr if self.ratio is None else self.ratio
-        return self.system.transmit(images, self.cell.snr_db, ratio, self.channel, key, **axes)
+        # A copy: a system of a user's may write into what it is given, and others come after it.
+        return self.system.transmit(images.clone(), self.cell.snr_db, ratio, self.channel, key, **axes)
 
     def run(self, folder: Path) -> None:
         """Compute the cell and write its files; the one that says it is done comes last.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tell what the results of an object depend on: its class, its weights, and its arguments, so that a changed one is computed again.
 
-The arguments are what the object's method `identity()` returns. Without one they are the attributes with the names of the constructor's
-parameters (also with a leading underscore), or all without a leading underscore where not every parameter is kept so.
+The arguments are what the object's method `identity()` returns, and without one all its attributes. A module is known by its submodules
+too, a method by its object, and a function by its defaults and by what it took from where it was made. Code is not looked at, but for
+lambdas.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping
 from functools import partial
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from semdiff.evaluation.json_files import to_json
 
-DEEPEST = 5  # objects in objects; deeper ones are known by their class
+DEEPEST = 12  # objects in objects; deeper ones are known by their class
 
 
 def class_name(thing: Any) -> str:
@@ -99,13 +101,36 @@ def _arguments(thing: Any, depth: int) -> dict[str, Any]:
     elif isinstance(getattr(thing, "components", None), Mapping):  # a pipeline is known by its weights and its config
         return {}
     else:
-        kept, parameters = getattr(thing, "__dict__", {}), _parameters(type(thing))
-        by_name = {name: kept[at] for name in parameters for at in (name, f"_{name}") if at in kept}
-        weights = {name for name, _ in _modules(thing)} | ({"training"} if isinstance(thing, nn.Module) else set())
-        public = {name: value for name, value in kept.items() if not name.startswith("_")}
-        found = by_name if parameters and by_name.keys() == set(parameters) else public
-        found = {name: value for name, value in found.items() if name not in weights}
+        kept = _attributes(thing)
+        names = {f"_{name}": name for name in _parameters(type(thing)) if name not in kept}  # as the constructor calls them
+        found = {names.get(name, name): value for name, value in kept.items()}
     return {str(name): _plain_form(value, depth + 1) for name, value in found.items()}
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """What an object keeps, but for what torch's modules keep of their own, which `_structure` describes."""
+    slots: list[str] = []
+    for kind in type(thing).__mro__:
+        named = kind.__dict__.get("__slots__", ())
+        slots += [named] if isinstance(named, str) else named
+    kept = {name: getattr(thing, name) for name in slots if name not in ("__dict__", "__weakref__") and hasattr(thing, name)}
+    kept |= getattr(thing, "__dict__", {})
+    own = vars(nn.Module()) if isinstance(thing, nn.Module) else {}
+    return {name: value for name, value in kept.items() if name not in own}
+
+
+def _structure(module: nn.Module, depth: int) -> dict[str, Any]:
+    """The submodules of a module: each one's class, what it says of itself, its attributes if it is not torch's, and unsaved buffers."""
+    found: dict[str, Any] = {}
+    for name, part in module.named_modules():
+        stored = part.state_dict(keep_vars=True)
+        unsaved = {n: _plain_form(b, depth) for n, b in part.named_buffers(recurse=False) if n not in stored}
+        told = [class_name(part), part.extra_repr()] if name else []
+        if name and not type(part).__module__.startswith("torch."):
+            told.append(_arguments(part, depth + 1))
+        if told or unsaved:
+            found[name] = [*told, *([unsaved] if unsaved else [])]
+    return found
 
 
 def _parameters(kind: type) -> list[str]:
@@ -120,21 +145,45 @@ def _plain_form(value: Any, depth: int) -> Any:
     """The value as JSON: tensors and arrays by their digests, objects by class, weights and arguments."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if depth > DEEPEST:
+        return class_name(value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain_form(v, depth) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)]
+        return [_plain_form(v, depth + 1) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)]
     if isinstance(value, Mapping):
-        return {str(k): _plain_form(v, depth) for k, v in value.items()}
+        return {str(k): _plain_form(v, depth + 1) for k, v in value.items()}
     if isinstance(value, np.ndarray) and value.dtype != object:
         return f"{value.dtype} {value.shape} sha256 {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, Tensor):
         return f"{value.dtype} {tuple(value.shape)} sha256 {hashlib.sha256(_bytes(value)).hexdigest()}"
     if isinstance(value, partial):
         return {"class": class_name(value.func), "arguments": _plain_form([value.args, value.keywords], depth + 1)}
+    if inspect.ismethod(value):
+        return {"class": class_name(value), "arguments": {"self": _plain_form(value.__self__, depth + 1)}}
+    if inspect.isfunction(value):
+        taken = _taken(value, depth)
+        return {"class": class_name(value)} | ({"arguments": taken} if taken else {})
     if hasattr(value, "__qualname__"):
         return {"class": class_name(value)}
-    if not hasattr(value, "__dict__"):
+    if not (hasattr(value, "__dict__") or hasattr(type(value), "__slots__")):
         shown = repr(value)
         return class_name(value) if " at 0x" in shown else shown
     found: dict[str, Any] = {"class": class_name(value)}
-    digest, arguments = weights_digest(value), _arguments(value, depth) if depth < DEEPEST else {}
+    digest, arguments = weights_digest(value), _arguments(value, depth)
+    if isinstance(value, nn.Module) and (parts := _structure(value, depth + 1)):
+        found["modules"] = parts
     return found | ({"weights_sha256": digest} if digest else {}) | ({"arguments": arguments} if arguments else {})
+
+
+def _taken(function: Any, depth: int) -> dict[str, Any]:
+    """A function's defaults, and what it took from the function that it was made in; of a lambda, which has no name, its code too."""
+    code, cells = function.__code__, function.__closure__ or ()
+    found: dict[str, Any] = {}
+    if defaults := [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]:
+        found["defaults"] = _plain_form(defaults, depth + 1)
+    taken = {name: cell.cell_contents for name, cell in zip(code.co_freevars, cells, strict=True) if cell != CellType()}
+    if taken:
+        found["taken"] = _plain_form(taken, depth + 1)
+    if function.__name__ == "<lambda>":
+        parts = (code.co_code, [c for c in code.co_consts if not inspect.iscode(c)], code.co_names)
+        found["code_sha256"] = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return found

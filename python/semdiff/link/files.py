@@ -90,6 +90,14 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         options = {"dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False} | kwargs
         fields = signature(cls).parameters
         index = read_index(folder, fields, cls.saved_as)
+        needed = [name for name, p in fields.items() if name in CLASSES and p.default is p.empty]
+        if absent := [name for name in needed if name not in index and kwargs.get(name) is None]:
+            raise ValueError(f"{folder / 'model_index.json'}: expected the parts {', '.join(needed)}, got none for {', '.join(absent)}")
+        with torch.device("cpu"):  # whatever the default device is
+            return cls._assemble(folder, index, fields, options, kwargs)
+
+    @classmethod
+    def _assemble(cls, folder: Path, index: Any, fields: Any, options: dict[str, Any], kwargs: dict[str, Any]) -> Any:
         parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
         # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
         settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}

@@ -74,6 +74,7 @@ class PixelLink(ImageLink):
         modules: dict[str, nn.Module] = {"transmitter": transmitter, "upsampler": upsampler, "decoder": decoder, "unet": unet}
         self.register_modules(scheduler=scheduler, **modules)
         self.schedule = NoiseSchedule.from_diffusers(scheduler)
+        _check_settings(transmitter, image_shape, rates, pixel_mean, pixel_std, renoise)
         check_table(auto_steps, self.schedule.T)
         check_range(snr_db_range)
         self.register_to_config(image_shape=list(image_shape), rates=list(rates), renoise=renoise, auto_steps=auto_steps)
@@ -149,3 +150,24 @@ class PixelLink(ImageLink):
     def compile(self, *_: Any, **__: Any) -> PixelLink:
         """Return the link as it is: the networks of small images take longer to compile than to run."""
         return self
+
+
+def _check_settings(transmitter: Transmitter, image_shape: Any, rates: Any, pixel_mean: Any, pixel_std: Any, renoise: Any) -> None:
+    most = transmitter.config.symbol_channels
+    for name, value, right, expected in (
+        ("image_shape", image_shape, _whole(image_shape) and len(image_shape) == 3, "three whole numbers above zero, (C, H, W)"),
+        ("rates", rates, _whole(rates) and rates and max(rates) <= most, f"symbol channels from 1 to {most}"),
+        ("pixel_mean", pixel_mean, _finite(pixel_mean), "a finite number"),
+        ("pixel_std", pixel_std, _finite(pixel_std) and pixel_std > 0, "a finite number above zero"),
+        ("renoise", renoise, _finite(renoise) and renoise >= 0, "a finite number, at least zero"),
+    ):
+        if not right:
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def _whole(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(type(v) is int and v > 0 for v in values)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

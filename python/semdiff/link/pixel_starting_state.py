@@ -118,7 +118,7 @@ def straight_grid(t: Tensor, steps: int, schedule: NoiseSchedule) -> Tensor:
         float64 (steps + 1, B); the last row is -1.
     """
     noise_var = schedule.noise_var(t)
-    left = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    left = 1 - torch.arange(steps, dtype=torch.float64, device=noise_var.device) / steps
     times = schedule.timestep(left[:, None].square() * noise_var)
     times[0] = t
-    return torch.cat([times, torch.full((1, len(t)), -1.0, dtype=torch.float64)])
+    return torch.cat([times, torch.full((1, len(t)), -1.0, dtype=torch.float64, device=times.device)])

@@ -98,10 +98,14 @@ def verify_checksums(folder: Path) -> None:
     if not listing.is_file():
         return
     try:
-        digests = dict(json.loads(listing.read_text(encoding="utf-8")))
+        digests = json.loads(listing.read_text(encoding="utf-8"))
+        if not isinstance(digests, dict):
+            raise TypeError(f"it is a {type(digests).__name__}")
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{listing}: expected a JSON object of sha256 digests, but it does not parse ({error})") from error
     for name, digest in digests.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{listing}: expected names of files in this folder, got {name!r}")
         if not name.endswith(READ):
             continue  # such as README.md, which is edited on the Hub
         if not (folder / name).is_file():

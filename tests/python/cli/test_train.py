@@ -80,5 +80,5 @@ def test_a_link_to_begin_with_has_a_name_or_a_folder(monkeypatch: pytest.MonkeyP
 
 def test_train_bad_input(tmp_path: Path) -> None:
     assert "seed: expected an integer" in refused("train", "fashion-mnist", "--seed", "-1")
-    assert "budget: expected a number above zero" in refused("train", "fashion-mnist", "--budget", "0")
+    assert "budget: expected a finite number above zero" in refused("train", "fashion-mnist", "--budget", "0")
     assert "dataset-fashion-mnist" in refused("train", "fashion-mnist", "--data", tmp_path)

@@ -229,6 +229,9 @@ class Level(ImageTransmitter):
         self.level, self._table = level, table
         self.calls = 0
 
+    def identity(self) -> dict[str, Any]:
+        return {"level": self.level, "table": self._table}
+
     def exchange(self, images: Tensor, air: Any, **_: Any) -> Tensor:
         self.calls += 1
         air(semdiff.pack(images))
@@ -252,7 +255,7 @@ def test_a_changed_argument_is_computed_again_and_the_same_is_not(tmp_path: Path
     first, cells = run(Level(0.2), Offset(0.0))
     assert cells == 1
     counted = Level(0.2)
-    counted.calls = 7  # no argument
+    counted.calls = 7  # not of its identity
     assert run(counted, Offset(0.0)) == (first, 1)
     assert counted.calls == 7
     assert run(Level(0.3), Offset(0.0))[1] == 2
@@ -284,9 +287,83 @@ def test_identities_tell_arguments_and_weights_apart() -> None:
     assert object_identity(Net(0, 1.0)) == object_identity(Net(0, 1.0))
     assert object_identity(psnr) == "tests.python.evaluation_systems.psnr"
 
+    class Slotted:
+        __slots__ = ("value",)
+
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+    class Hidden(Holder):
+        def __init__(self, strength: float) -> None:
+            self._s = strength
+
+        def score(self, x: Tensor, y: Tensor) -> Tensor: ...
+
+    class Unsaved(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.register_buffer("taps", torch.full((2,), value), persistent=False)
+
+    class Wrapped(semdiff.Channel):
+        def __init__(self, inner: semdiff.Channel) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, s: Tensor, snr_db: Any, key: Any = None) -> semdiff.Received:
+            return self.inner(s, snr_db, key)  # type: ignore[no-any-return]
+
+    def made(value: float) -> Any:
+        def function(x: Tensor) -> Tensor:
+            return value * x
+
+        return function
+
+    for one, other in (
+        (Slotted(1.0), Slotted(2.0)),
+        (Hidden(1.0), Hidden(2.0)),
+        (Hidden(1.0).score, Hidden(2.0).score),
+        (made(1.0), made(2.0)),
+        (lambda x: x, lambda x: -x),
+        (lambda x, a=1: a * x, lambda x, a=2: a * x),
+        (Unsaved(1.0), Unsaved(2.0)),
+        (Wrapped(semdiff.Rician(20.0)), Wrapped(semdiff.Rayleigh())),
+        (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Linear(2, 2), nn.Tanh())),
+        (nn.Sequential(nn.LeakyReLU(0.1)), nn.Sequential(nn.LeakyReLU(0.9))),
+    ):
+        if isinstance(one, nn.Sequential):
+            other.load_state_dict(one.state_dict())
+        assert object_identity(one) != object_identity(other)
+        assert object_identity(one) == object_identity(one)
+    itself: list[Any] = []
+    itself.append(itself)
+    assert json.dumps(object_identity(Holder(Net(0, 1.0), itself)))
+
     class Wrong:
         def identity(self) -> int:
             return 3
 
     with pytest.raises(TypeError, match=r"Wrong\.identity: expected a dict of what results depend on, got int"):
         arguments_of(Wrong())
+
+
+def test_parts_that_would_share_a_row_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = "import semdiff\nclass Chan(semdiff.AWGN): ...\n"
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.py").write_text(channel)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match="channels: expected names that differ in the results, got 'one:Chan' and 'other:Chan', both Chan"):
+        sweep(systems={"a": Uncoded()}, channels=[{"name": "one:Chan"}, {"name": "other:Chan"}], **SMALL)
+
+
+def test_a_system_may_write_into_its_images() -> None:
+    class Spoils(Uncoded):
+        def transmit(self, images: Tensor, *arguments: Any, **options: Any) -> Any:
+            done = super().transmit(images.clone(), *arguments, **options)
+            images.zero_()
+            return done
+
+    given = images()
+    alone = sweep(systems={"b": Uncoded()}, **SMALL | {"data": given}).rows[0]["psnr"]
+    rows = sweep(systems={"a": Spoils(), "b": Uncoded()}, **SMALL | {"data": given}).rows
+    assert [row["psnr"] for row in rows] == [alone, alone]
+    assert torch.equal(given, images())

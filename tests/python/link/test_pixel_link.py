@@ -230,3 +230,46 @@ def test_lpips_reaches_what_it_is_to_teach():
     stage.freeze()
     found = terms(stage, images)
     assert found["loss"] == pytest.approx(found["flow"] + found["lpips"], rel=1e-5)
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"renoise": -1.0}, "renoise: expected a finite number, at least zero, got -1.0"),
+        ({"renoise": math.nan}, "renoise: expected a finite number, at least zero, got nan"),
+        ({"renoise": "x"}, "renoise: expected a finite number, at least zero, got 'x'"),
+        ({"pixel_std": 0.0}, "pixel_std: expected a finite number above zero, got 0.0"),
+        ({"pixel_mean": None}, "pixel_mean: expected a finite number, got None"),
+        ({"rates": []}, r"rates: expected symbol channels from 1 to 2, got \[\]"),
+        ({"rates": [3]}, r"rates: expected symbol channels from 1 to 2, got \[3\]"),
+        ({"rates": None}, "rates: expected symbol channels from 1 to 2, got None"),
+        ({"image_shape": [1, 28]}, r"image_shape: expected three whole numbers above zero, \(C, H, W\), got \[1, 28\]"),
+        ({"image_shape": [1, None, None]}, "image_shape: expected three whole numbers above zero"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(link: PixelLink, change: dict[str, object], words: str) -> None:
+    parts = {name: link.components[name] for name in ("transmitter", "upsampler", "decoder", "unet", "scheduler")}
+    with pytest.raises(ValueError, match=words):
+        PixelLink(**parts, **change)
+
+
+def test_a_folder_without_a_part_is_named(link: PixelLink, tmp_path) -> None:
+    link.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "checksums.json").unlink()
+    place = tmp_path / "model" / "model_index.json"
+    index = json.loads(place.read_text())
+    del index["unet"]
+    place.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"model_index\.json: expected the parts transmitter, .*, got none for unet"):
+        SemanticLink.from_pretrained(tmp_path / "model")
+
+
+def test_whatever_the_default_device_is(link: PixelLink, tmp_path) -> None:
+    link.save_pretrained(tmp_path / "model")
+    there = link.transmit(sample_images()[:2], 10.0, steps=2, key=Key(0)).images
+    with torch.device("meta"):
+        again = SemanticLink.from_pretrained(tmp_path / "model")
+        assert torch.equal(again.transmit(sample_images()[:2], 10.0, steps=2, key=Key(0)).images, there)

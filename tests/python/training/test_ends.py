@@ -202,7 +202,7 @@ def test_ratios_that_are_the_same() -> None:
 def test_bad_input_is_named(pipeline: Path, images: Tensor, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for budget in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="budget: expected a number above zero"):
+        with pytest.raises(ValueError, match="budget: expected a finite number above zero"):
             train(out, pipeline, images, budget=budget)
     with pytest.raises(ValueError, match="crops: expected a number above zero, got 0"):
         train(out, pipeline, images, crops=0)

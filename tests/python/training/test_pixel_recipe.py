@@ -69,7 +69,7 @@ def test_one_command_trains_from_the_first_step_to_the_link(tiny: Path, tmp_path
 
 
 def test_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="budget: expected a number above zero, got 0"):
+    with pytest.raises(ValueError, match="budget: expected a finite number above zero, got 0"):
         pixels.train("fashion-mnist", tmp_path, budget=0)
     with pytest.raises(ValueError, match="name: expected one of fashion-mnist, cifar10, got 'mnist'"):
         pixels.train("mnist", tmp_path, images=sample_images())

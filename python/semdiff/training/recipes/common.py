@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,21 @@ def read_images(name: str, folder: str | os.PathLike[str] | None = None) -> Tens
     if name == "cifar10":
         return cifar10("train", folder).images.float() / 255
     return fashion_mnist("train", folder).images
+
+
+def check_budget(budget: float) -> None:
+    """Check a factor on the steps of a recipe.
+
+    Args:
+        budget: the factor.
+
+    Raises:
+        TypeError, ValueError: where it is not a finite number above zero.
+    """
+    if not isinstance(budget, (int, float)):
+        raise TypeError(f"budget: expected a finite number above zero, got {type(budget).__name__}")
+    if not 0 < budget < math.inf:
+        raise ValueError(f"budget: expected a finite number above zero, got {budget}")
 
 
 def autoencoder(channels: int, latent_channels: int, width: int, encoder_blocks: int, decoder_blocks: int) -> AutoencoderTiny:

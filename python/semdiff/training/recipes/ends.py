@@ -28,7 +28,7 @@ from semdiff.training.latent_cache import cached_latents
 from semdiff.training.linear import begin_ends
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions
 from semdiff.training.recipes import photos
-from semdiff.training.recipes.common import Course
+from semdiff.training.recipes.common import Course, check_budget
 from semdiff.training.stages.resampling import ResamplingStage
 from semdiff.transmission.inputs import TOLERANCE
 
@@ -137,8 +137,7 @@ def train(
         FileNotFoundError: where pipeline or data is not there.
         ValueError: naming pipeline, data, cbr, budget or crops, where it does not fit.
     """
-    if not budget > 0:
-        raise ValueError(f"budget: expected a number above zero, got {budget}")
+    check_budget(budget)
     if crops < 1:
         raise ValueError(f"crops: expected a number above zero, got {crops}")
     folder, key = Path(out), Key(seed)

@@ -26,7 +26,7 @@ from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.engine import Plan, Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS
-from semdiff.training.recipes.common import Course, autoencoder, scheduler
+from semdiff.training.recipes.common import Course, autoencoder, check_budget, scheduler
 from semdiff.training.stages.autoencoder import AutoencoderStage, encode_in_batches, fold_statistics
 from semdiff.training.stages.detail import DetailStage
 from semdiff.training.stages.diffusion import DiffusionStage
@@ -118,8 +118,7 @@ def train(
         ValueError: for a budget that is not above zero.
         FileNotFoundError: where Fashion-MNIST or LPIPS's network is not installed.
     """
-    if not budget > 0:
-        raise ValueError(f"budget: expected a number above zero, got {budget}")
+    check_budget(budget)
     folder = Path(out)
     LPIPS("alex")  # the last stage's: if its weights are not there, say so now
     if images is None:

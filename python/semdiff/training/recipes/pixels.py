@@ -35,7 +35,7 @@ from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
-from semdiff.training.recipes.common import read_images, scheduler
+from semdiff.training.recipes.common import check_budget, read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 
@@ -262,8 +262,7 @@ def train(
         ValueError: for a budget that is not above zero, or where several processes were started.
         FileNotFoundError: where the data set or a network of the metrics is not installed.
     """
-    if not budget > 0:
-        raise ValueError(f"budget: expected a number above zero, got {budget}")
+    check_budget(budget)
     folder = Path(out)
     LPIPS("alex")  # if its weights are not there, say so now
     images = read_images(name, data_folder) if images is None else images
