@@ -93,6 +93,9 @@ def main() -> None:
         f"trained anew on {options.images:,} images behind the same transmitter. Made by `python -m studies.depth_or_sampling`.",
         "",
         *table(["receiver", *(f"{snr:g} dB" for snr in SNRS_DB)], [[name, *(cells[name, snr] for snr in SNRS_DB)] for name in systems]),
+        "",
+        "(c), (d) and (e) take as many evaluations of the network. What (e) has beyond (c) is sampling; LPIPS was trained on by (b) and (c)",
+        "alone.",
     ]
     write_lines(Path("docs/results/depth_or_sampling.md"), text)
 

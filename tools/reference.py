@@ -55,11 +55,10 @@ def escaped(text: str) -> str:
 
 def row(parameter: Any) -> tuple[str, ...]:
     option = parameter.param_type_name == "option"
-    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if option else f"`{parameter.metavar or parameter.name.upper()}`"
+    named = (*parameter.opts, *parameter.secondary_opts) if option else (parameter.metavar or parameter.name.upper(),)
+    names = ", ".join(f"`{name}`" for name in named)
     default = parameter.default
-    shown = (
-        "" if default in (None, False, "") or callable(default) or parameter.required else f"`{getattr(default, 'value', default)}`"
-    )
+    shown = "" if default in (None, False, "") or callable(default) or parameter.required else f"`{getattr(default, 'value', default)}`"
     return names, "must be given" if parameter.required else shown, cell(parameter.help or "")
 
 

@@ -57,6 +57,7 @@ def late_imports() -> Iterator[None]:
     """Let diffusers, inside the block, leave out torch's compiler and parts of scipy, which are loaded when they are used.
 
     Example:
+        >>> from semdiff.cli.late_imports import late_imports
         >>> with late_imports():
         ...     from diffusers import UNet2DModel
     """

@@ -58,9 +58,9 @@ class SemanticLink(ImageLink):
 
     Example:
         >>> from semdiff.link import SemanticLink
-        >>> link = SemanticLink.default()
+        >>> link = SemanticLink.default("photos")
         >>> link.vae.config.latent_channels, link.config.rates
-        (8, [8, 4])
+        (32, [32, 16, 8])
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
