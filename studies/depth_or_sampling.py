@@ -94,8 +94,8 @@ def main() -> None:
         "",
         *table(["receiver", *(f"{snr:g} dB" for snr in SNRS_DB)], [[name, *(cells[name, snr] for snr in SNRS_DB)] for name in systems]),
         "",
-        "(c), (d) and (e) take as many evaluations of the network. What (e) has beyond (c) is sampling; LPIPS was trained on by (b) and (c)",
-        "alone.",
+        "(c), (d) and (e) take as many evaluations of the network. What (e) has beyond (c) is sampling. (b) and (c) alone were trained on",
+        "LPIPS.",
     ]
     write_lines(Path("docs/results/depth_or_sampling.md"), text)
 

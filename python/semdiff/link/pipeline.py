@@ -60,7 +60,7 @@ class SemanticLink(ImageLink):
         >>> from semdiff.link import SemanticLink
         >>> link = SemanticLink.default("photos")
         >>> link.vae.config.latent_channels, link.config.rates
-        (32, [32, 16, 8])
+        (32, [128, 64, 32])
     """
 
     saved_as: ClassVar[str] = "SemanticLink"  # in a folder's model_index.json
