@@ -20,6 +20,7 @@ from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import shipped_models
 from semdiff.training.recipes.latents import build
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
+from tests.python.small_links import LATENT_LINK
 
 KEY = semdiff.Key(5)
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
@@ -385,14 +386,15 @@ def test_shipped_model_does_its_work(shipped):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
-def test_calibrated_beats_paper_on_the_same_keys(shipped):
+def test_calibrated_beats_paper_on_the_same_keys():
     from semdiff.data import fashion_mnist
 
+    trained = SemanticLink.from_pretrained(LATENT_LINK)
     images = fashion_mnist("test").images[:500]
     for snr_db in (-5.0, 0.0, 5.0, 10.0, 15.0):
         for realism in (0.0, 1.0):
             got = {
-                m: psnr(shipped.transmit(images, snr_db, realism=realism, match=m, key=KEY).images, images).mean()
+                m: psnr(trained.transmit(images, snr_db, realism=realism, match=m, key=KEY).images, images).mean()
                 for m in ("calibrated", "exact", "paper")
             }
             assert got["calibrated"] >= got["paper"], (snr_db, realism, got)
