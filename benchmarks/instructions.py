@@ -26,7 +26,7 @@ ISA = "x86_64_v3"  # Valgrind knows no AVX-512
 
 
 def calls() -> dict[str, Callable[[], object]]:
-    """What is counted, by name."""
+    """Return what is counted, by name."""
     from benchmarks.cases import CASES
     from tests.python.op_table import OPS
 

@@ -102,7 +102,7 @@ def train(run: Path, budget: float, seed: int) -> None:
 
 
 def configuration(run: Path, adjscc: Path | None, images: int) -> dict[str, Any]:
-    """What is compared: the link with each match and without its denoiser, and baselines."""
+    """Return what is compared: the link with each match and without its denoiser, and baselines."""
     model = str(run / "ends" / "model")
     systems: list[dict[str, Any]] = [{"name": "link", "path": model, "label": f"link, {m}", "options": {"match": m}} for m in MATCHES]
     systems.append({"name": "upsampler-mean", "path": model, "label": "link without its denoiser"})

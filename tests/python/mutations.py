@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semdiff import Key
+
 HUGE = 2**62
 
 
@@ -31,6 +33,8 @@ def mutants(value: Any) -> Iterator[tuple[str, Any]]:
         yield from (("text", "nonsense"), ("type", 7))
     elif isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         yield from (("huge", [*value[:-1], HUGE]), ("huge", [HUGE, HUGE]), ("huge", [*value[:-1], -1]), ("type", 7), ("type", ["a"]))
+    elif isinstance(value, Key):  # an integer is a seed
+        yield from (("type", None), ("type", "nonsense"), ("type", 2.5), ("type", True))
     elif value is not None:
         yield from (("type", None), ("type", "nonsense"), ("type", 7))
 

@@ -18,7 +18,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from semdiff.models.hub import HUB_OPTIONS, push_model
+from semdiff.models.hub import check_hub_options, push_model
 from semdiff.models.jscc_layers import decoder_layers, encoder_layers
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
@@ -195,8 +195,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
             FileNotFoundError: where there is none.
             ValueError: where a file is altered, or the weights' network has attention and this one has not, or the reverse.
         """
-        if unknown := [name for name in hub if name not in HUB_OPTIONS]:
-            raise TypeError(f"{unknown[0]}: expected one of {', '.join(HUB_OPTIONS)}, got an unknown argument")
+        check_hub_options(hub)
         place = find_model(folder, "folder", cls.weights, **hub)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")

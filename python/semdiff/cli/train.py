@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -135,14 +137,12 @@ def _run(
     precision: Precision,
     begun: float,
 ) -> Path:
-    from semdiff.data import read_folder
-
-    try:
+    with _needs_models():
         from semdiff.training.budget import parse_seconds
         from semdiff.training.recipes import latents, photos, pixels
-    except ImportError as error:
-        raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
     if recipe is Recipe.photos:
+        from semdiff.data import read_folder
+
         pictures = None if data is None else read_folder(data)
         return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, start, precision=precision.value, begun=begun)
     if config is not None:
@@ -176,11 +176,18 @@ def _run_ends(
         name = "pipeline" if pipeline is None else "data"
         raise ValueError(f"--{name}: expected a folder, which the recipe ends has none of its own for, got none")
     ratios = [parse_ratio(part) for text in cbr or () for part in text.split(",")]
-    try:
+    with _needs_models():
         from semdiff.training.recipes import ends
+    return ends.train(out, pipeline, data, ratios, _factor(Recipe.ends, budget), seed, resume, precision.value)
+
+
+@contextmanager
+def _needs_models() -> Iterator[None]:
+    """Say of an import that fails which extra it needs."""
+    try:
+        yield
     except ImportError as error:
         raise ImportError(f"training needs {error.name}: pip install 'semdiff-torch[models]'") from error
-    return ends.train(out, pipeline, data, ratios, _factor(Recipe.ends, budget), seed, resume, precision.value)
 
 
 def _factor(recipe: Recipe, budget: str) -> float:

@@ -165,7 +165,7 @@ READERS: dict[str, Reader] = {
     "references": readers.optional(readers.images),
     "grey": readers.truth,
     "images": readers.optional(readers.whole(1)),
-    "channels": readers.several(readers.channel),
+    "channels": readers.channels,
     "cbr": readers.several(readers.optional(readers.ratio)),
     "steps": readers.several(readers.steps),
     "realism": readers.several(readers.number(0, 1)),

@@ -108,7 +108,7 @@ def _arguments(thing: Any, depth: int) -> dict[str, Any]:
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
-    """What an object keeps, but for what torch's modules keep of their own, which `_structure` describes."""
+    """Return an object's attributes, but for those that torch's modules keep of their own, which `_structure` describes."""
     slots: list[str] = []
     for kind in type(thing).__mro__:
         named = kind.__dict__.get("__slots__", ())
@@ -120,7 +120,7 @@ def _attributes(thing: Any) -> dict[str, Any]:
 
 
 def _structure(module: nn.Module, depth: int) -> dict[str, Any]:
-    """The submodules of a module: each one's class, what it says of itself, its attributes if it is not torch's, and unsaved buffers."""
+    """Describe the submodules of a module: class, what it says of itself, attributes if it is not torch's, and unsaved buffers."""
     found: dict[str, Any] = {}
     for name, part in module.named_modules():
         stored = part.state_dict(keep_vars=True)
@@ -175,7 +175,7 @@ def _plain_form(value: Any, depth: int) -> Any:
 
 
 def _taken(function: Any, depth: int) -> dict[str, Any]:
-    """A function's defaults, and what it took from the function that it was made in; of a lambda, which has no name, its code too."""
+    """Return a function's defaults and what it took from the function that made it; of a lambda, which has no name, its code too."""
     code, cells = function.__code__, function.__closure__ or ()
     found: dict[str, Any] = {}
     if defaults := [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]:

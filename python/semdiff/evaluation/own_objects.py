@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import Any
 
 from semdiff.evaluation.readers import unknown
-from semdiff.evaluation.specs import is_own
 
 
 def find_object(name: str, where: str) -> Any:
@@ -108,6 +107,3 @@ def check_arguments(where: str, given: Mapping[str, Any], make: Any) -> None:
     for name in given:
         if name not in takes:
             raise ValueError(f"{where}: {unknown('argument', name, takes)}")
-
-
-__all__ = ["check_arguments", "find_object", "is_own", "make_function", "make_object"]

@@ -247,7 +247,7 @@ def _most(rows: list[Row], system: str, axis: str) -> Any:
 
 
 def _rank(steps: Any) -> float:
-    """Where steps stand among others: "auto" after all numbers."""
+    """Order steps: "auto" comes after all numbers."""
     return math.inf if steps == "auto" else steps or 0
 
 

@@ -150,10 +150,8 @@ def _system(name: str, value: Any) -> SystemSpec:
 
 def _systems(name: str, value: Any) -> tuple[SystemSpec, ...]:
     found: tuple[SystemSpec, ...] = several(Reader("", _system))(name, value)
-    labels = [s.label for s in found]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ValueError(f"{name}: expected labels that differ, got {label!r} twice; a table's label tells two of one name apart")
+    if (label := _twice([s.label for s in found])) is not None:
+        raise ValueError(f"{name}: expected labels that differ, got {label!r} twice; a table's label tells two of one name apart")
     return found
 
 
@@ -165,6 +163,14 @@ def _channel(name: str, value: Any) -> ChannelSpec:
         raise TypeError(f"{name}: expected a name or a table with name and the channel's arguments, got {value!r}")
     kind = table["name"] if is_own(table["name"]) else table["name"].lower()
     return ChannelSpec(kind, tuple(sorted((k, v) for k, v in table.items() if k != "name")))
+
+
+def _channels(name: str, value: Any) -> tuple[ChannelSpec, ...]:
+    found: tuple[ChannelSpec, ...] = several(Reader("", _channel))(name, value)
+    if (label := _twice([c.label for c in found])) is not None:
+        both = " and ".join(repr(c.name) for c in found if c.label == label)
+        raise ValueError(f"{name}: expected names that differ in the results, got {both}, both {label}")
+    return found
 
 
 def _object(name: str, value: Any) -> str | ObjectSpec:
@@ -181,11 +187,14 @@ def _object(name: str, value: Any) -> str | ObjectSpec:
 
 def _metrics(name: str, value: Any) -> tuple[str | ObjectSpec, ...]:
     found: tuple[str | ObjectSpec, ...] = several(Reader("", _object))(name, value)
-    columns = [str(metric) for metric in found]
-    for column in columns:
-        if columns.count(column) > 1:
-            raise ValueError(f"{name}: expected names that differ, got two that make the column {column!r}")
+    if (column := _twice([str(metric) for metric in found])) is not None:
+        raise ValueError(f"{name}: expected names that differ, got two that make the column {column!r}")
     return found
+
+
+def _twice(labels: list[str]) -> str | None:
+    """Return the first label that is there twice; None where all differ."""
+    return next((label for label in labels if labels.count(label) > 1), None)
 
 
 OWN = 'a name ("module:Name" for one of yours)'
@@ -194,6 +203,6 @@ truth = Reader("true or false", _truth)
 steps = Reader('a whole number, 1 or more, or "auto"', _steps)
 ratio = Reader('a ratio such as 0.08 or "1/12"', _ratio)
 systems = Reader(f"{OWN} or a table of name, path, label and options; or a list of these", _systems)
-channel = Reader(f"{OWN} or a table of name and arguments", _channel)
+channels = Reader(f"{OWN} or a table of name and arguments; or a list of these", _channels)
 images = Reader(f"{OWN}, a folder, or a table of name and arguments for one of yours", _object)
 metrics = Reader(f"{OWN} or a table of name and arguments for one of yours; or a list of these", _metrics)

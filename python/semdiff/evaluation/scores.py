@@ -15,7 +15,7 @@ from semdiff._util.arguments import as_tensor
 from semdiff._util.signatures import check_call
 from semdiff.evaluation.own_objects import make_function
 from semdiff.evaluation.readers import unknown
-from semdiff.evaluation.specs import ObjectSpec, check_labels
+from semdiff.evaluation.specs import ObjectSpec
 
 Metric: TypeAlias = Callable[..., Any]  # (received, originals) or (received, originals, labels) -> as `compute_metrics` says
 Metrics: TypeAlias = Mapping[str, Metric | None]  # functions by name; None is semdiff.metrics' own of that name
@@ -49,7 +49,6 @@ def load_metrics(given: Sequence[str | ObjectSpec] | Mapping[str, Metric]) -> Me
     for name in given:
         if isinstance(name, str) and name not in known:
             raise ValueError(f"metrics: {unknown('metric', name, known)}")
-    check_labels("metrics", given, [str(metric) for metric in given])
     return {
         str(metric): None if isinstance(metric, str) else _checked(str(metric), make_function(metric.name, dict(metric.options), "metrics"))
         for metric in given

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,25 +52,6 @@ class ChannelSpec:
     def label(self) -> str:
         """Return the channel's label in the results: its name and arguments."""
         return _with_arguments(self.name.rpartition(":")[2], self.options)
-
-
-def check_labels(what: str, specs: Sequence[Any], labels: Sequence[str]) -> None:
-    """Check that different parts have different labels in the results.
-
-    Args:
-        what: name of the field, for the message.
-        specs: channels or metrics.
-        labels: theirs.
-
-    Raises:
-        ValueError: naming two with one label.
-    """
-    seen: dict[str, Any] = {}
-    for spec, label in zip(specs, labels, strict=True):
-        other = seen.setdefault(label, spec)
-        if other != spec:
-            names = [getattr(s, "name", s) for s in (other, spec)]
-            raise ValueError(f"{what}: expected names that differ in the results, got {names[0]!r} and {names[1]!r}, both {label}")
 
 
 @dataclass(frozen=True)

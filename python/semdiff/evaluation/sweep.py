@@ -22,7 +22,7 @@ from semdiff.evaluation.identity import object_identity
 from semdiff.evaluation.image_sets import KODAK, SAMPLES, ImageSet, load_images, load_references, own_images
 from semdiff.evaluation.results import Results
 from semdiff.evaluation.scores import Metric, Metrics, check_references, compute_metrics, load_metrics, unpaired_metrics
-from semdiff.evaluation.specs import ChannelSpec, ObjectSpec, SystemSpec, check_labels, is_own
+from semdiff.evaluation.specs import ChannelSpec, ObjectSpec, SystemSpec, is_own
 from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios, load_system, wrap_system
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
@@ -136,7 +136,6 @@ def _prepare(config: Config, systems: Any, channels: Any, metrics: Any, data: An
         on_air = {ChannelSpec(label).label: check_channel(channel, f"channels.{label}") for label, channel in channels.items()}
         own = {label: object_identity(channel) for label, channel in on_air.items()}
     else:
-        check_labels("channels", config.channels, [spec.label for spec in config.channels])
         on_air = {spec.label: make_channel(spec) for spec in config.channels}
         own = {spec.label: object_identity(on_air[spec.label]) for spec in config.channels if is_own(spec.name)}
     images = load_images(config.data, config.images, config.grey) if _named(data) else own_images(data, "tensor", config.images)
@@ -147,7 +146,7 @@ def _prepare(config: Config, systems: Any, channels: Any, metrics: Any, data: An
 
 
 def _named_system(label: str, value: Any) -> SystemSpec | tuple[str, Any]:
-    """What a dict of systems has under a label: the name of one, or an object."""
+    """Return what a dict of systems has under a label: the name of one, or an object."""
     if isinstance(value, (str, Mapping)):
         table = {"name": value} if isinstance(value, str) else value
         return Config.from_mapping({"systems": [{**table, "label": label}], "snr_db": 0}).systems[0]

@@ -52,7 +52,7 @@ def config_fields() -> Iterator[Field]:
 
 
 def _meanings() -> dict[str, str]:
-    """What the docstring of `Config` says of each field; several may share a line."""
+    """Read what the docstring of `Config` says of each field; several may share a line."""
     section = re.search(r"Attributes:\n(.*?)\n\n", inspect.getdoc(Config) or "", flags=re.S)
     found = re.findall(r"^    ([a-z_, ]+): (.*(?:\n     +.*)*)", section[1] if section else "", flags=re.M)
     return {name: re.sub(r"\s+", " ", text) for names, text in found for name in names.split(", ")}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from diffusers import DiffusionPipeline
 
-from semdiff.models.hub import HUB_OPTIONS, fetch_model, push_model
+from semdiff.models.hub import HUB_OPTIONS, check_hub_options, fetch_model, push_model
 from semdiff.models.loading import CLASSES, NETWORK_OPTIONS, load_parts, read_index
 from semdiff.models.store import find_model, model_index, saved, shipped_models, verify_checksums
 
@@ -93,15 +93,12 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         needed = [name for name, p in fields.items() if name in CLASSES and p.default is p.empty]
         if absent := [name for name in needed if name not in index and kwargs.get(name) is None]:
             raise ValueError(f"{folder / 'model_index.json'}: expected the parts {', '.join(needed)}, got none for {', '.join(absent)}")
-        with torch.device("cpu"):  # whatever the default device is
-            return cls._assemble(folder, index, fields, options, kwargs)
-
-    @classmethod
-    def _assemble(cls, folder: Path, index: Any, fields: Any, options: dict[str, Any], kwargs: dict[str, Any]) -> Any:
-        parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
-        # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
         settings = {name: value for name, value in model_index(folder).items() if name in fields and name not in CLASSES}
-        return cls(**(settings | parts | {name: value for name, value in kwargs.items() if name in fields}))
+        given = {name: value for name, value in kwargs.items() if name in fields}
+        with torch.device("cpu"):  # whatever the default device is
+            parts = load_parts(folder, {name: kind for name, kind in index.items() if name not in kwargs}, options)
+            # Not by diffusers' own from_pretrained, which looks each part's class up again, in the module that the file names.
+            return cls(**(settings | parts | given))
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
@@ -114,8 +111,7 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         Returns:
             The folder.
         """
-        if unknown := [name for name in kwargs if name not in HUB_OPTIONS]:
-            raise TypeError(f"{unknown[0]}: expected one of {', '.join(HUB_OPTIONS)}, got an unknown argument")
+        check_hub_options(kwargs)
         return fetch_model(pretrained_model_name, "pretrained_model_name", **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:

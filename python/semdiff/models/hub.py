@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +31,20 @@ from {module} import {kind}
 model = {kind}.from_pretrained("{repository}")
 ```
 """
+
+
+def check_hub_options(options: Iterable[str]) -> None:
+    """Check names of options.
+
+    Args:
+        options: the names.
+
+    Raises:
+        TypeError: for one that is not in `HUB_OPTIONS`.
+    """
+    for name in options:
+        if name not in HUB_OPTIONS:
+            raise TypeError(f"{name}: expected one of {', '.join(HUB_OPTIONS)}, got an unknown argument")
 
 
 def is_repository(model: str | os.PathLike[str]) -> bool:
@@ -92,10 +106,10 @@ def push_model(
         The commit's address.
     """
     api = HfApi(token=token, library_name="semdiff")
-    repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"
-        save(folder)
+        save(folder)  # first: of a model that cannot be saved no repository is made
+        repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
         if not api.file_exists(repository, "README.md"):
             module = kind.__module__.rsplit(".", 1)[0]
             (folder / "README.md").write_text(_CARD.format(repository=repository, kind=kind.__name__, module=module), encoding="utf-8")

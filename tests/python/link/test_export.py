@@ -24,6 +24,7 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
+from semdiff.diffusion.vae import GaussianSample
 from semdiff.link import PixelLink, SemanticLink
 from semdiff.link.base import ImageLink
 from semdiff.link.export import export_link, parts
@@ -177,16 +178,27 @@ def test_beyond_the_training_too(link: ImageLink, folder: Path, program: Path, t
     torch.testing.assert_close(images, expected, rtol=0, atol=TOLERANCE)
 
 
+def upsampled(link: ImageLink, made: dict[str, Any]) -> tuple[GaussianSample, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The link's own Gaussian, which the compiled part and the operator behind it give too, and the inputs."""
+    inputs = features, snr_db, rate, noise_map = tuple(
+        torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1]
+    )
+    coarse = made["upsampler"][0](*inputs)
+    expected = link.upsampler(features, snr_db, rate, semdiff.Key(1), noise_map)
+    for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
+        assert torch.equal(got, wanted)
+    for part, given in made.values():
+        assert all(x.shape[0] == 2 for x in given)
+        assert not part.training
+    return expected, inputs
+
+
 def test_what_is_compiled_is_what_the_link_on_pixels_runs() -> None:
     link = SemanticLink.default()
     made = parts(link, 2)
-    features, snr_db, rate, noise_map = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1])
     x, log_noise_var, _, _ = (torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) for x in made["denoiser"][1])
     with torch.no_grad():
-        coarse = made["upsampler"][0](features, snr_db, rate, noise_map)
-        expected = link.upsampler(features, snr_db, rate, semdiff.Key(1), noise_map)
-        for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
-            assert torch.equal(got, wanted)
+        _, (features, snr_db, rate, _) = upsampled(link, made)
         assert torch.equal(made["denoiser"][0](x, log_noise_var, snr_db, rate), link.unet(x, log_noise_var, snr_db, rate))
         perceptual = link.scale.normalize(link.decoder(features, snr_db, rate, (28, 28)))
         assert torch.equal(made["decoder"][0](features, snr_db, rate), perceptual)
@@ -196,19 +208,12 @@ def test_what_is_compiled_is_what_the_link_on_latents_runs(latent: SemanticLink)
     """The parts in eager mode, put together with the Python receiver's own operators."""
     link = latent
     made = parts(link, 2)
-    features, snr_db, rate, noise_map = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) for x in made["upsampler"][1])
     with torch.no_grad():
-        coarse = made["upsampler"][0](features, snr_db, rate, noise_map)
-        expected = link.upsampler(features, snr_db, rate, semdiff.Key(1), noise_map)
-        for got, wanted in zip(semdiff.gaussian_upsample(coarse, 2, semdiff.Key(1)), expected, strict=True):
-            assert torch.equal(got, wanted)
+        expected, _ = upsampled(link, made)
         z, t = expected.mean, torch.tensor([3.0, 700.0])
         assert torch.equal(made["denoiser"][0](z, t), link.unet(z, t).sample)
         assert torch.equal(made["decoder"][0](z), link.decode(z, (28, 28)))
         assert torch.equal(made["sample_decoder"][0](z), link.receiver((28, 28)).show(z, Reception(expected, torch.ones(2))))
-    for part, inputs in made.values():
-        assert all(x.shape[0] == 2 for x in inputs)
-        assert not part.training
 
 
 def test_what_the_program_cannot_follow_is_refused(latent: SemanticLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

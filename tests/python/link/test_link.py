@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import semdiff
+from semdiff.data import fashion_mnist
 from semdiff.data.fashion_mnist import DEBIAN_FOLDER
 
 pytest.importorskip("diffusers")
@@ -22,6 +23,7 @@ from semdiff.training.recipes.latents import build
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 from tests.python.small_links import LATENT_LINK
 
+needs_data = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 KEY = semdiff.Key(5)
 SCHEDULE = semdiff.NoiseSchedule.scaled_linear()
 
@@ -361,10 +363,9 @@ def test_shipped_model_is_small_and_safe(shipped):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs_data
 def test_shipped_model_does_its_work(shipped):
     """200 test images: quality rises with SNR and rate, the mean beats no diffusion, sampling costs at most 3 dB and is crisper."""
-    from semdiff.data import fashion_mnist
     from studies.fashion_mnist import detail
 
     images = fashion_mnist("test").images[:200]
@@ -385,10 +386,8 @@ def test_shipped_model_does_its_work(shipped):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs_data
 def test_calibrated_beats_paper_on_the_same_keys():
-    from semdiff.data import fashion_mnist
-
     trained = SemanticLink.from_pretrained(LATENT_LINK)
     images = fashion_mnist("test").images[:500]
     for snr_db in (-5.0, 0.0, 5.0, 10.0, 15.0):

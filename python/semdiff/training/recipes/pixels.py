@@ -173,7 +173,7 @@ class PixelTraining:
         )  # fmt: skip
 
     def validate(self) -> list[HeldOutScore]:
-        """HeldOutScore held-out images over one reception at each SNR.
+        """Score held-out images over one reception at each SNR.
 
         The scores are PSNR, LPIPS and, where there is a classifier, the distance of its features from training images, of the mean, the
         perceptual estimate, and samples of 1 and 8 steps; and how far samples of two keys lie apart, in parts of their error.
