@@ -12,7 +12,6 @@ pytest.importorskip("accelerate")
 import semdiff
 from semdiff.link import SemanticLink
 from semdiff.models.pixel_blocks import to_blocks
-from semdiff.models.store import shipped_models
 from semdiff.training.budget import parse_seconds
 from semdiff.training.ceilings import find_ceiling
 from semdiff.training.engine import Stage
@@ -22,6 +21,7 @@ from semdiff.training.stages.fidelity import DRIFT_WEIGHT, FidelityStage
 from semdiff.training.stages.resampling import cross_channel
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
+from tests.python.small_links import LATENT_LINK
 from tests.python.tiny_photos import STAGES, write_recipe
 from tests.python.tiny_photos import pictures as tiny_pictures
 
@@ -113,7 +113,9 @@ def test_a_trained_link_is_gone_on_from(whole, tiny, pictures, three_steps, tmp_
     with pytest.raises(ValueError, match=r"plan\.json: expected the plan"):
         train(tmp_path / "more", config=tiny, pictures=pictures, start=whole, progress=False)
     with pytest.raises(ValueError, match=r"start: expected a link of the recipe's networks, vae\.encoder.* of shape .*, got "):
-        train(tmp_path / "other", config=tiny, pictures=pictures, start=shipped_models()["fashion-mnist"], progress=False)
+        train(tmp_path / "other", config=tiny, pictures=pictures, start=LATENT_LINK, progress=False)
+    with pytest.raises(ValueError, match=r"start: expected a link of the recipe's networks, a SemanticLink on latents, got a PixelLink"):
+        train(tmp_path / "pixels", config=tiny, pictures=pictures, start="fashion-mnist", progress=False)
 
 
 def test_the_ceiling_is_what_the_features_of_batches_reach():

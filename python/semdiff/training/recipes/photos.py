@@ -216,6 +216,8 @@ def begin_with(networks: Networks, start: str | os.PathLike[str]) -> bool:
         ValueError: for a link of other sizes.
     """
     link, whole = SemanticLink.from_pretrained(find_model(start, "start")), True
+    if not isinstance(link, SemanticLink):
+        raise ValueError(f"start: expected a link of the recipe's networks, a SemanticLink on latents, got a {type(link).__name__}")
     for name, network in vars(networks).items():
         given = getattr(link, name)
         if not isinstance(network, nn.Module):
