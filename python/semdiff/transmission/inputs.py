@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from semdiff._util.arguments import fits
+from semdiff._util.arguments import fits, to_number
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.warnings import warn_of_rate
 
@@ -33,6 +33,8 @@ def check_images(images: Tensor, shape: tuple[int, int | None, int | None]) -> N
     if not images.is_floating_point():
         hint = "; images.float() / 255 makes one of bytes" if images.dtype == torch.uint8 else ""
         raise TypeError(f"images: expected {expected}, got {images.dtype}{hint}")
+    if images.layout != torch.strided or images.is_meta:
+        raise ValueError(f"images: expected {expected}, got {'one on meta, which has no values' if images.is_meta else images.layout}")
     if images.dim() != 4 or not fits(images.shape[1:], shape):
         raise ValueError(f"images: expected {expected}, which is what this model was trained on, got shape {tuple(images.shape)}")
     if images.shape[0] == 0:
@@ -55,10 +57,7 @@ def check_share(value: float, name: str) -> float:
     Raises:
         TypeError, ValueError: naming the argument, for anything else.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number in [0, 1], got {type(value).__name__}") from None
+    number = to_number(value, name, "a number in [0, 1]")
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
     return number
@@ -110,10 +109,7 @@ def per_sample(value: float | Tensor, name: str, batch: int, positive: bool = Fa
             raise ValueError(f"{name}: expected a number or shape ({batch},), got shape {tuple(value.shape)}")
         numbers = value.detach().double().cpu().expand(batch)
     else:
-        try:
-            numbers = torch.full((batch,), float(value), dtype=torch.float64, device="cpu")
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: expected a number or a floating-point tensor, got {type(value).__name__}") from None
+        numbers = torch.full((batch,), to_number(value, name), dtype=torch.float64, device="cpu")
     if not bool(numbers.isfinite().all()):
         raise ValueError(f"{name}: expected finite numbers, got {numbers.tolist()}")
     if positive and not bool((numbers > 0).all()):
