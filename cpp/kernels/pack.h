@@ -13,7 +13,10 @@
 
 SEMDIFF_ISA_BEGIN
 
-#if defined(__AVX512F__)
+// SEMDIFF_PORTABLE_BYTES asks for vectors of so many bytes without intrinsics: the tests' stand-in for a wide CPU on any other.
+#if defined(SEMDIFF_PORTABLE_BYTES)
+constexpr int kVectorBytes = SEMDIFF_PORTABLE_BYTES;
+#elif defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32;
@@ -138,9 +141,14 @@ SEMDIFF_INLINE Pack<T, Lanes, Vectors> convert(Pack<E, Lanes, Vectors> x) {
   return out;
 }
 
+// sqrt compiles to one correctly rounded instruction; spelled as a builtin because <cmath> would bring in inline library code.
+SEMDIFF_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+SEMDIFF_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+
 // One instruction each, which GCC does not make of the selections and loops that they stand for: a > b ? a : b, a < b ? a : b, and the
 // correctly rounded root.
-#if defined(__AVX512F__)
+#if defined(SEMDIFF_PORTABLE_BYTES)
+#elif defined(__AVX512F__)
 #define SEMDIFF_VECTOR_CALL(NAME) _mm512_##NAME
 using FloatVector = __m512;
 using DoubleVector = __m512d;
@@ -154,7 +162,7 @@ using FloatVector = __m128;
 using DoubleVector = __m128d;
 #endif
 
-#if defined(__SSE2__)
+#if defined(SEMDIFF_VECTOR_CALL)
 SEMDIFF_INLINE FloatVector vector_max(FloatVector a, FloatVector b) { return SEMDIFF_VECTOR_CALL(max_ps)(a, b); }
 SEMDIFF_INLINE DoubleVector vector_max(DoubleVector a, DoubleVector b) { return SEMDIFF_VECTOR_CALL(max_pd)(a, b); }
 SEMDIFF_INLINE FloatVector vector_min(FloatVector a, FloatVector b) { return SEMDIFF_VECTOR_CALL(min_ps)(a, b); }
@@ -174,14 +182,10 @@ SEMDIFF_INLINE Vector vector_min(Vector a, Vector b) {
 }
 
 SEMDIFF_INLINE auto vector_sqrt(auto a) {
-  for (std::size_t i = 0; i < sizeof(a) / sizeof(a[0]); ++i) a[i] = sizeof(a[0]) == 4 ? __builtin_sqrtf(a[i]) : __builtin_sqrt(a[i]);
+  for (std::size_t i = 0; i < sizeof(a) / sizeof(a[0]); ++i) a[i] = square_root(a[i]);
   return a;
 }
 #endif
-
-// sqrt compiles to one correctly rounded instruction; spelled as a builtin because <cmath> would bring in inline library code.
-SEMDIFF_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
-SEMDIFF_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 
 template <typename E, int Lanes, int Vectors>
 SEMDIFF_INLINE Pack<E, Lanes, Vectors> square_root(Pack<E, Lanes, Vectors> x) {

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from semdiff._util.arguments import check_tensor, to_count, to_shape
 
 class Key:
     """Name one draw of random numbers: the same key gives the same numbers.
+
+    `Key.stream_version` numbers what keys mean, their draws and their children: it changes where any of them does.
 
     Use one key for one purpose, and `split` or `fold_in` to make more. Keys are values: they compare, hash, print and pickle by their two
     numbers. An integer seed and a `torch.Generator` are accepted wherever a key is (`Key.of` says how).
@@ -45,6 +47,7 @@ class Key:
 
     __slots__ = ("tensor",)
 
+    stream_version: ClassVar[int] = 1
     tensor: Tensor  # (seed, offset), uint64, shape (2,), on the CPU
 
     def __init__(self, seed: int, offset: int = 0) -> None:

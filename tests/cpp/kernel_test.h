@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels' tests share: the tables this CPU can run, and random inputs from the baseline table.
+// What the kernels' tests share: the tables this CPU can run, one for any CPU, and random inputs from the baseline table.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -10,6 +10,10 @@
 #include "kernels.h"
 
 namespace semdiff::kernels {
+
+namespace portable {
+extern const Kernels table;  // of packs of 64 bytes, for any CPU
+}
 
 template <typename Real>
 const Table<Real>& table_of(const Kernels& k) {
@@ -36,6 +40,7 @@ inline std::vector<const Kernels*> supported_kernels() {
   for (std::size_t i = 0; i < list.size; ++i) {
     if (list.begin[i]->supported()) out.push_back(list.begin[i]);
   }
+  out.push_back(&portable::table);
   return out;
 }
 
