@@ -140,7 +140,7 @@ def classifier_features(images: Tensor, name: str = "images") -> Tensor:
 def accuracy(x: Tensor, labels: Tensor) -> Tensor:
     """Compare the classifier's class of each image with its label. The mean over images is the accuracy.
 
-    On Fashion-MNIST's original test images the mean is 0.917.
+    On the original test images the mean is 0.917 for Fashion-MNIST and 0.875 for CIFAR-10.
 
     Args:
         x: (B, 1, 28, 28) or (B, 3, 32, 32) in [0, 1].

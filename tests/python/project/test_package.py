@@ -69,7 +69,8 @@ def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
     assert len(libraries) == 1, libraries
     assert libraries[0].startswith("semdiff/_C.")
     assert "semdiff/py.typed" in names
-    models = {"photos": 12, "fashion-mnist": 6, "fashion-mnist-classifier": 1}  # MiB at the most; baselines are in the repository alone
+    # MiB at the most; baselines are in the repository alone.
+    models = {"photos": 12, "fashion-mnist": 6, "fashion-mnist-classifier": 1, "cifar10-classifier": 2}
     weights = {model: sum(n for name, n in sizes.items() if name.startswith(f"semdiff/weights/{model}/")) for model in models}
     assert sum(weights.values()) == sum(n for name, n in sizes.items() if name.startswith("semdiff/weights/"))
     assert all(0 < weights[model] <= most * 2**20 for model, most in models.items()), weights

@@ -21,6 +21,7 @@ from semdiff._util.atomic import write_atomically
 from semdiff.data import cifar10, fashion_mnist
 from semdiff.metrics.classifier import FILE, Classifier
 from semdiff.rng import Key, normal, uniform
+from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.engine import Plan, Stage, fit
 
 PLAN = Plan(steps=3300, batch_size=128, learning_rate=3e-3, average=0.995)  # seven times through Fashion-MNIST's training images
@@ -77,7 +78,8 @@ def train(
             torch.manual_seed(seed)
             classifier = Classifier(data)
         stage = ClassifierStage(classifier, shift=3 if data == "cifar10" else 0)
-        fit(stage, (images, labels), plan, name="classifier", key=Key(seed), folder=folder, progress=progress)
+        accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None  # bfloat16 where the processor computes with it
+        fit(stage, (images, labels), plan, name="classifier", key=Key(seed), folder=folder, accelerator=accelerator, progress=progress)
     finally:
         torch.set_num_threads(threads)
     return classifier
