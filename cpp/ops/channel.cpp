@@ -87,7 +87,7 @@ at::Tensor per_sample(const at::Tensor& values, const at::Tensor& x) {
 
 at::Tensor sum_by_sample(const at::Tensor& x) { return x.reshape({x.size(0), x.size(0) == 0 ? 0 : x.numel() / x.size(0)}).sum(1); }
 
-at::Tensor or_one(const at::Tensor& scale) { return at::where(scale > 0, scale, at::ones_like(scale)); }
+at::Tensor or_one(const at::Tensor& scale) { return at::where(scale == 0, at::ones_like(scale), scale); }
 
 // At least one, so that an empty sample divides nothing by zero.
 double symbol_count(const at::Tensor& s) {
@@ -164,7 +164,7 @@ std::tuple<at::Tensor, at::Tensor> normalize_power(const at::Tensor& s) {
     for (std::size_t i = 0; i < energy.size(); ++i) {
       const double root = std::sqrt(energy[i] / static_cast<double>(std::max<std::int64_t>(symbols, 1)));
       p[i] = static_cast<Real>(root);
-      inverse[i] = root > 0 ? 1.0 / root : 1.0;
+      inverse[i] = root == 0 ? 1.0 : 1.0 / root;  // NaN passes through
     }
     scale_add_by_sample<scalar_t>(to, from, inverse, nullptr, {});
   });
@@ -190,7 +190,7 @@ at::Tensor normalize_power_backward(const at::Tensor& grad, const std::optional<
     const at::Tensor gr = grad_scale ? to_coefficients(*grad_scale, "grad_scale") : r;
     std::vector<double> across(inner.size()), along(inner.size());
     for (std::size_t i = 0; i < inner.size(); ++i) {
-      const double root = r.const_data_ptr<double>()[i], inverse = root > 0 ? 1.0 / root : 1.0;
+      const double root = r.const_data_ptr<double>()[i], inverse = root == 0 ? 1.0 : 1.0 / root;
       across[i] = inverse;
       along[i] = ((grad_scale ? gr.const_data_ptr<double>()[i] : 0.0) - inner[i] * inverse) / static_cast<double>(symbols);
     }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
 #include "op_test.h"
 #include "semdiff/channel.h"
 
@@ -28,6 +30,16 @@ TEST_CASE("diffuse: kernel and composite, for coefficients of every shape") {
       check_close(diffuse(x, std::nullopt, noise, key_of(4)), composite::diffuse(x, std::nullopt, noise, words_of(4)), tolerance(dtype),
                   "without");
     }
+  }
+}
+
+TEST_CASE("normalize_power: a sample with a NaN is NaN throughout, and no other is") {
+  at::Tensor s = random({3, 1500}, 1, at::kFloat);
+  s.select(0, 1).select(0, 7).fill_(std::numeric_limits<double>::quiet_NaN());
+  for (const auto& [out, scale] : {normalize_power(s), composite::normalize_power(s)}) {
+    CHECK(out.select(0, 1).isnan().all().item<bool>());
+    CHECK(scale.isnan().sum().item<std::int64_t>() == 1);
+    CHECK(out.isnan().sum().item<std::int64_t>() == 1500);
   }
 }
 
