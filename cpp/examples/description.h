@@ -5,54 +5,14 @@
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 
-#include <charconv>
+#include <algorithm>
 #include <string>
 #include <vector>
 
-#include "files.h"
+#include "document.h"
 #include "semdiff/build_info.h"
 
 namespace example {
-
-// Reads the one document that semdiff export writes, an object of texts, numbers and lists of numbers: no parser of JSON at large.
-class Document {
- public:
-  explicit Document(const std::string& path) : path_(path), text_(read_file(path)) {}
-
-  std::string word(const std::string& name) const {
-    const std::size_t begin = after(name) + 1;
-    return text_.substr(begin, text_.find('"', begin) - begin);
-  }
-
-  std::vector<double> numbers(const std::string& name) const {
-    std::vector<double> found;
-    const char *at = text_.data() + after(name), *end = text_.data() + text_.size();
-    const bool list = *at == '[';
-    do {
-      at += *at == '[' || *at == ',' || *at == ' ';
-      at += *at == ' ';
-      const auto [next, error] = std::from_chars(at, end, found.emplace_back());
-      if (error != std::errc{}) throw BadInput(path_ + ": expected numbers for " + name);
-      at = next;
-    } while (list && at < end && *at == ',');
-    return found;
-  }
-
-  std::vector<std::int64_t> integers(const std::string& name) const {
-    const std::vector<double> found = numbers(name);
-    return {found.begin(), found.end()};
-  }
-
- private:
-  std::size_t after(const std::string& name) const {
-    const std::string key = '"' + name + "\": ";
-    const std::size_t place = text_.find(key);
-    if (place == std::string::npos) throw BadInput(path_ + ": expected what semdiff export writes, and there is no " + name);
-    return place + key.size();
-  }
-
-  std::string path_, text_;
-};
 
 struct Description {
   std::vector<std::int64_t> image_shape, symbol_shape, rates;  // (C, H, W); (channels, h, w) at the full rate; symbol channels on offer
@@ -80,12 +40,30 @@ struct Description {
         least_noise(from.numbers("noise_var_range").front()),
         most_noise(from.numbers("noise_var_range").back()),
         alphas_cumprod(at::tensor(from.numbers("alphas_cumprod"), at::kDouble)) {
+    check_numbers(folder);
     const std::string made = from.word("torch"), here = semdiff::build_info().torch;
     if (minor(made) != minor(here)) throw BadInput(folder + ": expected packages for torch " + here + ", got some for torch " + made);
     if (link != "SemanticLink" && link != "PixelLink") throw BadInput(folder + ": expected a SemanticLink or a PixelLink, got " + link);
     const std::string cpu = from.word("cpu");
     if (level(cpu) > level(at::get_cpu_capability())) {
       throw BadInput(folder + ": expected packages for CPUs like this one (" + at::get_cpu_capability() + "), got some for " + cpu);
+    }
+  }
+
+  // What sizes are computed of: products of four of these numbers are no overflow.
+  void check_numbers(const std::string& folder) const {
+    const auto sizes = [&](const std::vector<std::int64_t>& found, std::size_t count, const char* name) {
+      const bool fit = std::all_of(found.begin(), found.end(), [](std::int64_t n) { return n >= 1 && n < 1 << 15; });
+      if (fit && (count == 0 || found.size() == count)) return;
+      const std::string many = count == 0 ? "" : ", " + std::to_string(count) + " of them";
+      throw BadInput(folder + "/receiver.json: " + name + ": expected numbers from 1 to 32767" + many);
+    };
+    sizes(image_shape, 3, "image_shape");
+    sizes(symbol_shape, 3, "symbol_shape");
+    sizes(rates, 0, "rates");
+    sizes({batch}, 1, "batch");
+    for (const std::int64_t rate : rates) {
+      if (rate > symbol_shape[0]) throw BadInput(folder + "/receiver.json: rates: expected at most the symbols' channels");
     }
   }
 

@@ -37,4 +37,7 @@ def parse_idx(content: bytes, name: str = "content") -> NDArray[np.uint8]:
     expected = start + math.prod(shape)
     if len(content) != expected:
         raise ValueError(f"{name}: expected {expected} bytes for shape {shape}, got {len(content)}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # of no elements, but too many dimensions or too large ones
+        raise ValueError(f"{name}: expected a shape that an array can have, got {shape} ({error})") from None

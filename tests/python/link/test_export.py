@@ -165,6 +165,11 @@ def test_the_program_refuses_packages_of_another_kind(folder: Path, program: Pat
 
     assert "expected packages for torch" in answer({"torch": "2.12.1"})
     assert "expected numbers for rates" in answer({"rates": []})
+    assert "batch: expected numbers from 1 to 32767, 1 of them" in answer({"batch": 0})
+    assert "symbol_shape: expected numbers from 1 to 32767, 3 of them" in answer({"symbol_shape": [16, 4]})
+    assert "rates: expected at most the symbols' channels" in answer({"rates": [2**14]})
+    assert "expected whole numbers for batch" in answer({"batch": 0.5})
+    assert "expected a text for link" in answer({"link": 3})
     assert "upsampler.pt2: expected a file" in answer({})
 
 
