@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
     clear_orphans(path.parent)
     beside = _beside(path)
     try:
-        with beside.open("wb") as file:
+        with _naming(path), beside.open("wb") as file:
             _lock(file.fileno())
             if callable(content):
                 content(file)
@@ -45,11 +45,7 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
             file.flush()
             os.fsync(file.fileno())
             beside.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a failed write does not say of what
+            _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -59,7 +55,7 @@ def folder_atomically(place: Path) -> Iterator[Path]:
     """Give a path for the caller to make a folder at, which is `place` once the block ends: flushed to the disk, and in one step, so that
     readers and a crash meet the old folder or the new one. Folders above are made. Where the block raises, the old one is as it was.
 
-    ValueError where `place` is no folder.
+    ValueError where `place` is no folder. OSError, naming a file or `place`, where the disk is full.
     """
     place = place.resolve()  # of a link, what it points to
     if place.exists() and not place.is_dir():
@@ -73,13 +69,14 @@ def folder_atomically(place: Path) -> Iterator[Path]:
     try:
         _lock(held)
         new = beside / place.name
-        yield new
-        for folder, _, names in os.walk(new, topdown=False):
-            for path in (*(Path(folder, name) for name in names), Path(folder)):
-                if not path.is_symlink():
-                    _sync(path)
-        _put(new, place)
-        _sync(place.parent)
+        with _naming(place):
+            yield new
+            for folder, _, names in os.walk(new, topdown=False):
+                for path in (*(Path(folder, name) for name in names), Path(folder)):
+                    if not path.is_symlink():
+                        _sync(path)
+            _put(new, place)
+            _sync(place.parent)
     finally:
         os.close(held)
         shutil.rmtree(beside, ignore_errors=True)
@@ -129,6 +126,17 @@ def _clear(part: Path) -> None:
             part.unlink()
     finally:
         os.close(held)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give an OSError of the block that names no file this one's name: a failed write does not say of what."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _beside(path: Path) -> Path:

@@ -82,6 +82,7 @@ def find_model(model: str | os.PathLike[str], argument: str = "model", kind: str
 
 def write_checksums(folder: Path) -> None:
     """Write folder/checksums.json: the sha256 of every other file below."""
+    (folder / CHECKSUMS).unlink(missing_ok=True)  # it may be a link to that of an older model, which stays as it is
     (folder / CHECKSUMS).write_text(json.dumps(_digests(folder), indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's folder: tensors that are missing, renamed, too many, misshapen or not finite are refused by name, and classes no link has."""
 
+import errno
 import json
 import shutil
 from importlib import import_module
@@ -18,6 +19,7 @@ from semdiff.link import SemanticLink
 from semdiff.metrics import classifier
 from semdiff.models.loading import CLASSES
 from semdiff.models.store import WEIGHTS, shipped_models, write_checksums
+from tests.python.small_links import pixel_link
 
 FILE = "diffusion_pytorch_model.safetensors"
 HARMS = {
@@ -184,3 +186,18 @@ def test_parts_may_be_handed_in(folder):
     shutil.rmtree(folder / "unet")
     (folder / "checksums.json").unlink()
     assert SemanticLink.from_pretrained(folder, unet=given).unet is given
+
+
+def test_a_save_that_fails_at_its_end_leaves_the_old_model_as_it_was(folder, tmp_path, monkeypatch):
+    """Its checksums too: the new folder has links to the old one's files, which nothing writes through."""
+    write_checksums(folder)
+    before = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    def full(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("semdiff._util.atomic._put", full)
+    with pytest.raises(OSError, match=r"Input/output error: '.*model'"):
+        pixel_link().save_pretrained(folder)
+    assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert list(tmp_path.iterdir()) == [folder]
