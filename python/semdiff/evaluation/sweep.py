@@ -2,7 +2,8 @@
 """Run an evaluation: divide its cells among the processes, compute those that are missing, and assemble the table.
 
 Every finished cell is a file (semdiff.evaluation.cells), so an evaluation that was stopped goes on where it was, and several processes or
-machines that see one folder need nothing else in common: torchrun and accelerate tell each its RANK and WORLD_SIZE.
+machines that see one folder need nothing else in common: torchrun and accelerate tell each its RANK and WORLD_SIZE. Two evaluations of one
+folder at once do no cell twice, since each claims the one that it computes.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from semdiff._util.arguments import fits
+from semdiff._util.claims import claimed
 from semdiff.evaluation.cells import COLUMNS, Cell, Job, cell_path, picture_path, plan_cells, read_cell, save_pictures
 from semdiff.evaluation.channels import check_channel, make_channel
 from semdiff.evaluation.config import Config
@@ -27,6 +30,8 @@ from semdiff.evaluation.systems import System, check_systems, equal_cost_ratios,
 from semdiff.phy.channel import Channel
 from semdiff.rng import Key
 
+CLAIMS = ".claims"  # in an evaluation's folder until it is complete: which of its cells are being computed
+WAIT = 0.2  # seconds between looks at what others compute
 WITHOUT_TRAINING = {
     "tensor": "a tensor",
     KODAK: "Kodak's, which have no training split",
@@ -176,18 +181,33 @@ def _run(config: Config, parts: Parts, folder: Path, progress: bool, keep: bool)
     missing = [job for job in jobs if names[job.cell] in share and not cell_path(folder, names[job.cell]).exists()]
     _rehearse(missing)
     with _bar(len(missing), len(jobs), progress) as bar:
-        for job in missing:
-            if not cell_path(folder, names[job.cell]).exists():
-                bar.set_postfix_str(str(job.cell))
-                job.run(folder)
-            bar.update()
+        _compute(missing, {cell: cell_path(folder, name) for cell, name in names.items()}, folder, bar)
     done = [job.cell for job in jobs if cell_path(folder, names[job.cell]).exists()]
     results = _assemble(config, folder if keep else None, folder, done, names, images, sha256, ready, measures)
     if references is not None and results.complete:
         results.header["references"] = _floor(references, measures, images)
     if keep and results.complete:
         results.write(folder)
+        (folder / CLAIMS).unlink(missing_ok=True)
     return results
+
+
+def _compute(missing: Sequence[Job], places: Mapping[Cell, Path], folder: Path, bar: Any) -> None:
+    """Compute the cells that no process has, and wait for those that another one is at."""
+    while missing:
+        others = []
+        for job in missing:
+            with claimed(folder / CLAIMS, places[job.cell].name) as ours:
+                if not ours:
+                    others.append(job)
+                    continue
+                if not places[job.cell].exists():
+                    bar.set_postfix_str(str(job.cell))
+                    job.run(folder)
+            bar.update()
+        if len(others) == len(missing):
+            time.sleep(WAIT)
+        missing = others
 
 
 def process_rank() -> tuple[int, int]:

@@ -194,11 +194,39 @@ def test_two_processes_share_the_cells(tmp_path: Path) -> None:
     both, whole = tmp_path / "both", tmp_path / "whole"
     two = [start(both, 0.02, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
     said = [p.communicate(timeout=120)[0].split() for p in two]
-    assert ["True"] in said  # the last to finish has all
+    assert "True" in {complete for complete, _ in said}  # the last to finish has all
     assert [p.returncode for p in two] == [0, 0]
     run(whole)
     assert untimed(both)[1:] == untimed(whole)[1:]
     assert untimed(both)[0]["rows"] == untimed(whole)[0]["rows"]
+
+
+@pytest.mark.slow
+def test_two_evaluations_of_one_folder_do_no_cell_twice(tmp_path: Path) -> None:
+    """Neither knows of the other but by the folder: 12 cells of two batches, and a rehearsal of each system by each process."""
+    both, whole = tmp_path / "both", tmp_path / "whole"
+    two = [start(both, 0.3) for _ in range(2)]
+    said = [p.communicate(timeout=300)[0].split() for p in two]
+    assert [complete for complete, _ in said] == ["True", "True"]
+    assert sum(int(sent) for _, sent in said) <= 12 * 2 + 2 * 2
+    run(whole)
+    assert untimed(both)[1:] == untimed(whole)[1:]
+    assert untimed(both)[0]["rows"] == untimed(whole)[0]["rows"]
+    assert not list(both.rglob(".claims"))
+
+
+@pytest.mark.slow
+def test_one_killed_process_of_two_ends_the_other_and_the_rest_is_done_by_the_same_command(tmp_path: Path) -> None:
+    both, whole = tmp_path / "both", tmp_path / "whole"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.python.killed_rank"]
+    cut = subprocess.run([*command, "evaluate", str(both)], cwd=ROOT, env=os.environ | {"KILLED": "1"}, capture_output=True, text=True)
+    assert cut.returncode != 0
+    assert "Signal 9 (SIGKILL)" in cut.stderr
+    assert not (both / "results.json").exists()
+    again = subprocess.run([*command, "evaluate", str(both)], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    run(whole)
+    assert untimed(both)[1:] == untimed(whole)[1:]
 
 
 def test_a_share_is_a_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

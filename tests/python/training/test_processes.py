@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 pytest.importorskip("accelerate")
 
+from semdiff._util.tensor_files import load_tensors
 from semdiff.data.pictures import to_picture
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, pictures, write_recipe
@@ -23,9 +25,9 @@ ROOT = Path(__file__).parents[3]
 CLI = ("--no-python", sys.executable, "-c", "from semdiff.cli import main; main()", "train", "photos")
 
 
-def two(*arguments: object) -> subprocess.CompletedProcess[str]:
+def two(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -62,3 +64,17 @@ def test_two_processes_train_one_link(tmp_path: Path) -> None:
     files = [p.relative_to(whole) for p in (whole / "model").rglob("*.safetensors")]
     assert len(files) == 6
     assert all((whole / f).read_bytes() == (cut / f).read_bytes() for f in files)
+
+
+@pytest.mark.slow
+def test_one_killed_process_ends_the_other_and_the_training_goes_on(tmp_path: Path) -> None:
+    """The other does not wait for ever, and torchrun says which was killed. The same command ends with the bits of one undisturbed."""
+    cut = two("-m", "tests.python.killed_rank", "train", tmp_path / "cut", KILLED="1")
+    assert cut.returncode != 0
+    assert "Signal 9 (SIGKILL)" in cut.stderr
+    assert load_tensors(tmp_path / "cut" / "line.safetensors")[1]["step"] in (5, 6)
+    for folder in ("cut", "whole"):
+        ran = two("-m", "tests.python.killed_rank", "train", tmp_path / folder)
+        assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "cut" / "line.safetensors").read_bytes() == (tmp_path / "whole" / "line.safetensors").read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
