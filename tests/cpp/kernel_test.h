@@ -11,9 +11,11 @@
 
 namespace semdiff::kernels {
 
+#if defined(SEMDIFF_PORTABLE)
 namespace portable {
 extern const Kernels table;  // of packs of 64 bytes, for any CPU
 }
+#endif
 
 template <typename Real>
 const Table<Real>& table_of(const Kernels& k) {
@@ -40,7 +42,9 @@ inline std::vector<const Kernels*> supported_kernels() {
   for (std::size_t i = 0; i < list.size; ++i) {
     if (list.begin[i]->supported()) out.push_back(list.begin[i]);
   }
+#if defined(SEMDIFF_PORTABLE)
   out.push_back(&portable::table);
+#endif
   return out;
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Shape = tuple[int, int | None, int | None]
+BYTES_OF_A_PIXEL = 300  # that the photograph link takes for it, a little more than measured from 0.1 to 0.8 megapixels
 
 
 def load_picture(path: Path, shape: Shape, resize: bool = False) -> Tensor:
@@ -34,7 +35,7 @@ def load_picture(path: Path, shape: Shape, resize: bool = False) -> Tensor:
         float32 (C, H, W) in [0, 1].
 
     Raises:
-        ValueError: naming the file, where it is no picture, is damaged, is an animation, or has another size.
+        ValueError: naming the file, where it is no picture, is damaged, is an animation, has another size, or is too large for the memory.
     """
     grey = shape[0] == 1
     return _fit(read_picture(path, grey=grey, background=_background(grey)), shape, resize, path).float() / 255
@@ -57,7 +58,10 @@ def _background(grey: bool) -> str:
 
 def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
     _, height, width = shape
-    if height is None or width is None or pixels.shape[1:] == (height, width):
+    if height is None or width is None:
+        check_room(path, pixels.shape[1] * pixels.shape[2])
+        return pixels
+    if pixels.shape[1:] == (height, width):
         return pixels
     if not resize:
         raise ValueError(
@@ -67,6 +71,27 @@ def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
     from PIL.Image import Resampling
 
     return to_pixels(to_picture(pixels).resize((width, height), Resampling.LANCZOS))
+
+
+def check_room(path: Path, pixels: int) -> None:
+    """Check that a link can send a picture in the memory there is, where the system tells (Linux). Else it would be killed without a word.
+
+    Args:
+        path: of the picture.
+        pixels: how many it has.
+
+    Raises:
+        ValueError: naming the file, where it cannot.
+    """
+    try:
+        words = Path("/proc/meminfo").read_text("ascii").split()
+        free = 1024 * int(words[words.index("MemAvailable:") + 1])
+    except (OSError, ValueError):
+        return
+    if pixels * BYTES_OF_A_PIXEL > free:
+        most, size = free / BYTES_OF_A_PIXEL / 1e6, f"{free / 2**30:.1f} GiB"
+        cause = f"since a link takes some {BYTES_OF_A_PIXEL} bytes for each and {size} of memory are free"
+        raise ValueError(f"{path}: expected at most {most:.0f} megapixels, {cause}, got {pixels / 1e6:.0f}; scale it down")
 
 
 def save_png(picture: Image, path: Path) -> None:

@@ -242,6 +242,14 @@ def test_photographs_are_the_default(tmp_path: Path, no_digital: None) -> None:
     assert read_picture("received/cup.png").shape == (3, 100, 77)
 
 
+def test_a_picture_beyond_the_memory_is_refused(any_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_picture(photograph("coffee", 64)[0]).save(tmp_path / "cup.png")
+    monkeypatch.setattr("semdiff.cli.picture_files.BYTES_OF_A_PIXEL", 2**50)
+    done = call(tmp_path / "cup.png", "--model", any_size)
+    assert done.exit_code == 2
+    assert "cup.png: expected at most 0 megapixels, since a link takes some" in done.stderr
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_folder_side_by_side_is_what_each_picture_is_alone(
     any_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
