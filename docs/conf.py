@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 import re
+import sys
 from itertools import groupby
+from pathlib import Path
 
 import semdiff
 
-project, author = "semdiff", "The semdiff authors"
-version = release = semdiff.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-html_theme, html_title = "furo", f"semdiff {release}"
-exclude_patterns: list[str] = []
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
-myst_enable_extensions = ["colon_fence"]
+project, author = "semdiff", "The semdiff authors"
+copyright = author
+version = release = semdiff.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "notebooks"]
+html_theme, html_title = "furo", f"semdiff {release}"
+html_static_path, html_css_files = ["_static"], ["wide.css"]
+exclude_patterns: list[str] = []
+smartquotes = False  # options of the command keep their two hyphens
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 napoleon_use_ivar = True  # "Attributes:" as a list: the fields of tuples and dataclasses have entries of their own

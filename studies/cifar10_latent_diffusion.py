@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small latent diffusion model of CIFAR-10, the paper's system around it, and what it does beside digital transmission.
 
-python -m studies.cifar10_latent_diffusion train RUN trains the model and saves RUN/pipeline, a diffusers `LDMPipeline`: an
-AutoencoderTiny with 16 channels at a quarter of the resolution, a UNet2DModel with v-prediction, and the paper's schedule. Then it trains
-the two ends around it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
+python -m studies.cifar10_latent_diffusion train RUN trains the model, as `semdiff train latent-diffusion` does, and saves RUN/pipeline. Then it
+trains the two ends around it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
 python -m studies.cifar10_latent_diffusion report RUN evaluates that on test images, with the three matches beside each other, and writes
 docs/results/cifar10_latent_diffusion.{csv,md}. An ADJSCC of `semdiff.training.recipes.jscc` joins with --adjscc.
 CIFAR-10 is that of $SEMDIFF_CIFAR10.
@@ -15,90 +14,25 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import AutoencoderTiny, LDMPipeline, UNet2DModel
-from torch import Tensor
-
-from semdiff import Key, NoiseSchedule, add_noise
 from semdiff.data import cifar10
 from semdiff.evaluation import sweep
 from semdiff.evaluation.plots import receiver_label
-from semdiff.metrics import psnr
-from semdiff.models.store import saved
-from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.engine import Plan
-from semdiff.training.recipes import ends
-from semdiff.training.recipes.common import Course, scheduler
-from semdiff.training.stages.autoencoder import AutoencoderStage, encode_in_batches, fold_statistics
-from semdiff.training.stages.diffusion import DiffusionStage, denoised
+from semdiff.training.recipes import ends, latent_diffusion
 from studies.writing import fill, table, write_csv, write_lines
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 COLUMNS = ("system", "realism", "steps", "cbr_used", "uses", "snr_db", "images", "psnr", "lpips_alex", "milliseconds")
 CBRS = (1 / 12, 1 / 24)
 MATCHES = ("calibrated", "exact", "paper")
-HELD_OUT = 1000
-LATENT_CHANNELS = 16
-LATENTS = 20_000  # images whose latents the denoiser and the ends learn
-AUTOENCODER = Plan(steps=4000, batch_size=32, learning_rate=2e-3)
-DIFFUSION = Plan(steps=2000, batch_size=64, learning_rate=1.5e-3)
-
-
-def build(seed: int) -> tuple[AutoencoderTiny, UNet2DModel]:
-    """Make the untrained networks; most of the work is at a quarter of the resolution."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = AutoencoderTiny(
-            encoder_block_out_channels=(48,) * 3,
-            decoder_block_out_channels=(48,) * 3,
-            num_encoder_blocks=(0, 0, 2),
-            num_decoder_blocks=(3, 1, 0),
-            latent_channels=LATENT_CHANNELS,
-            act_fn="silu",
-        )
-        unet = UNet2DModel(
-            sample_size=8,
-            in_channels=LATENT_CHANNELS,
-            out_channels=LATENT_CHANNELS,
-            block_out_channels=(64, 128),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D",) * 2,
-            up_block_types=("UpBlock2D",) * 2,
-            norm_num_groups=8,
-            attention_head_dim=32,
-        )
-    return vae, unet
-
-
-@torch.no_grad()
-def denoising_error(unet: UNet2DModel, z: Tensor, schedule: NoiseSchedule, snr_db: float) -> float:
-    """Compute the mean squared error of the denoiser's estimate of latents z (N, C, h, w) at one SNR."""
-    t = schedule.timestep(torch.full((len(z),), 10 ** (-snr_db / 10), dtype=torch.float64))
-    x = add_noise(z, t, schedule, Key(1))
-    estimate = denoised(x, unet(x, t.to(x)).sample, schedule.alpha_bar(t))
-    return float((estimate - z).square().mean())
+LATENTS = 20_000  # images that the ends learn
 
 
 def train(run: Path, budget: float, seed: int) -> None:
     """Train the model and the ends, and save both."""
-    images = cifar10("train").images.float() / 255
-    images, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
-    vae, unet = build(seed)
-    course = Course(run / "checkpoints", Key(seed), prepare_accelerator("auto"))
-    stage = AutoencoderStage(vae, block=1)
-    course.run(1, "autoencoder", stage, [images], AUTOENCODER.scaled(budget))
-    print(f"autoencoder: {psnr(stage.reconstruct(held_out), held_out).mean():.2f} dB", flush=True)
-    fold_statistics(vae, images[:4096], 64, block=1)
-    latents = encode_in_batches(vae, images[:LATENTS], 64, block=1)
-    schedule = NoiseSchedule.from_diffusers(scheduler())
-    course.run(2, "diffusion", DiffusionStage(unet, schedule), [latents], DIFFUSION.scaled(budget))
-    z = encode_in_batches(vae, held_out, 64, block=1)
-    for snr_db in (0.0, 10.0):
-        error = denoising_error(unet, z, schedule, snr_db)
-        print(f"denoiser, {snr_db:.0f} dB: error {error:.4f} of {float(z.square().mean()):.3f}", flush=True)
-    with saved(run / "pipeline") as folder:
-        LDMPipeline(vqvae=vae, unet=unet, scheduler=scheduler()).save_pretrained(folder)
-    ends.train(run / "ends", run / "pipeline", images[:LATENTS], CBRS, budget, seed)
+    images = cifar10("train").images
+    pipeline = latent_diffusion.train(run, images, budget, seed)
+    print(latent_diffusion.describe_quality(run), flush=True)
+    ends.train(run / "ends", pipeline, images[:LATENTS], CBRS, budget, seed)
 
 
 def configuration(run: Path, adjscc: Path | None, images: int) -> dict[str, Any]:

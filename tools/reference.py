@@ -57,8 +57,10 @@ def row(parameter: Any) -> tuple[str, ...]:
     option = parameter.param_type_name == "option"
     named = (*parameter.opts, *parameter.secondary_opts) if option else (parameter.metavar or parameter.name.upper(),)
     names = ", ".join(f"`{name}`" for name in named)
-    default = parameter.default
-    shown = "" if default in (None, False, "") or callable(default) or parameter.required else f"`{getattr(default, 'value', default)}`"
+    default = getattr(parameter.default, "value", parameter.default)
+    if isinstance(default, bool):  # of two names the one that is meant where neither is given
+        default = (parameter.opts if default else parameter.secondary_opts or [""])[0]
+    shown = "" if default in (None, "") or callable(default) or parameter.required else f"`{default}`"
     return names, "must be given" if parameter.required else shown, cell(parameter.help or "")
 
 

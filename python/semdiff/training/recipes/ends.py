@@ -17,7 +17,7 @@ from torch import Tensor
 from semdiff._util.precision import Precision
 from semdiff.data import cifar10, fashion_mnist, read_folder
 from semdiff.link import Downsampler, SemanticLink, Upsampler
-from semdiff.link.assembly import cell_of
+from semdiff.link.assembly import cell_of, multiple_of
 from semdiff.models.pretrained import PipelineParts, read_pipeline
 from semdiff.models.store import quiet
 from semdiff.rng import Key
@@ -143,13 +143,17 @@ def train(
     folder, key = Path(out), Key(seed)
     parts = pipeline if isinstance(pipeline, PipelineParts) else read_pipeline(pipeline)
     colours, cell = parts.vae.config.in_channels, cell_of(parts.vae, 1)
-    rates = symbol_channels(cbr, colours, cell, parts.vae.config.latent_channels)
-    pictures = _read(data, colours)
+    if colours not in (1, 3):
+        raise ValueError(f"pipeline: vae: expected 1 or 3 channels of pictures, got {colours}")
+    pictures = read_pictures(data, colours)
     shape: tuple[int | None, ...] = (colours, None, None)
+    padding = 1.0
     if isinstance(pictures, Tensor):
         shape, conditions = tuple(pictures.shape[1:]), DEFAULT_CONDITIONS
+        padding = _padding(*pictures.shape[2:], multiple_of(parts.vae, parts.unet, 1))
     else:
         conditions = photos.conditions(photos.read_recipe())
+    rates = symbol_channels(cbr, colours, cell, parts.vae.config.latent_channels, padding)
     link = _link(parts, rates, shape, conditions, seed)
     accelerator = prepare_accelerator(precision)
     size = CROP_CELLS * cell
@@ -162,7 +166,7 @@ def train(
     return _save(link, folder / "model", accelerator)
 
 
-def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channels: int) -> tuple[int, ...]:
+def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channels: int, padding: float = 1.0) -> tuple[int, ...]:
     """Compute the numbers of symbol channels of bandwidth ratios.
 
     Args:
@@ -170,6 +174,7 @@ def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channe
         colours: channels of the images.
         cell: pixels on the side of the square that one set of symbols stands for.
         latent_channels: of the latents, of which a cell has 2x2.
+        padding: pixels of an image when it is padded to whole cells, for each of its own.
 
     Returns:
         The numbers, the largest first.
@@ -177,7 +182,7 @@ def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channe
     Raises:
         ValueError: where one of them is not within 5 % of a whole number of symbol channels, or two are the same.
     """
-    per_channel = 1 / (2 * colours * cell**2)
+    per_channel = padding / (2 * colours * cell**2)
     if not len(cbr):
         most = min(4 * latent_channels, round(1 / 12 / per_channel))
         return tuple(dict.fromkeys(max(1, most // part) for part in (1, 2, 4)))
@@ -194,10 +199,19 @@ def symbol_channels(cbr: Sequence[float], colours: int, cell: int, latent_channe
     return tuple(sorted(found, reverse=True))
 
 
-def _read(data: str | os.PathLike[str] | Tensor, colours: int) -> Tensor | dict[str, Tensor]:
-    """Images (N, C, H, W) of one size, in [0, 1] or uint8, which take a quarter of the memory; or uint8 pictures by name of several."""
-    if colours not in (1, 3):
-        raise ValueError(f"pipeline: vae: expected 1 or 3 channels of pictures, got {colours}")
+def read_pictures(data: str | os.PathLike[str] | Tensor, colours: int | None = None) -> Tensor | dict[str, Tensor]:
+    """Read what ends, or a latent diffusion model, are trained on.
+
+    Args:
+        data: as of `train`.
+        colours: channels of the images, 1 or 3; None is those of the data, 3 for a folder of pictures.
+
+    Returns:
+        Images (N, C, H, W) of one size, in [0, 1] or uint8, which take a quarter of the memory; or uint8 pictures by name of several.
+
+    Raises:
+        FileNotFoundError, ValueError: naming data, where it is not there or does not fit.
+    """
     if isinstance(data, Tensor):
         images: Tensor = data
     elif (Path(data) / "data_batch_1.bin").is_file():
@@ -212,9 +226,15 @@ def _read(data: str | os.PathLike[str] | Tensor, colours: int) -> Tensor | dict[
         if len({p.shape for p in pictures.values()}) > 1:
             return pictures
         images = torch.stack(list(pictures.values()))
-    if images.dim() != 4 or images.shape[1] != colours:
-        raise ValueError(f"data: expected images of {colours} channels, as the pipeline's vae takes, got shape {tuple(images.shape)}")
+    if images.dim() != 4 or images.shape[1] not in ((1, 3) if colours is None else (colours,)):
+        wanted = "1 or 3 channels" if colours is None else f"{colours} channels, as the pipeline's vae takes"
+        raise ValueError(f"data: expected images of {wanted}, got shape {tuple(images.shape)}")
     return images
+
+
+def _padding(height: int, width: int, multiple: int) -> float:
+    whole = [-(-n // multiple) * multiple for n in (height, width)]
+    return whole[0] * whole[1] / (height * width)
 
 
 def _link(parts: PipelineParts, rates: tuple[int, ...], shape: tuple[int | None, ...], conditions: Conditions, seed: int) -> SemanticLink:
