@@ -180,7 +180,8 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         folder = shipped_models(cls.weights).get(model)
         if folder is None:
             where = f"{baselines_folder()} (weights/ of a clone of the repository; {BASELINES_VARIABLE} names another place)"
-            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} lies in {where}; semdiff.training.recipes.jscc trains one")
+            hint = f"export {BASELINES_VARIABLE}=CLONE/weights, or train one by semdiff.training.recipes.jscc"
+            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} lies in {where}; {hint}")
         return cls.load(folder)
 
     @classmethod

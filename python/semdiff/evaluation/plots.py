@@ -305,6 +305,16 @@ def _logarithmic(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+def _keep_to_the_curves(panels: list[Axes]) -> None:
+    """Bound the shared axis: intervals of two or three seeds may be many times as long as all curves are high, and run out of the panel."""
+    heights = [float(y) for axes in panels for bars in axes.containers for y in bars.lines[0].get_ydata()]
+    low, high = min(heights), max(heights)
+    room = high - low
+    bottom, top = panels[0].get_ylim()
+    if room > 0 and (bottom < low - room or top > high + room):
+        panels[0].set_ylim(max(bottom, low - room), min(top, high + room))
+
+
 @_plain_words
 def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], None]) -> Figure:
     from matplotlib.figure import Figure
@@ -326,6 +336,7 @@ def _panels(rows: list[Row], draw: Callable[[Axes, list[Row], dict[str, int]], N
         axes.label_outer()
     for axes in list(grid.flat)[len(where) :]:
         axes.set_axis_off()
+    _keep_to_the_curves(list(grid.flat)[: len(where)])
     # Not get_legend_handles_labels, which leaves out names that begin with _.
     found = {name: bars for axes in grid.flat for bars in axes.containers if (name := bars.get_label()) != UNNAMED}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, len(found)), frameon=False, fontsize=9)

@@ -67,6 +67,20 @@ def test_error_bars_are_the_intervals(results: Results) -> None:
     assert plots.error_bar(one_seed[0], "psnr") == pytest.approx(1.96 * rows[0]["psnr_se"])
 
 
+def test_long_intervals_do_not_flatten_the_curves(results: Results) -> None:
+    """Of two seeds they may be a hundred times the curves' height; those that are shorter than it are whole."""
+    summary = [row | {"psnr_ci95": 150.0} for row in results.summary()]
+    figure = plots.over_snr(type("Known", (Results,), {"summary": lambda self: summary})(results.header, results.rows), "psnr")
+    heights = [r["psnr"] for r in summary if r["steps"] in (None, 3)]
+    low, high = min(heights), max(heights)
+    assert figure.axes[0].get_ylim() == pytest.approx((2 * low - high, 2 * high - low))
+    short = [row | {"psnr_ci95": (high - low) / 4} for row in summary]
+    figure = plots.over_snr(type("Known", (Results,), {"summary": lambda self: short})(results.header, results.rows), "psnr")
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < low - (high - low) / 4
+    assert top > high + (high - low) / 4
+
+
 def test_distortion_perception_runs_along_the_dial(results: Results) -> None:
     figure = plots.distortion_perception(results)
     axes = figure.axes[0]

@@ -115,7 +115,7 @@ def test_design_records_are_numbered_and_listed() -> None:
         assert f"\n{record.stem}\n" in index, record.name
 
 
-PUBLIC = ["semdiff", *(f"semdiff.{name}" for name in ("link", "baselines", "metrics", "evaluation", "data"))]
+PUBLIC = ["semdiff", *(f"semdiff.{name}" for name in ("link", "baselines", "metrics", "evaluation", "data", "numpy", "oracle"))]
 
 
 @pytest.mark.parametrize("module", PUBLIC)

@@ -114,15 +114,14 @@ def train(
     vae, unet = build(images.shape[1], seed)
     accelerator = prepare_accelerator(precision)
     course = Course(folder / "checkpoints", key, accelerator, resume, progress, on_step)
-    stage = AutoencoderStage(vae, block=1)
-    course.run(1, "autoencoder", stage, [images], AUTOENCODER.scaled(budget))
-    found = {"autoencoder_psnr": float(psnr(torch.cat([stage.reconstruct(part) for part in held_out.split(64)]), held_out).mean())}
+    course.run(1, "autoencoder", AutoencoderStage(vae, block=1), [images], AUTOENCODER.scaled(budget))
     fold_statistics(vae, images[:4096], 64, block=1)
     plan = DIFFUSION.scaled(budget)
     latents = encode_in_batches(vae, images[: min(LATENTS, plan.steps * plan.batch_size)], 64, block=1)
     schedule = NoiseSchedule.from_diffusers(scheduler())
     course.run(2, "diffusion", DiffusionStage(unet, schedule), [latents], plan)
     z = encode_in_batches(vae, held_out, 64, block=1)
+    found = {"autoencoder_psnr": float(psnr(_decode(vae, z), held_out).mean())}
     for snr_db in (0, 10):
         found[f"denoiser_error_{snr_db}_db"] = denoising_error(unet, z, schedule, snr_db) / float(z.square().mean())
     if accelerator.is_main_process:
@@ -160,6 +159,11 @@ def denoising_error(unet: UNet2DModel, z: Tensor, schedule: NoiseSchedule, snr_d
     return float((denoised(x, v, schedule.alpha_bar(t)) - z).square().mean())
 
 
+@torch.no_grad()
+def _decode(vae: AutoencoderTiny, z: Tensor) -> Tensor:
+    return torch.cat([(vae.decode(part).sample + 1) / 2 for part in z.split(64)]).clamp(0, 1)
+
+
 def _images(data: str | os.PathLike[str] | Tensor, key: Key) -> tuple[Tensor, Tensor]:
     """Images (N, C, H, W) in [0, 1] of whole cells to learn, and others: small pictures, padded as a link pads them, or crops of larger ones."""
     pictures = ends.read_pictures(data)
@@ -184,4 +188,4 @@ def _held_out(count: int) -> int:
 
 def _crops(pictures: dict[str, Tensor], count: int, key: Key) -> Tensor:
     crops = RandomCrops(pictures, CROP, 16, key)
-    return torch.cat([crops.batch(i)[0] for i in range(count // 16)])
+    return torch.cat([crops.batch(i)[0] for i in range(-(-count // 16))])
