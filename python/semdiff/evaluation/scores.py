@@ -37,15 +37,16 @@ def load_metrics(given: Sequence[str | ObjectSpec] | Mapping[str, Metric]) -> Me
     """Find the metrics of an evaluation.
 
     Args:
-        given: names in semdiff.metrics and objects of a user's modules, or functions by name.
+        given: names in semdiff.metrics and objects of a user's modules; or functions by name, among which a metric of semdiff.metrics stands
+            as its own name.
 
     Raises:
         ValueError: for a name that semdiff.metrics has not.
         TypeError: for what cannot be called as a metric is.
     """
-    if isinstance(given, Mapping):
-        return {name: _checked(name, metric) for name, metric in given.items()}
     known = _metrics().METRICS
+    if isinstance(given, Mapping):
+        return {name: None if metric == name and name in known else _checked(name, metric) for name, metric in given.items()}
     for name in given:
         if isinstance(name, str) and name not in known:
             raise ValueError(f"metrics: {unknown('metric', name, known)}")

@@ -59,8 +59,9 @@ def sweep(
         config: a Config, a TOML file of it (or the name of one in the package), a dict, or None.
         out: the folder of the results; the same call goes on where another was stopped. None keeps nothing on disk.
         systems: names as in a configuration, or a dict of label to a name or to any object with transmit(...).
-        channels: names as in a configuration, or a dict of label to a `semdiff.Channel`.
-        metrics: names in semdiff.metrics, or a dict of name to a function (received, originals) or (received, originals, labels) -> (B,).
+        channels: names as in a configuration, or a dict of label to a name, a table of name and arguments, or a `semdiff.Channel`.
+        metrics: names in semdiff.metrics, or a dict of name to a function (received, originals) or (received, originals, labels) -> (B,),
+            in which {"psnr": "psnr"} is the package's.
         data: as in a configuration, or a tensor or NumPy array (N, C, H, W) in [0, 1], or a pair of it and labels (N,).
         progress: a bar on stderr, where that is a terminal.
         changes: fields of the configuration by name, which replace those of `config`.
@@ -138,7 +139,7 @@ def _prepare(config: Config, systems: Any, channels: Any, metrics: Any, data: An
     check_systems(tuple(spec for spec in specs if isinstance(spec, SystemSpec)))
     measures = load_metrics(metrics if isinstance(metrics, Mapping) else config.metrics)
     if isinstance(channels, Mapping):
-        on_air = {ChannelSpec(label).label: check_channel(channel, f"channels.{label}") for label, channel in channels.items()}
+        on_air = {ChannelSpec(label).label: _named_channel(label, value) for label, value in channels.items()}
         own = {label: object_identity(channel) for label, channel in on_air.items()}
     else:
         on_air = {spec.label: make_channel(spec) for spec in config.channels}
@@ -156,6 +157,13 @@ def _named_system(label: str, value: Any) -> SystemSpec | tuple[str, Any]:
         table = {"name": value} if isinstance(value, str) else value
         return Config.from_mapping({"systems": [{**table, "label": label}], "snr_db": 0}).systems[0]
     return value if isinstance(value, SystemSpec) else (label, value)
+
+
+def _named_channel(label: str, value: Any) -> Channel:
+    """Make what a dict of channels has under a label, or check it where it is an object."""
+    if isinstance(value, (str, Mapping)):
+        return make_channel(Config.from_mapping({"systems": "link", "snr_db": 0, "channels": value}).channels[0])
+    return check_channel(value, f"channels.{label}")
 
 
 def _run(config: Config, parts: Parts, folder: Path, progress: bool, keep: bool) -> Results:

@@ -60,7 +60,7 @@ class Air:
             symbols: complex (B, uses), of unit average power in each sample.
 
         Returns:
-            Received symbols, gains and noise variances.
+            Received symbols and gains, of the symbols' dtype, and noise variances.
 
         Raises:
             TypeError: for symbols that are no complex tensor, or a channel that returns no `Received` of tensors.
@@ -79,7 +79,10 @@ class Air:
             raise TypeError(
                 f"channel: expected {type(self.channel).__name__} to return a semdiff.Received of tensors, got {_named(received)}"
             )
-        self.received = received
+        if not received.y.is_complex():
+            raise TypeError(f"channel: expected {type(self.channel).__name__} to return complex symbols y, got {received.y.dtype}")
+        # A noise variance is float64, and so is what a user's channel makes of one: it is rounded to the symbols' precision.
+        self.received = received._replace(y=received.y.to(symbols.dtype), h=received.h.to(symbols.dtype))
         return self.received
 
 

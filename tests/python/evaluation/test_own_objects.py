@@ -200,6 +200,22 @@ def test_what_is_wrong_in_python_is_named() -> None:
         sweep(systems={"a": Nothing()}, **SMALL)
 
 
+def test_names_stand_among_objects() -> None:
+    """A dict of channels may name one of semdiff's, with its arguments, and a dict of metrics one of semdiff.metrics."""
+    block = {"name": "rayleigh", "coherence": "block"}
+    channels = {"mine": semdiff.AWGN(), "plain": "awgn", "fading": block}
+    found = sweep(systems={"a": Uncoded()}, channels=channels, **SMALL | {"metrics": {"squares": psnr, "psnr": "psnr"}}).rows
+    values = {row["channel"]: (row["squares"], row["psnr"]) for row in found}
+    assert list(values) == ["mine", "plain", "fading"]
+    assert values["mine"] == values["plain"]
+    (direct,) = sweep(systems={"a": Uncoded()}, channels=[block], **SMALL | {"metrics": ["psnr"]}).rows
+    assert values["fading"][1] == direct["psnr"]
+    with pytest.raises(ValueError, match=r"channels: unknown channel 'awgm', did you mean 'awgn'"):
+        sweep(systems={"a": Uncoded()}, channels={"plain": "awgm"}, **SMALL)
+    with pytest.raises(TypeError, match=r"metrics\.mine: expected a function of \(images, originals\), got str"):
+        sweep(systems={"a": Uncoded()}, **SMALL | {"metrics": {"mine": "psnr"}})
+
+
 def test_numpy_images_labels_and_metrics() -> None:
     labels = np.arange(6)
     seen: list[Tensor | None] = []

@@ -51,6 +51,28 @@ def test_numpy_arrays_and_seeds_are_taken() -> None:
         assert torch.equal(Uncoded(answer).transmit(IMAGES, 9, key=KEY).images, expected.images)
 
 
+class Louder(semdiff.Channel):
+    """Noise whose variance is computed with the tensor of variances, in float64."""
+
+    def __init__(self, part: Any = lambda y: y) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, s: Tensor, snr_db: Any, key: Any = None) -> semdiff.Received:
+        y, h, noise_var = semdiff.AWGN()(s, snr_db, key)
+        return semdiff.Received(self.part(s + (y - s) * (noise_var / noise_var)), h, noise_var)
+
+
+def test_a_channel_that_computes_in_double_precision() -> None:
+    assert Louder()(semdiff.pack(IMAGES), 5.0, KEY).y.dtype == torch.complex128
+    expected = Uncoded().transmit(IMAGES, 5.0, key=KEY)
+    found = Uncoded().transmit(IMAGES, 5.0, channel=Louder(), key=KEY)
+    assert found.images.dtype == torch.float32
+    torch.testing.assert_close(found.images, expected.images, atol=1e-6, rtol=0)
+    with pytest.raises(TypeError, match="channel: expected Louder to return complex symbols y, got torch.float64"):
+        Uncoded().transmit(IMAGES, 5.0, channel=Louder(torch.real), key=KEY)
+
+
 class NoRealism(Uncoded):
     def exchange(self, images: Tensor, air: Air, cbr: Any, steps: Any, key: Any) -> Any:  # type: ignore[override]
         return super().exchange(images, air)
