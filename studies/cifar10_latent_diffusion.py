@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small latent diffusion model of CIFAR-10, the paper's system around it, and what it does beside digital transmission.
 
-python -m studies.cifar10_latent_diffusion train RUN trains the model, as `semdiff train latent-diffusion` does, and saves RUN/pipeline. Then it
-trains the two ends around it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
+python -m studies.cifar10_latent_diffusion train RUN trains the model and saves RUN/pipeline, as `semdiff train latent-diffusion` does. Then
+it trains the two ends around it, as `semdiff train ends` does, and saves RUN/ends/model. It goes on where it was interrupted.
 python -m studies.cifar10_latent_diffusion report RUN evaluates that on test images, with the three matches beside each other, and writes
 docs/results/cifar10_latent_diffusion.{csv,md}. An ADJSCC of `semdiff.training.recipes.jscc` joins with --adjscc.
 CIFAR-10 is that of $SEMDIFF_CIFAR10.

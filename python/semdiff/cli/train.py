@@ -40,7 +40,8 @@ class Recipe(StrEnum):
 def train(
     recipe: Annotated[Recipe, typer.Argument(help="What to train.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for checkpoints/ and, at the end, model/ (pipeline/); runs/WHAT if left out.", file_okay=False)
+        Path | None,
+        typer.Option("--out", help="Folder for checkpoints/ and, at the end, model/ or pipeline/; runs/WHAT if left out.", file_okay=False),
     ] = None,
     budget: Annotated[
         str,
@@ -53,8 +54,8 @@ def train(
         typer.Option(
             "--data",
             help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or PNG files. photos: "
-            "folder of pictures in place of semdiff-photos. latent-diffusion, ends: folder of pictures, of Fashion-MNIST's or of CIFAR-10's "
-            "files; the ends are for pictures of their size, or where they differ for any.",
+            "folder of pictures in place of semdiff-photos. latent-diffusion, ends: folder of pictures, or of Fashion-MNIST's or "
+            "CIFAR-10's files; ends are for pictures of their size, or where they differ for any.",
             exists=True,
             file_okay=False,
         ),

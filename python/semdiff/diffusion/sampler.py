@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from semdiff._ops import ops
-from semdiff._util.arguments import REAL, check_beside, check_prediction, check_tensor, to_count, to_number
+from semdiff._util.arguments import REAL, as_tensor, check_beside, check_prediction, check_tensor, to_count, to_number
 from semdiff._util.signatures import check_call
 from semdiff.diffusion.fusion import Elements
 from semdiff.diffusion.matching import DiffusionState
@@ -269,12 +269,15 @@ def check_denoiser(denoiser: Denoiser) -> None:
 
 
 def _ask(denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
-    """Return the denoiser's output. TypeError for the object that a network of diffusers returns."""
+    """Return the denoiser's output as a tensor. TypeError for anything else, such as the object that a network of diffusers returns."""
     output = denoiser(x, t)
-    if not isinstance(output, Tensor) and hasattr(output, "sample"):
-        made = "lambda x, t: unet(x, t).sample is such a denoiser"
-        raise TypeError(f"denoiser: expected denoiser(x, t) to return a tensor, got {type(output).__name__}; {made}")
-    return output
+    if isinstance(output, Tensor):
+        return output
+    taken = as_tensor(output)
+    if not isinstance(taken, Tensor):
+        made = "; lambda x, t: unet(x, t).sample is such a denoiser" if hasattr(output, "sample") else ""
+        raise TypeError(f"denoiser: expected denoiser(x, t) to return a tensor, got {type(output).__name__}{made}")
+    return taken.to(x)
 
 
 def _state(denoiser: Denoiser, state: DiffusionState, schedule: NoiseSchedule) -> DiffusionState:

@@ -37,8 +37,8 @@ def load_metrics(given: Sequence[str | ObjectSpec] | Mapping[str, Metric]) -> Me
     """Find the metrics of an evaluation.
 
     Args:
-        given: names in semdiff.metrics and objects of a user's modules; or functions by name, among which a metric of semdiff.metrics stands
-            as its own name.
+        given: names in semdiff.metrics and objects of a user's modules; or functions by name, among which {"psnr": "psnr"} is
+            that of semdiff.metrics.
 
     Raises:
         ValueError: for a name that semdiff.metrics has not.
@@ -46,7 +46,7 @@ def load_metrics(given: Sequence[str | ObjectSpec] | Mapping[str, Metric]) -> Me
     """
     known = _metrics().METRICS
     if isinstance(given, Mapping):
-        return {name: None if metric == name and name in known else _checked(name, metric) for name, metric in given.items()}
+        return {name: None if metric == name in known else _checked(name, metric) for name, metric in given.items()}
     for name in given:
         if isinstance(name, str) and name not in known:
             raise ValueError(f"metrics: {unknown('metric', name, known)}")

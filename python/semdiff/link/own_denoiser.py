@@ -19,8 +19,9 @@ class OwnDenoiser:
         """Return this link with a denoiser of yours in the place of its own. All other networks are shared.
 
         Args:
-            denoiser: denoiser(x, t) -> output, a function or a module. x are states of the link's latents, float (B, C, h, w) on its device
-                (of a `PixelLink`: of its normalised pixels), t are real times (B,) of its `schedule`.
+            denoiser: denoiser(x, t) -> output, a function or a module; an array of NumPy's is taken too. x are states of the link's
+                latents, float (B, C, h, w) on its device (of a `PixelLink`: of its normalised pixels), t are real times (B,) of
+                its `schedule`.
             prediction: what the output is: "eps", "x0" or "v".
 
         Returns:

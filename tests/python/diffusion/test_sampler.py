@@ -48,6 +48,18 @@ def angle(t: float | Tensor) -> Tensor:
     return SCHEDULE.alpha_bar(t).sqrt().acos()
 
 
+def test_a_denoiser_in_numpy() -> None:
+    """Its array counts as a tensor of the state's dtype; what is neither is named."""
+    state = DiffusionState(normal((2, 3), Key(0)), torch.tensor([100.0, 400.0], dtype=torch.float64))
+    for draw in (posterior_mean, lambda *given: sample(*given, steps=3, solver="heun")):
+        expected = draw(lambda x, t: 0.5 * x, state, SCHEDULE)
+        found = draw(lambda x, t: 0.5 * x.numpy().astype("float64"), state, SCHEDULE)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, expected)
+    with pytest.raises(TypeError, match=r"denoiser: expected denoiser\(x, t\) to return a tensor, got list$"):
+        posterior_mean(lambda x, t: x.tolist(), state, SCHEDULE)
+
+
 @pytest.mark.parametrize(("t", "s"), [(999, 998), (354, 0), (354, -1), (88.5, 20.25), (1, 0), (0, -1), (0.5, 0)])
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_ddim_of_unit_gaussian_data_is_a_cosine(t: float, s: float, prediction: str) -> None:

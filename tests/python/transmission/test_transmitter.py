@@ -69,7 +69,7 @@ def test_a_channel_that_computes_in_double_precision() -> None:
     found = Uncoded().transmit(IMAGES, 5.0, channel=Louder(), key=KEY)
     assert found.images.dtype == torch.float32
     torch.testing.assert_close(found.images, expected.images, atol=1e-6, rtol=0)
-    with pytest.raises(TypeError, match="channel: expected Louder to return complex symbols y, got torch.float64"):
+    with pytest.raises(TypeError, match=r"channel: expected Louder to return complex symbols y, got torch\.float64"):
         Uncoded().transmit(IMAGES, 5.0, channel=Louder(torch.real), key=KEY)
 
 

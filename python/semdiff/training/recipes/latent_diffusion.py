@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a small latent diffusion model of one's own pictures, in minutes: something for `semdiff train ends` to stand around.
 
-It is an ordinary diffusers pipeline, an `LDMPipeline` of an AutoencoderTiny with 16 channels at a quarter of the resolution and a UNet2DModel
-with v-prediction, and knows nothing of channels. What comes of it is rough beside a large model.
+It is an ordinary diffusers pipeline, an `LDMPipeline` of an AutoencoderTiny with 16 channels at a quarter of the resolution and a
+UNet2DModel with v-prediction, and knows nothing of channels. What comes of it is rough beside a large model.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def train(
 ) -> Path:
     """Train an autoencoder and a denoiser of its latents, and save them as diffusers saves a pipeline.
 
-    The last tenth of the pictures, at most 1,000, is held out. On it out/quality.json tells the PSNR of the autoencoder alone, in dB, which no
-    link around it exceeds, and what the denoiser leaves of white noise at 0 and 10 dB, in parts of the latents' power; the best linear
+    The last tenth of the pictures, at most 1,000, is held out. On it out/quality.json tells the PSNR of the autoencoder alone, in dB, which
+    no link around it exceeds, and what the denoiser leaves of white noise at 0 and 10 dB, in parts of the latents' power; the best linear
     estimate of white latents leaves 0.5 and 0.09.
 
     Args:
@@ -140,7 +140,8 @@ def describe_quality(out: str | os.PathLike[str]) -> str:
     """
     found = json.loads((Path(out) / QUALITY).read_text(encoding="utf-8"))
     psnr_db, left = found["autoencoder_psnr"], found["denoiser_error_0_db"]
-    return f"Held-out pictures: {psnr_db:.1f} dB by the autoencoder alone; at 0 dB the denoiser leaves {left:.2f} of the latents' power, 1/(1 + snr) is 0.50"
+    denoiser = f"of noise at 0 dB the denoiser leaves an error of {left:.2f}, the best linear one of white latents 0.50"
+    return f"Held-out pictures: {psnr_db:.1f} dB by the autoencoder alone; {denoiser}"
 
 
 @torch.no_grad()
@@ -165,7 +166,7 @@ def _decode(vae: AutoencoderTiny, z: Tensor) -> Tensor:
 
 
 def _images(data: str | os.PathLike[str] | Tensor, key: Key) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W) in [0, 1] of whole cells to learn, and others: small pictures, padded as a link pads them, or crops of larger ones."""
+    """Images (N, C, H, W) in [0, 1] of whole cells to learn, and others: small pictures, padded as by a link, or crops of larger ones."""
     pictures = ends.read_pictures(data)
     if isinstance(pictures, Tensor) and max(pictures.shape[2:]) <= CROP:
         images = pictures if pictures.is_floating_point() else pictures.float() / 255
