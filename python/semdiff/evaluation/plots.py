@@ -307,7 +307,7 @@ def _logarithmic(axes: Axes) -> None:
 
 def _keep_to_the_curves(panels: list[Axes]) -> None:
     """Bound the shared axis: intervals of two or three seeds may be many times as long as all curves are high, and run out of the panel."""
-    heights = [float(y) for axes in panels for bars in axes.containers for y in bars.lines[0].get_ydata()]
+    heights = [float(y) for axes in panels for bars in axes.containers for y in bars.lines[0].get_ydata()]  # type: ignore[attr-defined]
     low, high = min(heights), max(heights)
     room = high - low
     bottom, top = panels[0].get_ylim()

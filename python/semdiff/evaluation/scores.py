@@ -46,7 +46,8 @@ def load_metrics(given: Sequence[str | ObjectSpec] | Mapping[str, Metric]) -> Me
     """
     known = _metrics().METRICS
     if isinstance(given, Mapping):
-        return {name: None if metric == name in known else _checked(name, metric) for name, metric in given.items()}
+        named = {name for name, metric in given.items() if isinstance(metric, str) and metric == name in known}
+        return {name: None if name in named else _checked(name, metric) for name, metric in given.items()}
     for name in given:
         if isinstance(name, str) and name not in known:
             raise ValueError(f"metrics: {unknown('metric', name, known)}")

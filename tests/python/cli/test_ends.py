@@ -95,3 +95,16 @@ def test_what_is_refused(place: Path, tmp_path: Path) -> None:
     assert "--start: expected none for the recipe ends" in refused("train", "ends", *pipeline, *pictures, "--start", "photos")
     assert "--pipeline: expected none, it is of the recipe ends" in refused("train", "photos", *pipeline)
     assert "--cbr: expected none, it is of the recipe ends" in refused("train", "fashion-mnist", "--cbr", "1/12")
+
+
+def test_a_latent_diffusion_model_of_the_pictures(place: Path, tmp_path: Path) -> None:
+    """It says how good it is and which command is next, whose words are those that the ends take."""
+    done = call("train", "latent-diffusion", "--data", place / "pictures", "--budget", "0.0005", "--precision", "fp32", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    found = json.loads((tmp_path / "quality.json").read_text())
+    assert f"Held-out pictures: {found['autoencoder_psnr']:.1f} dB by the autoencoder alone" in text
+    assert text.endswith(f"Try it: semdiff train ends --pipeline {tmp_path / 'pipeline'} --data {place / 'pictures'}")
+    assert (tmp_path / "pipeline" / "model_index.json").is_file()
+    assert "--data: expected a folder of pictures" in refused("train", "latent-diffusion")
+    assert "--pipeline: expected none" in refused("train", "latent-diffusion", "--data", place / "pictures", "--pipeline", "x")

@@ -150,7 +150,7 @@ def train(
     padding = 1.0
     if isinstance(pictures, Tensor):
         shape, conditions = tuple(pictures.shape[1:]), DEFAULT_CONDITIONS
-        padding = _padding(*pictures.shape[2:], multiple_of(parts.vae, parts.unet, 1))
+        padding = _padding(pictures.shape[-2], pictures.shape[-1], multiple_of(parts.vae, parts.unet, 1))
     else:
         conditions = photos.conditions(photos.read_recipe())
     rates = symbol_channels(cbr, colours, cell, parts.vae.config.latent_channels, padding)
