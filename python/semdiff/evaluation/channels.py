@@ -6,6 +6,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from semdiff._util.signatures import check_call
@@ -71,9 +72,12 @@ def check_channel(channel: Any, where: str) -> Channel:
     name = type(channel).__name__
     check_call(channel.forward, f"{where}: {name}.forward", "s, snr_db, key")
     try:
-        received = channel(pack(normal((2, 16), Key(0))), 10.0, Key(1))
+        received = channel(pack(normal((2, 16), Key(0))), torch.full((2,), 10.0, dtype=torch.float64), Key(1))
     except NotImplementedError as error:
         raise TypeError(f"{where}: {error}") from None
+    except RuntimeError as error:
+        called = "s (2, 8), complex64, and snr_db (2,), float64, an SNR for each sample"
+        raise TypeError(f"{where}: expected {name}.forward to work with {called}, got {error}") from error
     if not isinstance(received, Received) or not all(isinstance(part, Tensor) for part in received):
         raise TypeError(f"{where}: expected {name}.forward to return a semdiff.Received(y, h, noise_var) of tensors, got {received!r}")
     return channel

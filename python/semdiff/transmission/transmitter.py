@@ -74,7 +74,12 @@ class Air:
             raise ValueError(f"symbols: expected shape ({len(self.snr_db)}, uses), got {tuple(symbols.shape)}")
         self.symbols = symbols
         check_call(self.channel.forward, f"{type(self.channel).__name__}.forward", "s, snr_db, key")
-        received = self.channel(symbols, self.snr_db, self.key)
+        try:
+            received = self.channel(symbols, self.snr_db, self.key)
+        except RuntimeError as error:  # shapes that do not fit: of a user's channel that was tried with a number
+            given = f"s {tuple(symbols.shape)}, {symbols.dtype}, and snr_db {tuple(self.snr_db.shape)}, {self.snr_db.dtype}"
+            error.add_note(f"channel: {type(self.channel).__name__}.forward was called with {given}: an SNR for each sample")
+            raise
         if not (isinstance(received, Received) and all(isinstance(part, Tensor) for part in received)):
             raise TypeError(
                 f"channel: expected {type(self.channel).__name__} to return a semdiff.Received of tensors, got {_named(received)}"
@@ -148,7 +153,8 @@ class ImageTransmitter(ABC):
         check_steps(steps, self.most_steps)
         images = as_tensor(images)
         if not isinstance(images, Tensor):
-            raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}")
+            hint = "read_picture(file)[None] / 255, of semdiff.data, is one"
+            raise TypeError(f"images: expected a float tensor of shape (B, C, H, W) in [0, 1], got {type(images).__name__}; {hint}")
         channel = AWGN() if channel is None else channel
         if not isinstance(channel, Channel):
             form = "or a class of yours with forward(self, s, snr_db, key)"

@@ -73,6 +73,23 @@ def test_a_channel_that_computes_in_double_precision() -> None:
         Uncoded().transmit(IMAGES, 5.0, channel=Louder(torch.real), key=KEY)
 
 
+class ForNumbers(semdiff.Channel):
+    """Right for an SNR that is a number."""
+
+    def forward(self, s: Tensor, snr_db: Any, key: Any = None) -> semdiff.Received:
+        return semdiff.Received(s * 10 ** (snr_db / 20), *semdiff.AWGN()(s, snr_db, key)[1:])
+
+
+def test_a_channel_for_numbers_says_what_it_was_called_with() -> None:
+    with pytest.raises(RuntimeError, match="size of tensor") as caught:
+        Uncoded().transmit(IMAGES, 5.0, channel=ForNumbers(), key=KEY)
+    note = "channel: ForNumbers.forward was called with s (2, 32), torch.complex64, and snr_db (2,), torch.float64: an SNR for each sample"
+    assert caught.value.__notes__ == [note]
+    words = r"channels\.a: expected ForNumbers\.forward to work with s \(2, 8\), .* an SNR for each sample, got The size"
+    with pytest.raises(TypeError, match=words):
+        sweep(systems={"a": Uncoded()}, channels={"a": ForNumbers()}, data=IMAGES, snr_db=5, metrics=["psnr"])
+
+
 class NoRealism(Uncoded):
     def exchange(self, images: Tensor, air: Air, cbr: Any, steps: Any, key: Any) -> Any:  # type: ignore[override]
         return super().exchange(images, air)
