@@ -28,7 +28,7 @@ LossSums upsampler_loss(Real* __restrict grad_mu, Real* __restrict grad_logvar, 
       using X = decltype(like);
       const std::int64_t i = begin + at;
       const X m = load<X>(mu + i), l = load<X>(logvar + i);
-      const X e = exponential(clamp(l, -most, most));
+      const X e = exponential_within(clamp(l, -most, most));
       const X inverse = Real(1) / e;
       const X d = m - a * load<X>(z + i);
       const X r = d - t * load<X>(reconstruction + i);

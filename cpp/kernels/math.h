@@ -51,15 +51,14 @@ SEMDIFF_INLINE X clamp(X x, ElementOf<X> low, ElementOf<X> high) {
   return at_most(at_least(x, low), high);
 }
 
-// e^x, relative error below 2 ulp; saturates at the ends of the normal range instead of reaching 0 or infinity.
+// e^x, relative error below 2 ulp, for x between exp_min and exp_max, or NaN.
 template <typename X>
-SEMDIFF_INLINE X exponential(X x) {
+SEMDIFF_INLINE X exponential_within(X x) {
   using Real = ElementOf<X>;
   using F = Format<Real>;
   // ln 2 in two parts: the high one has trailing zeros, so n * high is exact.
   constexpr Real ln2_high = sizeof(Real) == 4 ? Real(0.693359375) : Real(6.93147180369123816490e-01);
   constexpr Real ln2_low = sizeof(Real) == 4 ? Real(-2.12194440e-4) : Real(1.90821492927058770002e-10);
-  x = clamp(x, F::exp_min, F::exp_max);
   const X shifted = x * Real(kLog2E) + F::round_magic;
   const X n = shifted - F::round_magic;
   const X r = (x - n * ln2_high) - n * ln2_low;  // |r| <= ln(2)/2
@@ -70,6 +69,13 @@ SEMDIFF_INLINE X exponential(X x) {
   // field of p, so that NaN stays NaN whatever its payload.
   using UInt = typename F::UInt;
   return p * bits_as<Real>((bits_as<UInt>(shifted) + static_cast<UInt>(F::bias)) << F::mantissa);
+}
+
+// The same for any x; saturates at the ends of the normal range instead of reaching 0 or infinity.
+template <typename X>
+SEMDIFF_INLINE X exponential(X x) {
+  using F = Format<ElementOf<X>>;
+  return exponential_within(clamp(x, F::exp_min, F::exp_max));
 }
 
 // ln(x) for normal positive x: x = 2^e m with m in [sqrt(1/2), sqrt(2)), then 2 artanh((m - 1)/(m + 1)) as an odd series.

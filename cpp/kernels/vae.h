@@ -46,7 +46,7 @@ void bounded_draw(Real* __restrict sample, Real* __restrict logvar, const Real* 
       // tanh(y) = 1 - 2 / (e^(2y) + 1)
       const X bounded = bound - Real(2) * bound / (exponential(load<X>(l + i) * (Real(2) / bound)) + Real(1));
       store(l + i, bounded);
-      store(o + i, load<X>(m + i) + exponential(Real(0.5) * bounded) * load<X>(n + i));
+      store(o + i, load<X>(m + i) + exponential_within(Real(0.5) * bounded) * load<X>(n + i));
     });
   }
 }

@@ -62,39 +62,18 @@ void interleave(const Shape& shape, std::int64_t first, std::int64_t count, cons
   });
 }
 
-// Rows are short, so in fours through a local array, which the compiler makes vectors of without asking what overlaps.
-constexpr std::int64_t kFour = 4;
-
+// Interleaved and taken apart again. What does not overlap is said, so that the compiler makes vectors of it.
 template <typename Real, typename T>
-void zip(Real* to, const T* even, const T* odd, std::int64_t count) {
-  std::int64_t i = 0;
-  for (; i + kFour <= count; i += kFour) {
-    Real both[2 * kFour];
-    for (std::int64_t k = 0; k < kFour; ++k) {
-      both[2 * k] = static_cast<Real>(even[i + k]);
-      both[2 * k + 1] = static_cast<Real>(odd[i + k]);
-    }
-    std::copy_n(both, 2 * kFour, to + 2 * i);
-  }
-  for (; i < count; ++i) {
+void zip(Real* __restrict to, const T* __restrict even, const T* __restrict odd, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
     to[2 * i] = static_cast<Real>(even[i]);
     to[2 * i + 1] = static_cast<Real>(odd[i]);
   }
 }
 
 template <typename T, typename Real>
-void unzip(T* even, T* odd, const Real* from, std::int64_t count) {
-  std::int64_t i = 0;
-  for (; i + kFour <= count; i += kFour) {
-    T e[kFour], o[kFour];
-    for (std::int64_t k = 0; k < kFour; ++k) {
-      e[k] = static_cast<T>(from[2 * (i + k)]);
-      o[k] = static_cast<T>(from[2 * (i + k) + 1]);
-    }
-    std::copy_n(e, kFour, even + i);
-    std::copy_n(o, kFour, odd + i);
-  }
-  for (; i < count; ++i) {
+void unzip(T* __restrict even, T* __restrict odd, const Real* __restrict from, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
     even[i] = static_cast<T>(from[2 * i]);
     odd[i] = static_cast<T>(from[2 * i + 1]);
   }

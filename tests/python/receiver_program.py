@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cpp/examples/receive.cpp, built, and run without Python's environment."""
+"""The C++ package as `cmake --install` gives it, projects built beside it, and programs that run without Python's environment."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / os.environ.get("SEMDIFF_BUILD", "build/preset-release")  # where `make develop` compiles
 
 
-def build() -> Path:
-    """The program, in the folder where `make develop` has compiled the operators. Skips without CMake or Ninja."""
+def _cmake(*command: str | Path) -> None:
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
-    if not (cmake and ninja):
-        pytest.skip("building the example needs cmake and ninja")
-    folder = BUILD
-    options = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_MAKE_PROGRAM": ninja,
-        "Python_EXECUTABLE": sys.executable,
-        "SEMDIFF_BUILD_EXAMPLES": "ON",
-        "SEMDIFF_WERROR": "ON",
-    }
-    definitions = [f"-D{name}={value}" for name, value in options.items()]
-    for command in (["-G", "Ninja", "-S", ROOT, "-B", folder, *definitions], ["--build", folder, "--target", "receive"]):
-        done = subprocess.run([cmake, *command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "receive"
+    if not (shutil.which("cmake", path=tools) and shutil.which("ninja", path=tools)):
+        pytest.skip("building a program needs cmake and ninja")
+    done = subprocess.run(["cmake", *map(str, command)], capture_output=True, text=True, env=os.environ | {"PATH": tools})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def install(prefix: Path) -> None:
+    """Install headers, libraries and CMake's package, compiled in the folder where `make develop` has compiled the operators."""
+    options = ("-DCMAKE_BUILD_TYPE=Release", f"-DPython_EXECUTABLE={sys.executable}", "-DSEMDIFF_WERROR=ON")
+    _cmake("-G", "Ninja", "-S", ROOT, "-B", BUILD, *options)
+    _cmake("--build", BUILD, "--target", "semdiff_ops")
+    _cmake("--install", BUILD, "--prefix", prefix)
+
+
+def build(source: Path, folder: Path, prefix: Path, *options: str) -> None:
+    """Build a project beside the package that is installed in `prefix`."""
+    _cmake("-G", "Ninja", "-S", source, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DPython_EXECUTABLE={sys.executable}", *options)
+    _cmake("--build", folder)
 
 
 def run(program: Path, *arguments: str | Path | float) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,13 @@ def folder(link: ImageLink, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
-    return receiver_program.build()
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """cpp/examples, copied out of the repository and built beside the installed C++ package alone."""
+    place = tmp_path_factory.mktemp("program")
+    receiver_program.install(place / "prefix")
+    shutil.copytree(receiver_program.ROOT / "cpp" / "examples", place / "examples")
+    receiver_program.build(place / "examples", place / "build", place / "prefix")
+    return place / "build" / "receive"
 
 
 def received(link: ImageLink, channel: semdiff.Channel, snr_db: float, cbr: float | None = None) -> semdiff.Received:
