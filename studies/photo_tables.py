@@ -29,6 +29,7 @@ SYSTEMS = {
     "deepjscc": "DeepJSCC",
     "adjscc-lpips": "ADJSCC trained on LPIPS as well",
     "digital": "best codec, LDPC, QAM",
+    "hybrid": "best codec, LDPC, QAM at 0.7 of the uses, its error at the others",
     "capacity": "best codec at capacity",
 }
 RATES = tuple(Fraction(1, n) for n in (12, 24, 48))

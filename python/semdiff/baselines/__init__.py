@@ -12,13 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from semdiff.baselines.capacity import Capacity
 from semdiff.baselines.digital import Digital
+from semdiff.baselines.hybrid import Hybrid
 from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 
 if TYPE_CHECKING:
     from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
     from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 
-__all__ = ["ADJSCC", "Capacity", "DeepJSCC", "Digital", "FFDNet", "FFDNetReceiver", "PerceptualADJSCC", "capacity_bits", "opta_psnr_db"]
+__all__ = [
+    "ADJSCC",
+    "Capacity",
+    "DeepJSCC",
+    "Digital",
+    "FFDNet",
+    "FFDNetReceiver",
+    "Hybrid",
+    "PerceptualADJSCC",
+    "capacity_bits",
+    "opta_psnr_db",
+]
 LEARNED = {"FFDNet": "ffdnet", "FFDNetReceiver": "ffdnet", "ADJSCC": "jscc", "DeepJSCC": "jscc", "PerceptualADJSCC": "jscc"}
 
 

@@ -85,7 +85,7 @@ class Digital(ImageTransmitter):
         for scheme, rows in groups.items():
             coder = shared_modem(uses, scheme)
             symbols[rows] = coder.send(torch.stack([write_packet(source[i], coder.info_bits, self.formats) for i in rows]))
-        x, noise_var = _equalized(air(symbols), symbols)
+        x, noise_var = equalized_symbols(air(symbols), symbols)
         pictures = self.outage.expand(source.shape).clone()
         for scheme, rows in groups.items():
             packets, arrived = shared_modem(uses, scheme).receive(x[rows], noise_var[rows])
@@ -96,8 +96,19 @@ class Digital(ImageTransmitter):
         return Decoded(pictures.to(images))
 
 
-def _equalized(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:
-    """One symbol and one noise variance for each that was sent."""
+def equalized_symbols(received: Received, symbols: Tensor) -> tuple[Tensor, Tensor]:
+    """Equalise one symbol, with one noise variance, for each that was sent.
+
+    Args:
+        received: as the channel returned them.
+        symbols: as sent, (B, uses).
+
+    Returns:
+        Symbols and noise variances, (B, uses) both.
+
+    Raises:
+        ValueError: where the channel did not return one for each.
+    """
     uses = symbols.shape[1]
     x, noise_var, _ = (v[:, :uses] for v in equalize(received, "zf"))  # without a MIMO channel's padding
     if x.shape != symbols.shape:

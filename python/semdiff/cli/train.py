@@ -50,12 +50,12 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Of the weights, the batches and all noise.")] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoints in --out, or begin anew over them.")] = True,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--data",
             help="fashion-mnist: folder of its files, Debian's if not given. cifar10: folder of its binary version or PNG files. photos: "
-            "folder of pictures in place of semdiff-photos. latent-diffusion, ends: folder of pictures, or of Fashion-MNIST's or "
-            "CIFAR-10's files; ends are for pictures of their size, or where they differ for any.",
+            "folder of pictures in place of semdiff-photos, once for each folder. latent-diffusion, ends: folder of pictures, or of "
+            "Fashion-MNIST's or CIFAR-10's files; ends are for pictures of their size, or where they differ for any.",
             exists=True,
             file_okay=False,
         ),
@@ -107,7 +107,7 @@ def train(
     try:
         budget = budget or ("3h" if recipe is Recipe.photos else "1")
         if recipe is Recipe.ends:
-            model = _run_ends(out, budget, seed, resume, data, config, start, precision, pipeline, cbr)
+            model = _run_ends(out, budget, seed, resume, _one(recipe, data), config, start, precision, pipeline, cbr)
         elif pipeline is not None or cbr:
             raise ValueError(f"--{'cbr' if pipeline is None else 'pipeline'}: expected none, it is of the recipe ends; got it for {recipe}")
         else:
@@ -142,7 +142,7 @@ def _run(
     budget: str,
     seed: int,
     resume: bool,
-    data: Path | None,
+    data: list[Path] | None,
     config: Path | None,
     start: Path | None,
     precision: Precision,
@@ -152,26 +152,26 @@ def _run(
         from semdiff.training.budget import parse_seconds
         from semdiff.training.recipes import latents, photos, pixels
     if recipe is Recipe.photos:
-        from semdiff.data import read_folder
+        from semdiff.data import read_folders
 
-        pictures = None if data is None else read_folder(data)
+        pictures = read_folders(data) if data else None
         return photos.train(out, parse_seconds(budget), seed, resume, config, pictures, start, precision=precision.value, begun=begun)
     if config is not None:
         raise ValueError(f"--config: expected none, {recipe.value} has one recipe; got {config}")
     if start is not None:
         raise ValueError(f"--start: expected none, {recipe.value} is trained from nothing; got {start}")
-    factor = _factor(recipe, budget)
+    factor, folder = _factor(recipe, budget), _one(recipe, data)
     if recipe is Recipe.latent_diffusion:
         from semdiff.training.recipes import latent_diffusion
 
-        if data is None:
+        if folder is None:
             raise ValueError("--data: expected a folder of pictures, which the recipe latent-diffusion has none of its own for, got none")
-        return latent_diffusion.train(out, data, factor, seed, resume, precision.value)
+        return latent_diffusion.train(out, folder, factor, seed, resume, precision.value)
     if recipe is not Recipe.latents:
-        return pixels.train(recipe.value, out, factor, seed, resume, data, precision=precision.value)
+        return pixels.train(recipe.value, out, factor, seed, resume, folder, precision=precision.value)
     if precision is Precision.bf16:
         raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
-    return latents.train(out, budget=factor, seed=seed, resume=resume, data_folder=data)
+    return latents.train(out, budget=factor, seed=seed, resume=resume, data_folder=folder)
 
 
 def _run_ends(
@@ -196,6 +196,13 @@ def _run_ends(
     with _needs_models():
         from semdiff.training.recipes import ends
     return ends.train(out, pipeline, data, ratios, _factor(Recipe.ends, budget), seed, resume, precision.value)
+
+
+def _one(recipe: Recipe, data: list[Path] | None) -> Path | None:
+    """The folder of a recipe that reads one."""
+    if data and len(data) > 1:
+        raise ValueError(f"--data: expected one folder for {recipe.value}, got {len(data)}")
+    return data[0] if data else None
 
 
 @contextmanager

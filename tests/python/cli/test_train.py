@@ -78,6 +78,32 @@ def test_a_link_to_begin_with_has_a_name_or_a_folder(monkeypatch: pytest.MonkeyP
     assert "expected a folder of a trained model, one of fashion-mnist, photos, or user/model on the Hub" in refused_words
 
 
+def test_photographs_come_from_several_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from semdiff.training.recipes import photos
+
+    given: dict[str, Any] = {}
+
+    def train(out: Path, seconds: float, *arguments: Any, **options: Any) -> Path:
+        given["pictures"] = arguments[3]
+        return out / "model"
+
+    monkeypatch.setattr(photos, "train", train)
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+        Image.new("RGB", (8, 6)).save(folder / "a.png")
+    named = [word for folder in folders for word in ("--data", folder)]
+    assert call("train", "photos", "--out", "run", *named).exit_code == 0
+    assert [picture.shape for picture in given["pictures"].values()] == [(3, 6, 8)] * 2
+    assert call("train", "photos", "--out", "run").exit_code == 0
+    assert given["pictures"] is None
+    for recipe in ("fashion-mnist", "fashion-mnist-latents", "latent-diffusion", "ends"):
+        more = ("--pipeline", tmp_path) if recipe == "ends" else ()
+        assert f"--data: expected one folder for {recipe}, got 2" in refused("train", recipe, *named, *more)
+
+
 def test_train_bad_input(tmp_path: Path) -> None:
     assert "seed: expected an integer" in refused("train", "fashion-mnist", "--seed", "-1")
     assert "budget: expected a finite number above zero" in refused("train", "fashion-mnist", "--budget", "0")

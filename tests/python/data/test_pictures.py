@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from semdiff.data import read_folder, read_picture
+from semdiff.data import read_folder, read_folders, read_picture
 from semdiff.data.animations import read_animation
 from semdiff.data.pictures import shrink, to_picture
 from tests.python.photographs import photograph
@@ -128,6 +128,19 @@ def test_a_folder_is_read_with_the_folders_below(colour, tmp_path):
     assert list(found) == ["a.png", "below/b.png"]
     assert torch.equal(found["below/b.png"], colour)
     assert list(read_folder(tmp_path, limit=1)) == ["a.png"]
+
+
+def test_several_folders_are_read_as_one(colour, tmp_path):
+    for name, pixels in (("one", colour), ("other", 255 - colour)):
+        (tmp_path / name).mkdir()
+        to_picture(pixels).save(tmp_path / name / "a.png")
+    one, other = tmp_path / "one", tmp_path / "other"
+    found = read_folders([one, other])
+    assert list(found) == [f"{one.as_posix()}/a.png", f"{other.as_posix()}/a.png"]
+    assert torch.equal(found[f"{other.as_posix()}/a.png"], 255 - colour)
+    assert list(read_folders([one])) == list(read_folder(one))
+    with pytest.raises(ValueError, match="folders: expected each folder once"):
+        read_folders([one, other, tmp_path / "other" / ".." / "one"])
 
 
 @pytest.mark.parametrize("error", [RuntimeError("planes"), KeyError("x"), EOFError(), struct.error("short"), MemoryError()])

@@ -31,11 +31,13 @@ METRICS = {"psnr": psnr}
 
 def test_the_shipped_configurations() -> None:
     config = Config.from_toml("fashion-mnist")
-    assert {s.name for s in config.systems} == set(SYSTEMS) - {"upsampler-mean"}  # of a link on pixels that is its mean
+    # upsampler-mean is the mean of a link on pixels, hybrid is digital on pictures so small
+    assert {s.name for s in config.systems} == set(SYSTEMS) - {"upsampler-mean", "hybrid"}
     assert config.cbr == (64 / 784, 32 / 784)
     assert config.channels == (ChannelSpec("awgn"), ChannelSpec("rayleigh", (("coherence", "block"),)))
     assert Config.from_toml("fashion-mnist-perceptual").metrics == ("lpips_vgg", "fid", "kid")
     assert Config.from_toml("photos").cbr == (1 / 12, 1 / 24, 1 / 48)
+    assert {s.name for s in Config.from_toml("kodak").systems} == {"link", "adjscc", "digital", "hybrid", "capacity"}
     assert Config.from_toml("photos-perceptual").metrics == ("lpips_vgg", "kid_patches")
 
 

@@ -161,7 +161,7 @@ def test_example_runs(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_main_entry_points_have_examples() -> None:
     wanted = {
         "link": {"LinkFiles.default", "ImageLink.transmit", "ImageLink.send", "ImageLink.receive", "SemanticLink", "PixelLink"},
-        "baselines": {"Digital", "Capacity", "DeepJSCC", "ADJSCC", "FFDNet", "FFDNetReceiver", "capacity_bits", "opta_psnr_db"},
+        "baselines": {"Digital", "Hybrid", "Capacity", "DeepJSCC", "ADJSCC", "FFDNet", "FFDNetReceiver", "capacity_bits", "opta_psnr_db"},
         "metrics": {"psnr", "ssim", "ms_ssim", "lpips", "lpips_shifted", "LPIPS", "accuracy", "fid", "kid", "kid_patches"},
         "data": {"cifar10", "fashion_mnist", "kodak", "photos", "read_folder", "read_picture", "sample_images", "sample_photos"},
         "training": {"train_ends"},
