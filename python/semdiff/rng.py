@@ -238,11 +238,19 @@ def normal(size: Sequence[int], key: KeyLike = None, dtype: torch.dtype = torch.
     return ops.normal.default(to_shape(size, "size"), key_tensor(key), dtype, _device(device))  # type: ignore[no-any-return]
 
 
+_CPU = torch.device("cpu")
+
+
 def _device(device: torch.device | str) -> torch.device:
+    if isinstance(device, str) and device == "cpu":
+        return _CPU
     try:
-        return torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device: expected one of torch's devices, such as cpu or cuda, got {device!r}") from None
+        found = torch.device(device)
+        if found.type not in ("cpu", "meta"):
+            torch.empty(0, device=found)  # is it there? A torch that knows a kind of device may find no driver or fewer of them
+    except (RuntimeError, TypeError, AssertionError):
+        raise ValueError(f"device: expected one of torch's devices that is there, such as cpu or cuda, got {device!r}") from None
+    return found
 
 
 def complex_normal(

@@ -99,6 +99,13 @@ def test_no_key_follows_torchs_global_seed() -> None:
     assert torch.equal(torch.get_rng_state(), state)  # an explicit key leaves it alone
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "xpu:99", 99, "nonsense"])
+def test_a_device_that_is_not_there_is_refused(device: str | int) -> None:
+    """Whether torch was built for its kind or not."""
+    with pytest.raises(ValueError, match=r"device: expected one of torch's devices that is there"):
+        semdiff.normal((2,), Key(0), device=device)
+
+
 def test_keys_live_on_the_host_whatever_the_default_device_is() -> None:
     with torch.device("meta"):
         assert Key(3).tensor.device.type == "cpu"
