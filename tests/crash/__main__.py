@@ -179,10 +179,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="semdiff-crash-") as folder:
         for name in options.commands or commands.COMMANDS:
             trial = Trial(name, Path(folder).resolve() / name)
-            killed = tried = 0
-            while killed < options.kills and tried < 5 * options.kills:  # some are over before their moment
-                killed += trial.kill(choose.uniform(0, trial.seconds))
-                tried += 1
+            killed, tried, latest = 0, 0, trial.seconds
+            while killed < options.kills and tried < 10 * options.kills:
+                hit = trial.kill(choose.uniform(0, latest))
+                latest *= 1.1 if hit else 0.8  # some are over before their moment
+                killed, tried = killed + hit, tried + 1
             points = [(at, kind) for at in range(1, trial.calls + 1) for kind in KINDS]
             points = points if options.every else choose.sample(points, max(1, round(options.share * len(points))))
             for at, kind in points:

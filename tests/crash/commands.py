@@ -50,19 +50,18 @@ def evaluate(out: Path) -> None:
     sweep({"systems": [jpeg], "channels": ["awgn"], "metrics": ["psnr"], "data": "samples", **axes}, out)
 
 
-def transmit(out: Path) -> None:
-    """Three pictures through the command's own function for files."""
-    from semdiff.cli.picture_files import save_frames
-    from semdiff.data.animations import read_animation
+def picture(i: int) -> torch.Tensor:
+    return (normal((1, 3, 16, 24), Key(i)).sigmoid() * 255).round() / 255
 
-    out.mkdir(parents=True, exist_ok=True)
+
+def transmit(out: Path) -> None:
+    """Three pictures, written by the command's own function for files."""
+    from semdiff.cli.picture_files import save_frames
+    from semdiff.data.animations import Animation
+
     for i in range(3):
-        sent = (normal((1, 3, 16, 24), Key(i)).sigmoid() * 255).round() / 255
-        source = out.parent / f"sent{i}.png"
-        if not source.exists():
-            to_picture(sent[0]).save(source)
-        received = LINK.transmit(sent, 5.0, key=Key(7).fold_in(i), steps=1).images
-        save_frames([to_picture(received[0])], read_animation(source), out / f"{i}.png")
+        received = LINK.transmit(picture(i), 5.0, key=Key(7).fold_in(i), steps=1).images
+        save_frames([to_picture(received[0])], Animation(received, [0.0]), out / f"{i}.png")
 
 
 def save_pretrained(out: Path) -> None:

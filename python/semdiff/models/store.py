@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from diffusers.utils import logging
+from safetensors import SafetensorError
 
 from semdiff._util.atomic import folder_atomically, keep_others
 from semdiff.models.hub import READ, fetch_model, is_repository
@@ -142,10 +144,26 @@ def saved(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         The folder to write to.
     """
-    with quiet(), folder_atomically(Path(folder)) as beside:
+    with quiet(), disk_errors(folder), folder_atomically(Path(folder)) as beside:
         yield beside
         keep_others(Path(folder), beside)
         write_checksums(beside)
+
+
+@contextmanager
+def disk_errors(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise an OSError that names a place where safetensors could not write inside the block: its own error is of no such kind.
+
+    Args:
+        place: what is written.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), os.fspath(place)) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from semdiff._util.atomic import folder_atomically
 from semdiff.link.base import ImageLink
 from semdiff.models.int8 import FILE, quantize
-from semdiff.models.store import quiet, write_checksums
+from semdiff.models.store import disk_errors, quiet, write_checksums
 
 IMAGES_SEEN = "training.json"
 
@@ -27,7 +27,7 @@ def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapp
         eight_bits: whether weights are stored so.
         seen: images that each stage has seen, which go into training.json.
     """
-    with quiet(), folder_atomically(place) as beside:
+    with quiet(), disk_errors(place), folder_atomically(place) as beside:
         link.to(torch.float16 if not eight_bits else torch.float32).save_pretrained(beside)
         if eight_bits:
             for name, part in link.components.items():

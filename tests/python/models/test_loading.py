@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from semdiff._util.parameters import check_tensors
@@ -18,7 +19,7 @@ from semdiff.baselines import ADJSCC
 from semdiff.link import SemanticLink
 from semdiff.metrics import classifier
 from semdiff.models.loading import CLASSES
-from semdiff.models.store import WEIGHTS, shipped_models, write_checksums
+from semdiff.models.store import WEIGHTS, disk_errors, shipped_models, write_checksums
 from tests.python.small_links import pixel_link
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -201,3 +202,11 @@ def test_a_save_that_fails_at_its_end_leaves_the_old_model_as_it_was(folder, tmp
         pixel_link().save_pretrained(folder)
     assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_safetensors_cannot_write_names_the_model(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*model'") as caught, disk_errors(tmp_path / "model"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(SafetensorError, match="another"), disk_errors(tmp_path):
+        raise SafetensorError("another")
