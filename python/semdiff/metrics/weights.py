@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import pickle
+import pickletools
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,9 +137,17 @@ def unpickle_arrays(content: bytes, name: str) -> dict[str, Tensor]:
         ValueError: where it holds more than arrays of numbers.
     """
     try:
+        _check_places(content)
         return dict(_flat(_ArraysOnly(io.BytesIO(content)).load()))
     except Exception as error:  # what a pickle that is made to do harm raises, whatever it is
         raise ValueError(f"{name}: expected a pickle of NumPy arrays alone ({error})") from None
+
+
+def _check_places(content: bytes) -> None:
+    """Raise where a pickle keeps something under a number beyond its own length: pickle makes room for as many numbers, gigabytes of it."""
+    for code, place, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place) <= len(content):
+            raise pickle.UnpicklingError(f"it keeps something under the number {place}")
 
 
 # A pickle calls what it names and sets the state of what that returned: here of these, which know bytes and numbers alone. NumPy's own
