@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 project, author = "semdiff", "The semdiff authors"
 copyright = author
 version = release = semdiff.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "notebooks"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "notebooks", "mathml"]
+html_math_renderer = "mathml"
 html_theme, html_title = "furo", f"semdiff {release}"
 html_static_path, html_css_files = ["_static"], ["wide.css"]
 exclude_patterns: list[str] = []

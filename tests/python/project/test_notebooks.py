@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The notebooks run from top to bottom, and are stored with what they print and draw: tools/notebooks.py."""
 
+import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,25 @@ def test_outputs_are_stored(path: Path) -> None:
     assert sum("image/png" in o.get("data", {}) for o in outputs) == PLOTS[path.stem]
     assert [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"] == []
     assert all(cell.metadata == {} for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_they_are_pages_of_the_site(path: Path) -> None:
+    """With their text, their code, what was printed and what was drawn, in this order."""
+    pytest.importorskip("myst_parser")
+    spec = importlib.util.spec_from_file_location("notebooks", FOLDER.parent / "docs" / "_extensions" / "notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (FOLDER.parent / "docs" / "notebooks" / path.name).is_file()
+    page = module.page(json.loads(path.read_text(encoding="utf-8")))
+    assert page.count("](data:image/png;base64,") == PLOTS[path.stem]
+    place = 0
+    for cell in read(path).cells:
+        place = page.index(cell.source, place) + len(cell.source)
+        for output in cell.get("outputs", []):
+            place = page.index(output.text.rstrip(), place) if output.output_type == "stream" else place
 
 
 @pytest.mark.slow
