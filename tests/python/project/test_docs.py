@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_code_runs_as_pasted(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for block in blocks(page, "python"):
         exec(compile(block, name(page), "exec"), names)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name)
+def test_configurations_are_read(page: Path) -> None:
+    pytest.importorskip("tqdm")
+    from semdiff.evaluation import Config
+
+    for block in blocks(page, "toml"):
+        assert len(Config.from_mapping(tomllib.loads(block)).systems) > 1
 
 
 @pytest.mark.parametrize("page", [page for page in [*TOP, *PAGES] if page.exists()], ids=name)
