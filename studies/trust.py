@@ -128,8 +128,8 @@ def folder(count: int) -> tuple[int, int, int]:
         return len(written), damaged, sum(again.get(name) != content for name, content in want.items())
 
 
-def operators(count: int) -> tuple[float, float]:
-    """The growth in MiB between the first tenth of so many calls and the last, and microseconds a call."""
+def operators(count: int) -> float:
+    """The growth in MiB between the first tenth of so many calls and the last."""
     schedule, key = semdiff.NoiseSchedule.scaled_linear(), Key(0)
     x = semdiff.normal((2, 64), key).requires_grad_()
     s = semdiff.pack(x.detach())
@@ -144,12 +144,12 @@ def operators(count: int) -> tuple[float, float]:
         lambda: semdiff.upsampler_loss(x, x, x.detach(), 0.5, key=key).total.backward(),
         lambda: key.fold_in(3),
     ]
-    begun, before = time.perf_counter(), 0.0
+    before = 0.0
     for i in range(count):
         calls[i % len(calls)]()
         if i == count // 10:
             before = resident()
-    return resident() - before, 1e6 * (time.perf_counter() - begun) / count
+    return resident() - before
 
 
 def huge(megapixels: float) -> tuple[str, float]:
@@ -179,7 +179,7 @@ def main() -> None:
         work(options.work)
         return
     said, peak = huge(options.megapixels)  # first: the most that a child took counts all children
-    growth, microseconds = operators(options.operators)
+    growth = operators(options.operators)
     sent, wrong, grown = threads(60 * options.minutes)
     also, also_wrong = processes(60 * options.minutes)
     written, damaged, differ = folder(options.pictures)
@@ -191,7 +191,7 @@ def main() -> None:
             f"`semdiff transmit` of {options.pictures} pictures, killed in the middle",
             f"{written} written by then, {damaged} of them damaged; {differ} differ after the same command",
         ],
-        [f"{options.operators} calls of operators", f"{growth:+.1f} MiB after the first tenth, {microseconds:.0f} µs a call"],
+        [f"{options.operators} calls of operators", f"{growth:+.1f} MiB after the first tenth"],
         [f"a picture of {options.megapixels:g} megapixels", f"{said}; at most {peak:.2f} GiB"],
     ]
     lines = [
