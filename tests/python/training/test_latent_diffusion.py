@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("diffusers")
 
 import diffusers
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -102,6 +103,21 @@ def test_large_pictures_are_learned_from_crops(tmp_path: Path, monkeypatch: pyte
     learned, held_out = latent_diffusion._images(pictures, Key(0))
     assert learned.shape == (32, 3, 64, 64)
     assert held_out.shape[1:] == (3, 64, 64)
+
+
+def test_of_a_folder_some_of_each_kind_are_held_out(tmp_path: Path) -> None:
+    """Forty dark pictures, then forty bright ones by their names, of one size and of two."""
+    for size in ((12, 12), (70, 80)):
+        place = tmp_path / str(size[0])
+        place.mkdir()
+        for i in range(80):
+            grey = i if i < 40 else 255 - i
+            Image.new("RGB", size if i % 2 or size[0] < 64 else (80, 70), (grey,) * 3).save(place / f"{i:02}.png")
+        learned, held_out = latent_diffusion._images(place, Key(0))
+        for images in (learned, held_out):
+            bright = float((images.mean((1, 2, 3)) > 0.5).float().mean())
+            assert 0.1 < bright < 0.9
+        assert len(held_out) == 8 if size[0] < 64 else 128
 
 
 def test_it_goes_on_where_it_stopped(run: Path, images: Tensor, tmp_path: Path) -> None:

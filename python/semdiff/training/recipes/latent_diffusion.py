@@ -25,7 +25,7 @@ from semdiff.models.pixel_blocks import to_blocks
 from semdiff.models.store import quiet, saved
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
-from semdiff.training.batches import RandomCrops
+from semdiff.training.batches import RandomCrops, generator
 from semdiff.training.engine import Plan
 from semdiff.training.recipes import ends, photos
 from semdiff.training.recipes.common import Course, check_budget, scheduler
@@ -87,9 +87,9 @@ def train(
 ) -> Path:
     """Train an autoencoder and a denoiser of its latents, and save them as diffusers saves a pipeline.
 
-    The last tenth of the pictures, at most 1,000, is held out. On it out/quality.json tells the PSNR of the autoencoder alone, in dB, which
-    no link around it exceeds, and what the denoiser leaves of white noise at 0 and 10 dB, in parts of the latents' power; the best linear
-    estimate of white latents leaves 0.5 and 0.09.
+    A tenth of the pictures, at most 1,000, is held out, the last ones of a tensor. On it out/quality.json tells the PSNR of the autoencoder
+    alone, in dB, which no link around it exceeds, and what the denoiser leaves of white noise at 0 and 10 dB, in parts of the latents'
+    power; the best linear estimate of white latents leaves 0.5 and 0.09.
 
     Args:
         out: folder of the checkpoints, the pipeline and quality.json. An interrupted run goes on from there.
@@ -168,6 +168,8 @@ def _decode(vae: AutoencoderTiny, z: Tensor) -> Tensor:
 def _images(data: str | os.PathLike[str] | Tensor, key: Key) -> tuple[Tensor, Tensor]:
     """Images (N, C, H, W) in [0, 1] of whole cells to learn, and others: small pictures, padded as by a link, or crops of larger ones."""
     pictures = ends.read_pictures(data)
+    if not isinstance(data, Tensor):  # in a folder's own order those of one kind may lie together, and all of them would be held out
+        pictures = _mixed(pictures, key)
     if isinstance(pictures, Tensor) and max(pictures.shape[2:]) <= CROP:
         images = pictures if pictures.is_floating_point() else pictures.float() / 255
         images = (to_blocks(images, 1, "replicate", CELL) + 1) / 2
@@ -179,6 +181,14 @@ def _images(data: str | os.PathLike[str] | Tensor, key: Key) -> tuple[Tensor, Te
     large = list(photos.usable(pictures, CROP).items())
     kept = _held_out(len(large))
     return _crops(dict(large[:-kept]), CROPS, key), _crops(dict(large[-kept:]), CROPS // 16, key)
+
+
+def _mixed(pictures: Tensor | dict[str, Tensor], key: Key) -> Tensor | dict[str, Tensor]:
+    order = torch.randperm(len(pictures), generator=generator(key))
+    if isinstance(pictures, Tensor):
+        return pictures[order]
+    names = list(pictures)
+    return {names[i]: pictures[names[i]] for i in order.tolist()}
 
 
 def _held_out(count: int) -> int:
