@@ -146,7 +146,7 @@ def unpickle_arrays(content: bytes, name: str) -> dict[str, Tensor]:
 def _check_places(content: bytes) -> None:
     """Raise where a pickle keeps something under a number beyond its own length: pickle makes room for as many numbers, gigabytes of it."""
     for code, place, _ in pickletools.genops(content):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place) <= len(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place or 0) <= len(content):
             raise pickle.UnpicklingError(f"it keeps something under the number {place}")
 
 
