@@ -29,7 +29,8 @@ std::vector<Real> results(const Table<Real>& table, const std::vector<Real>& x, 
 
 TEMPLATE_TEST_CASE("threads: eight at once compute what one does", "", float, double) {
   using Real = TestType;
-  const auto x = normals<Real>(kCount, 1), y = normals<Real>(kCount, 2), noise = normals<Real>(kCount, 3);
+  const auto x = normals<Real>(kCount, 1), y = normals<Real>(kCount + 1, 2),
+             noise = normals<Real>(kCount + 1, 3);  // rows from the second on
   for (const Kernels* k : supported_kernels()) {
     const Table<Real>& table = table_of<Real>(*k);
     const std::vector<Real> expected = results(table, x, y, noise);
