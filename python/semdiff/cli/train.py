@@ -121,7 +121,7 @@ def train(
         from semdiff.training.recipes.latent_diffusion import describe_quality
 
         remark = describe_quality(out)
-        try_it = f"train ends --pipeline {model} --data {data}"
+        try_it = f"train ends --pipeline {model} --data {_one(recipe, data)}"
     else:
         try_it = f"{'demo' if recipe in (Recipe.fashion_mnist, Recipe.latents) else 'transmit PICTURE'} --model {model}"
     kept = None
