@@ -34,5 +34,8 @@ function(semdiff_link_runtime target)
   endif()
   list(GET found 0 runtime)
   target_link_libraries(${target} PRIVATE "${runtime}")
+  # A package of AOTInductor's is loaded at run time and may ask for libraries of torch that the program does not link: its search path
+  # has to be that of what it loads too, which the newer kind (RUNPATH) is not.
   set_target_properties(${target} PROPERTIES BUILD_RPATH "${SEMDIFF_TORCH_DIR}/lib")
+  target_link_options(${target} PRIVATE "LINKER:--disable-new-dtags")
 endfunction()
