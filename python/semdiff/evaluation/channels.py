@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from semdiff._util.signatures import check_call
 from semdiff.evaluation.own_objects import check_arguments, make_object
 from semdiff.evaluation.readers import unknown
 from semdiff.evaluation.specs import ChannelSpec, is_own
-from semdiff.phy.channel import Channel, Received, pack
+from semdiff.phy.channel import Channel, pack
 from semdiff.rng import Key, normal
+from semdiff.transmission.inputs import describe_wrong
 
 # Channels as version 0.1.0 called them.
 RECORDED = {"blind": "blindnoise", "given": "fixedchannel", "impaired": "hardwareimpairments", "mistaken": "imperfectcsi"}
@@ -78,6 +78,6 @@ def check_channel(channel: Any, where: str) -> Channel:
     except RuntimeError as error:
         called = "s (2, 8), complex64, and snr_db (2,), float64, an SNR for each sample"
         raise TypeError(f"{where}: expected {name}.forward to work with {called}, got {error}") from error
-    if not isinstance(received, Received) or not all(isinstance(part, Tensor) for part in received):
-        raise TypeError(f"{where}: expected {name}.forward to return a semdiff.Received(y, h, noise_var) of tensors, got {received!r}")
+    if wrong := describe_wrong(received):
+        raise TypeError(f"{where}: expected {name}.forward to return a semdiff.Received(y, h, noise_var) of tensors, got {wrong}")
     return channel

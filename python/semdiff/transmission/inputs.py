@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from semdiff._util.arguments import fits, to_number
+from semdiff.phy.channel import Received
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.warnings import warn_of_rate
 
@@ -61,6 +63,18 @@ def check_share(value: float, name: str) -> float:
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {number}")
     return number
+
+
+def describe_wrong(received: Any) -> str:
+    """Say what a channel returned in place of a `Received` of tensors; nothing is wrong where the text is empty.
+
+    Args:
+        received: what it returned.
+    """
+    if not isinstance(received, Received):
+        return f"the class {received.__name__}" if isinstance(received, type) else type(received).__name__
+    wrong = {name: type(part).__name__ for name, part in received._asdict().items() if not isinstance(part, Tensor)}
+    return ", ".join(f"{kind} for {name}" for name, kind in wrong.items())
 
 
 def check_gains(h: Tensor, symbols: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from semdiff._util.child_keys import CHANNEL
 from semdiff._util.signatures import check_call
 from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
-from semdiff.transmission.inputs import check_share, per_sample
+from semdiff.transmission.inputs import check_share, describe_wrong, per_sample
 from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.step_count import StepCount, check_steps
 
@@ -80,10 +80,8 @@ class Air:
             given = f"s {tuple(symbols.shape)}, {symbols.dtype}, and snr_db {tuple(self.snr_db.shape)}, {self.snr_db.dtype}"
             error.add_note(f"channel: {type(self.channel).__name__}.forward was called with {given}: an SNR for each sample")
             raise
-        if not (isinstance(received, Received) and all(isinstance(part, Tensor) for part in received)):
-            raise TypeError(
-                f"channel: expected {type(self.channel).__name__} to return a semdiff.Received of tensors, got {_named(received)}"
-            )
+        if wrong := describe_wrong(received):
+            raise TypeError(f"channel: expected {type(self.channel).__name__} to return a semdiff.Received of tensors, got {wrong}")
         if not received.y.is_complex():
             raise TypeError(f"channel: expected {type(self.channel).__name__} to return complex symbols y, got {received.y.dtype}")
         # A noise variance is float64, and so is what a user's channel makes of one: it is rounded to the symbols' precision.

@@ -126,6 +126,11 @@ class Forgetful(semdiff.Channel):
         return tuple(semdiff.AWGN()(s, snr_db, key))
 
 
+class Half(semdiff.Channel):
+    def forward(self, s: Tensor, snr_db: Any, key: Any = None) -> Any:
+        return semdiff.AWGN()(s, snr_db, key)._replace(h=None, noise_var=0.1)
+
+
 @pytest.mark.parametrize(
     ("system", "options", "error", "words"),
     [
@@ -139,6 +144,7 @@ class Forgetful(semdiff.Channel):
         (Flat(), {}, TypeError, r"symbols: expected a complex tensor \(B, uses\), got a tensor of torch.float32"),
         (Flat(None), {}, ValueError, r"symbols: expected shape \(2, uses\), got \(2, 1, 8, 8\)"),
         (Uncoded(), {"channel": Forgetful()}, TypeError, "channel: expected Forgetful to return a semdiff.Received of tensors, got tuple"),
+        (Uncoded(), {"channel": Half()}, TypeError, "to return a semdiff.Received of tensors, got NoneType for h, float for noise_var"),
         (
             NoRealism(),
             {},
