@@ -65,6 +65,17 @@ def check_share(value: float, name: str) -> float:
     return number
 
 
+def describe(value: Any) -> str:
+    """Name a wrong value in a message: a tensor by its dtype, a class by its name, others by their class.
+
+    Args:
+        value: what was given.
+    """
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype}"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def describe_wrong(received: Any) -> str:
     """Say what a channel returned in place of a `Received` of tensors; nothing is wrong where the text is empty.
 
@@ -72,7 +83,7 @@ def describe_wrong(received: Any) -> str:
         received: what it returned.
     """
     if not isinstance(received, Received):
-        return f"the class {received.__name__}" if isinstance(received, type) else type(received).__name__
+        return describe(received)
     wrong = {name: type(part).__name__ for name, part in received._asdict().items() if not isinstance(part, Tensor)}
     return ", ".join(f"{kind} for {name}" for name, kind in wrong.items())
 

@@ -16,7 +16,7 @@ from semdiff._util.child_keys import CHANNEL
 from semdiff._util.signatures import check_call
 from semdiff.phy.channel import AWGN, Channel, Received
 from semdiff.rng import Key, KeyLike
-from semdiff.transmission.inputs import check_share, describe_wrong, per_sample
+from semdiff.transmission.inputs import check_share, describe, describe_wrong, per_sample
 from semdiff.transmission.ledger import Transmission, make_transmission
 from semdiff.transmission.step_count import StepCount, check_steps
 
@@ -69,7 +69,7 @@ class Air:
         if self.symbols is not None:
             raise ValueError("air: expected one call for each batch, got a second one")
         if not isinstance(symbols, Tensor) or not symbols.is_complex():
-            raise TypeError(f"symbols: expected a complex tensor (B, uses), got {_named(symbols)}")
+            raise TypeError(f"symbols: expected a complex tensor (B, uses), got {describe(symbols)}")
         if symbols.dim() != 2 or len(symbols) != len(self.snr_db):
             raise ValueError(f"symbols: expected shape ({len(self.snr_db)}, uses), got {tuple(symbols.shape)}")
         self.symbols = symbols
@@ -156,7 +156,7 @@ class ImageTransmitter(ABC):
         channel = AWGN() if channel is None else channel
         if not isinstance(channel, Channel):
             form = "or a class of yours with forward(self, s, snr_db, key)"
-            raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), {form}, got {_named(channel)}")
+            raise TypeError(f"channel: expected a semdiff.Channel, such as semdiff.Rayleigh(), {form}, got {describe(channel)}")
         where = f"{type(self).__name__}.exchange"
         check_call(self.exchange, where, "images, air", ", ".join(("cbr", "steps", "realism", "key", *receiver)))
         base = Key.of(key)
@@ -190,15 +190,8 @@ def _check_decoded(decoded: Any, images: Tensor, where: str) -> Decoded:
         alone = as_tensor(decoded)
         decoded = Decoded(alone) if isinstance(alone, Tensor) else decoded
     if not isinstance(decoded, Decoded) or not isinstance(decoded.images, Tensor) or not decoded.images.is_floating_point():
-        got = _named(decoded.images) if isinstance(decoded, Decoded) else _named(decoded)
+        got = describe(decoded.images) if isinstance(decoded, Decoded) else describe(decoded)
         raise TypeError(f"{where}: expected Decoded(images), images a float tensor, got {got}")
     if decoded.images.shape != images.shape:
         raise ValueError(f"{where}: expected images of shape {tuple(images.shape)}, as they were sent, got {tuple(decoded.images.shape)}")
     return decoded
-
-
-def _named(value: Any) -> str:
-    """How a message calls a wrong value: a tensor by its dtype, a class by its name, others by their class."""
-    if isinstance(value, Tensor):
-        return f"a tensor of {value.dtype}"
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
