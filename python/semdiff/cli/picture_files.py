@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semdiff._util.atomic import write_atomically
-from semdiff.data.animations import Animation, read_animation, write_animation
+from semdiff.data.animations import Animation, measure_animation, read_animation, write_animation
 from semdiff.data.pictures import read_picture, to_picture, to_pixels
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def load_picture(path: Path, shape: Shape, resize: bool = False) -> Tensor:
         ValueError: naming the file, where it is no picture, is damaged, is an animation, has another size, or is too large for the memory.
     """
     grey = shape[0] == 1
-    return _fit(read_picture(path, grey=grey, background=_background(grey)), shape, resize, path).float() / 255
+    pixels = _fit(read_picture(path, grey=grey, background=_background(grey)), shape, resize, path)
+    check_room(path, pixels.shape[1] * pixels.shape[2])
+    return pixels.float() / 255
 
 
 def load_animation(path: Path, shape: Shape, resize: bool = False) -> Animation:
@@ -52,22 +54,41 @@ def load_animation(path: Path, shape: Shape, resize: bool = False) -> Animation:
     return found._replace(frames=torch.stack([_fit(frame, shape, resize, path) for frame in found.frames]))
 
 
+def measure_frames(path: Path, shape: Shape, resize: bool = False) -> tuple[int, int, int]:
+    """Tell from a file's header how many frames `load_animation` will give, and their height and width, which EXIF may exchange.
+
+    Args:
+        path, shape, resize: as in `load_picture`.
+
+    Raises:
+        ValueError: naming the file, where it is no picture, has another size, or is too large for the memory.
+    """
+    count, height, width = measure_animation(path)
+    if shape[1] is None or shape[2] is None:
+        check_room(path, height * width)
+        return count, height, width
+    if not resize and (height, width) not in (shape[1:], shape[:0:-1]):
+        raise _other_size(path, shape, height, width)
+    return count, shape[1], shape[2]
+
+
+def _other_size(path: Path, shape: Shape, height: int, width: int) -> ValueError:
+    return ValueError(
+        f"{path}: expected {shape[2]}x{shape[1]} pixels, which is what this model takes, got {width}x{height}; "
+        "--resize scales it, and loses detail"
+    )
+
+
 def _background(grey: bool) -> str:
     return "black" if grey else "white"
 
 
 def _fit(pixels: Tensor, shape: Shape, resize: bool, path: Path) -> Tensor:
     _, height, width = shape
-    if height is None or width is None:
-        check_room(path, pixels.shape[1] * pixels.shape[2])
-        return pixels
-    if pixels.shape[1:] == (height, width):
+    if height is None or width is None or pixels.shape[1:] == (height, width):
         return pixels
     if not resize:
-        raise ValueError(
-            f"{path}: expected {width}x{height} pixels, which is what this model takes, got {pixels.shape[2]}x{pixels.shape[1]}; "
-            "--resize scales it, and loses detail"
-        )
+        raise _other_size(path, shape, *pixels.shape[1:])
     from PIL.Image import Resampling
 
     return to_pixels(to_picture(pixels).resize((width, height), Resampling.LANCZOS))

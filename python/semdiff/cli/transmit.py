@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +17,11 @@ from semdiff.cli.options import Cbr, ChannelName, Json, PhotoModel, Realism, See
 from semdiff.cli.output import channel_uses, format_ratio, format_time, print_json, screen
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from semdiff.cli.comparison import Outcome
     from semdiff.cli.transmit_files import Numbers
+    from semdiff.data.animations import Animation
     from semdiff.link import Transmission
 
 TOGETHER = 2**23  # pixels of what is worked on side by side, since many large pictures do not fit into the memory
@@ -63,7 +67,7 @@ def transmit(
     from semdiff.cli.comparison import Comparison, measure_outcomes
     from semdiff.cli.late_imports import import_links
     from semdiff.cli.parallel_map import parallel_map, workers
-    from semdiff.cli.picture_files import load_animation
+    from semdiff.cli.picture_files import load_animation, measure_frames
     from semdiff.cli.transmit_files import batches, by_file, common_value, count_pixels, means, output_paths, over_seeds, write_clip
     from semdiff.rng import Key
 
@@ -77,20 +81,31 @@ def transmit(
     keys = [Key(seed + i) for i in range(seeds)]
     air = parse_channel(channel)
     link = load_link(model, "photos")
-    clips = [load_animation(path, link.image_shape, resize) for path in images]
+    sizes = [measure_frames(path, link.image_shape, resize) for path in images]
     made_by = output_name(link, realism)
     comparison = Comparison(link, adjscc) if compare else None
     seconds = 0.0
     planned = 1 + len(comparison.systems if comparison else ())  # systems
-    parts = list(batches(frame for clip in clips for frame in clip.frames))
-    draws = [(level, i, j) for level in levels for i in range(seeds) for j in range(len(parts))]
+    draws_each = len(levels) * seeds
+    plan = list(batches(torch.zeros(()).expand(1, *size) for count, *size in sizes for _ in range(count)))  # of frames without memory
     # Of the digital system's parts not all may be used by two threads at once.
-    at_once = 1 if comparison else workers(TOGETHER // max(map(count_pixels, parts)), len(draws))
-    with _bar(planned * sum(map(len, parts)) * len(levels) * seeds) as bar:
+    at_once = 1 if comparison else workers(TOGETHER // max(map(count_pixels, plan)), len(plan) * draws_each)
+    loaded: deque[Animation] = deque()  # what was read and is not yet written: few files, of however many
 
-        def send(_: int, draw: tuple[float, int, int]) -> tuple[Transmission, dict[str, list[Outcome]]]:
-            level, i, j = draw
-            part, key = torch.stack(parts[j]).float() / 255, keys[i].fold_in(j)
+    def frames_of_files() -> Iterator[Tensor]:
+        for path, (count, *_) in zip(images, sizes, strict=True):
+            clip = load_animation(path, link.image_shape, resize)
+            if len(clip.frames) != count:
+                raise ValueError(f"{path}: expected {counted(count, 'frame')} as before, got {len(clip.frames)}; the file was changed")
+            loaded.append(clip)
+            yield from clip.frames
+
+    draws = ((level, i, j, part) for level in levels for i in range(seeds) for j, part in enumerate(batches(frames_of_files())))
+    with _bar(planned * sum(map(len, plan)) * draws_each) as bar:
+
+        def send(_: int, draw: tuple[float, int, int, list[Tensor]]) -> tuple[Transmission, dict[str, list[Outcome]]]:
+            level, i, j, frames = draw
+            part, key = torch.stack(frames).float() / 255, keys[i].fold_in(j)
             done = link.transmit(part, level, cbr=cbr, channel=air, steps=steps, realism=realism, key=key)
             outcomes = {"link": measure_outcomes(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
@@ -112,13 +127,14 @@ def transmit(
         with closing(results()) as coming:
             for level in levels:
                 for i in range(seeds):
-                    for n, (done, frames) in enumerate(by_file(coming, [len(clip.frames) for clip in clips])):
+                    for n, (done, frames) in enumerate(by_file(coming, [count for count, *_ in sizes])):
+                        clip = loaded.popleft()
                         if i == 0:
                             cost = f"{done.ledger.total} channel uses (CBR {format_ratio(done.ledger.cbr)})"
                             title = f"{channel}, {level:g} dB, {cost}; link: {made_by}"
                             found[level, n] = {"input": str(images[n]), "frames": len(frames), "snr_db": level, "ledger": done.ledger}
                             place = where[images[n], ends[level]]
-                            found[level, n] |= {"evaluations": 0} | write_clip(clips[n], frames, title if compare else None, place)
+                            found[level, n] |= {"evaluations": 0} | write_clip(clip, frames, title if compare else None, place)
                         found[level, n]["evaluations"] = max(found[level, n]["evaluations"], done.evaluations)
                         numbers.setdefault((level, n), []).append(means(frames))
     rows = [_row(file, over_seeds(numbers[at])) for at, file in found.items()]

@@ -30,14 +30,19 @@ Numbers = dict[str, float]
 
 
 def batches(frames: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Group neighbouring frames of one size, no more of them than BATCH and PIXELS allow, and at least one."""
+    """Group neighbouring frames of one size, no more of them than BATCH and PIXELS allow, and at least one. Those before an error come."""
     part: list[Tensor] = []
-    for frame in frames:
-        most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
-        if part and (frame.shape != part[0].shape or len(part) >= most):
+    try:
+        for frame in frames:
+            most = max(1, min(BATCH, PIXELS // (frame.shape[1] * frame.shape[2])))
+            if part and (frame.shape != part[0].shape or len(part) >= most):
+                yield part
+                part = []
+            part.append(frame)
+    except Exception:
+        if part:
             yield part
-            part = []
-        part.append(frame)
+        raise
     if part:
         yield part
 

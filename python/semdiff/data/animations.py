@@ -48,20 +48,43 @@ def read_animation(source: PictureSource, grey: bool = False, background: str = 
         ValueError: as `read_picture`, and for a document of several pages or an animation of more than eight bits a channel.
     """
     with open_picture(source, name) as (opened, name):
-        count = count_frames(opened)
-        if count > 1 and opened.format not in FORMATS:
-            raise PictureError(f"{name}: expected a picture or an animation ({', '.join(FORMATS)}), got {opened.format} of {count} pages")
-        if count > 1 and is_deep(opened):
-            raise PictureError(f"{name}: expected an animation of 8 bits a channel, got one of more")
-        first = int(count > 1 and bool(opened.info.get("default_image")))  # APNG's picture for those who know no animations
+        places = _frames(opened, name)
         frames, durations = [], []
-        for i in range(first, count):
-            if count > 1:
+        for i in places:
+            if places.stop > 1:
                 opened.seek(i)
             frames.append(decode_picture(opened, opener(source), grey, background, name))
             durations.append(float(opened.info.get("duration", 0)))
         height, width = frames[0].shape[1:]
         return Animation(torch.stack([frame[:, :height, :width] for frame in frames]), durations, _plays(opened))
+
+
+def measure_animation(source: PictureSource, name: str = "") -> tuple[int, int, int]:
+    """Read from the header of a file what `read_animation` will find, without decoding a frame.
+
+    Args:
+        source: a file, or its content.
+        name: for messages; the path if left out.
+
+    Returns:
+        The number of frames, and the first one's height and width before it is turned as its EXIF says.
+
+    Raises:
+        ValueError: as `read_animation`, of what the header tells.
+    """
+    with open_picture(source, name) as (opened, name):
+        return len(_frames(opened, name)), opened.height, opened.width
+
+
+def _frames(opened: Image, name: str) -> range:
+    """Where the frames of an opened file are."""
+    count = count_frames(opened)
+    if count > 1 and opened.format not in FORMATS:
+        raise PictureError(f"{name}: expected a picture or an animation ({', '.join(FORMATS)}), got {opened.format} of {count} pages")
+    if count > 1 and is_deep(opened):
+        raise PictureError(f"{name}: expected an animation of 8 bits a channel, got one of more")
+    first = int(count > 1 and bool(opened.info.get("default_image")))  # APNG's picture for those who know no animations
+    return range(first, count)
 
 
 def _plays(opened: Image) -> int:

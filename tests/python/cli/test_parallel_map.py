@@ -55,3 +55,22 @@ def test_an_error_is_raised_in_its_turn_and_little_is_begun_after_it(at_once: in
         next(results)
     assert max(begun) <= 3 + 2 * at_once
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_things_are_taken_when_their_turn_is_near_and_one_that_fails_comes_after_those_before(at_once: int) -> None:
+    taken = []
+
+    def things() -> Iterator[int]:
+        for i in range(6):
+            taken.append(i)
+            yield i
+        raise ValueError("thing: the seventh cannot be had")
+
+    results = parallel_map(lambda _, thing: thing, things(), at_once)
+    assert next(results) == 0
+    assert len(taken) <= at_once + 1
+    assert [next(results) for _ in range(5)] == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="the seventh cannot be had"):
+        next(results)
+    assert torch.get_num_threads() == 4
