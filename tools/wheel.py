@@ -3,7 +3,7 @@
 
     python tools/wheel.py OUT
 
-Its version names the torch, as 0.1.0+pt213, and so does its requirement, torch==2.13.*: pip installs it beside no other one.
+Its version names the torch, as 0.2.0+pt213, and so does its requirement, torch==2.13.*: pip installs it beside no other one.
 """
 
 import re

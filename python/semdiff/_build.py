@@ -33,7 +33,7 @@ def distribution_version() -> str:
 
 
 def torch_of(distribution: str) -> str | None:
-    """Return the torch that a wheel's version names, 2.13 of 0.1.0+pt213; None for a build from source."""
+    """Return the torch that a wheel's version names, 2.13 of 0.2.0+pt213; None for a build from source."""
     found = re.search(r"\+pt(\d)(\d+)", distribution)
     return f"{found[1]}.{found[2]}" if found else None
 

@@ -71,6 +71,13 @@ def test_one_torch_is_pinned() -> None:
     assert pinned.startswith(PROJECT["dependencies"][0].removeprefix("torch>="))
 
 
+def test_the_release_has_one_version_and_one_date() -> None:
+    cited = dict(re.findall(r"^(version|date-released): (\S+)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.MULTILINE))
+    dated = re.findall(r"^## \[(\S+)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert dated[0] == (cited["version"], cited["date-released"])
+    assert cited["version"] == PROJECT["version"]
+
+
 def test_a_wheel_names_its_torch(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("wheel", ROOT / "tools" / "wheel.py")
     assert spec is not None
