@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks semdiff on a machine with a GPU: builds it beside the torch that is there, runs every operator on the device against the CPU's
-# kernels, one transmission, and one stage of a training. It needs no network.
+# kernels, one transmission, the time of each operator, and one stage of a training. It needs no network.
 #
 #   tools/device.sh OUT [SECONDS] [STAGE]
 #

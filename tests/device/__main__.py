@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operator on a device against the CPU's kernels, forwards and backwards, and one transmission: python -m tests.device --device cuda
+"""Every operator on a device against the CPU's kernels, forwards and backwards, one transmission, and the time that each operator takes:
+python -m tests.device --device cuda
 
 Tolerances are those of tests/python/ops/test_op_contract.py, doubled, since two implementations differ from the exact result each.
 """
@@ -8,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import semdiff
+from benchmarks.timing import interleave
 from semdiff.data import sample_images
 from tests.python.op_table import OPS, SMALL, Op
 
@@ -21,7 +24,9 @@ TOLERANCE = {torch.float64: 2e-12, torch.float32: 2e-5, torch.float16: 2**-9, to
 
 
 def moved(value: Any, device: str) -> Any:
-    """A tensor of data goes to the device; a key, which is read on the CPU, stays."""
+    """A tensor of data goes to the device, and so does an argument that names one; a key, which is read on the CPU, stays."""
+    if isinstance(value, torch.device):
+        return torch.device(device)
     return value.to(device) if isinstance(value, Tensor) and value.dtype != torch.uint64 else value
 
 
@@ -58,6 +63,28 @@ def differences(device: str) -> list[str]:
     return wrong
 
 
+def timings(device: str, shape: tuple[int, ...] = (64, 4, 64, 64)) -> list[str]:
+    """Microseconds of each operator in float32, forwards: on the CPU's kernels, and on the device, which is waited for."""
+
+    def timed(op: Op, args: tuple[Any, ...], place: str) -> Callable[[], None]:
+        wait = torch.get_device_module(place).synchronize if place != "cpu" else lambda: None
+
+        def call() -> None:
+            op.call(*args)
+            wait()
+
+        return call
+
+    lines = []
+    for op in OPS:
+        if torch.float32 in op.dtypes:
+            args = op.make(shape, torch.float32)
+            variants = {"cpu": timed(op, args, "cpu"), device: timed(op, tuple(moved(a, device) for a in args), device)}
+            found = interleave(variants, rounds=5)
+            lines.append(f"{op!s:32s}" + "".join(f" {name} {time.median * 1e6:10.1f} us" for name, time in found.items()))
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.device", description=__doc__)
     parser.add_argument("--device", default="cuda")
@@ -72,6 +99,7 @@ def main() -> int:
     there = link.to(device).transmit(images.to(device), 5.0, key=semdiff.Key(0)).images.cpu()
     apart = float((here - there).abs().max())
     print(f"one transmission on {device}: at most {apart:.2g} from the CPU's")
+    print(f"{torch.get_num_threads()} threads", *timings(device), sep="\n")
     return int(bool(wrong) or not apart < 0.02)
 
 
