@@ -17,9 +17,10 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semdiff.models.hub import check_hub_options, push_model
-from semdiff.models.jscc_layers import decoder_layers, encoder_layers
+from semdiff.models.jscc_layers import decoder_layers, encoder_layers, linear_decoder, linear_encoder
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
@@ -45,6 +46,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
         header: whether a header is sent, see `semdiff.transmission.header`; for models of any size.
+        linear: whether a linear map is added to the network at each end.
 
     Example:
         >>> import semdiff as sd
@@ -68,9 +70,12 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         depth: int = 2,
         strides: int = 2,
         header: bool = False,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         c, a = image_shape[0] or 1, self.attention
+        self.linear_encoder = linear_encoder(c, symbol_channels, strides, a) if linear else None
+        self.linear_decoder = linear_decoder(c, symbol_channels, strides, a) if linear else None
         self.encoder = encoder_layers(c, outer_width, width, depth, strides, a)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, a)
@@ -90,10 +95,11 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
             (B, symbol_channels, h, w), not of unit power.
         """
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
+        x = blocks = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
         for layer in self.encoder:
             x = layer(x, condition)
-        return self.to_symbols(x)  # type: ignore[no-any-return]
+        features: Tensor = self.to_symbols(x)
+        return features if self.linear_encoder is None else features + self.linear_encoder(blocks, condition)
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
         """Compute images from received features.
@@ -111,7 +117,10 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         x = features
         for layer in self.decoder:
             x = layer(x, condition)
-        return from_blocks(self.to_image(x), size[0], size[1], 1, self._multiple)
+        x = self.to_image(x)
+        if self.linear_decoder is not None:
+            x = x + F.pixel_shuffle(self.linear_decoder(features, condition), 1 << self.config.strides)
+        return from_blocks(x, size[0], size[1], 1, self._multiple)
 
     @property
     def _multiple(self) -> int:

@@ -113,6 +113,39 @@ def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: in
     )
 
 
+class LinearMap(nn.Module):
+    """Apply a convolution without a bias beside a network, each output scaled by the SNR and the rate where there is attention.
+
+    Layers with normalisation pass little of what a good channel would carry: at a high SNR a linear code is ahead of them. Beside this they
+    learn what it lacks (`semdiff.training.linear.begin_jscc`).
+
+    Args:
+        conv: the convolution.
+        attention: whether its outputs are scaled.
+    """
+
+    def __init__(self, conv: nn.Conv2d, attention: bool) -> None:
+        super().__init__()
+        self.conv = conv
+        self.gain = nn.Linear(2, conv.out_channels) if attention else None
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Apply the map to x (B, C, h, w); condition (B, 2) as in `AttentionFeature`."""
+        y: Tensor = self.conv(x)
+        return y if self.gain is None else y * (1 + self.gain(condition))[:, :, None, None]
+
+
+def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
+    """Make the linear map from blocks of pixels to features; the blocks overlap by half."""
+    cell = 1 << strides
+    return LinearMap(nn.Conv2d(colours, symbol_channels, 2 * cell, cell, cell // 2, bias=False), attention)
+
+
+def linear_decoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
+    """Make the linear map from features to the pixels of their blocks, which `pixel_shuffle` puts into their places."""
+    return LinearMap(nn.Conv2d(symbol_channels, colours << 2 * strides, 3, 1, 1, bias=False), attention)
+
+
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encode images (B, C, H, W) in [0, 1] as features (B, symbol_channels, h, w), real, not yet of unit power.
 
@@ -125,6 +158,7 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width, outer_width: channels of the inner layers and of the first one.
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
+        linear: whether a linear map is added to the network.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -136,9 +170,12 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         outer_width: int = 64,
         depth: int = 2,
         strides: int = 2,
+        linear: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = encoder_layers(image_shape[0] or 1, outer_width, width, depth, strides, True)
+        colours = image_shape[0] or 1
+        self.encoder = encoder_layers(colours, outer_width, width, depth, strides, True)
+        self.linear_encoder = linear_encoder(colours, symbol_channels, strides, True) if linear else None
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
 
     @property
@@ -163,10 +200,11 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             (B, symbol_channels, h, w).
         """
         condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x = to_blocks(images, 1, self.border, 2 * self.cell)
+        x = blocks = to_blocks(images, 1, self.border, 2 * self.cell)
         for layer in self.encoder:
             x = layer(x, condition)
-        return self.to_symbols(x)  # type: ignore[no-any-return]
+        features: Tensor = self.to_symbols(x)
+        return features if self.linear_encoder is None else features + self.linear_encoder(blocks, condition)
 
 
 class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -176,14 +214,22 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         colours: channels of the images.
-        symbol_channels, width, outer_width, depth, strides: as in `Transmitter`.
+        symbol_channels, width, outer_width, depth, strides, linear: as in `Transmitter`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
-        self, colours: int = 1, symbol_channels: int = 2, width: int = 160, outer_width: int = 64, depth: int = 2, strides: int = 2
+        self,
+        colours: int = 1,
+        symbol_channels: int = 2,
+        width: int = 160,
+        outer_width: int = 64,
+        depth: int = 2,
+        strides: int = 2,
+        linear: bool = False,
     ) -> None:
         super().__init__()
+        self.linear_decoder = linear_decoder(colours, symbol_channels, strides, True) if linear else None
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, True)
         self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
 
@@ -200,4 +246,7 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = features
         for layer in self.decoder:
             x = layer(x, condition)
-        return from_blocks(self.to_image(x), size[0], size[1], 1, 2 << self.config.strides)
+        x = self.to_image(x)
+        if self.linear_decoder is not None:
+            x = x + F.pixel_shuffle(self.linear_decoder(features, condition), 1 << self.config.strides)
+        return from_blocks(x, size[0], size[1], 1, 2 << self.config.strides)

@@ -15,6 +15,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
+from semdiff.baselines.jscc import DeepJSCC
 from semdiff.models.blocks import UPSCALE
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
@@ -100,6 +101,38 @@ def begin_ends(downsampler: Downsampler, upsampler: Upsampler, z: Tensor) -> Non
     back.map.weight[:, :count, 0, 0] = (directions * deviations / amplitudes).to(z)
     _faint(downsampler.conv_out)
     _faint(upsampler.conv_out)
+
+
+@torch.no_grad()
+def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
+    """Set a JSCC baseline that has linear maps to the linear code of the principal components of its cells of pixels.
+
+    Args:
+        model: with `linear=True`.
+        images: (B, C, H, W) in [0, 1], of which the first few thousand are taken; H and W are multiples of a cell.
+
+    Raises:
+        ValueError: where the model has no linear maps.
+    """
+    there, back = model.linear_encoder, model.linear_decoder
+    if there is None or back is None:
+        raise ValueError("model: expected linear=True, got a model without linear maps")
+    cell, count = 1 << model.config.strides, model.config.symbol_channels
+    blocks = F.pixel_unshuffle(2 * images[:SEEN] - 1, cell)
+    mean, directions, deviations = principal_components(blocks, count)
+    amplitudes = (deviations / deviations.mean()).sqrt()
+    whiten = (directions / deviations * amplitudes).T / 2  # the networks' pixels are in [-1, 1]
+    there.conv.weight.zero_()
+    back.conv.weight.zero_()
+    block = slice(cell // 2, cell // 2 + cell)  # the middle of what the map sees
+    there.conv.weight[:count, :, block, block] = whiten.reshape(count, images.shape[1], cell, cell).to(images)
+    back.conv.weight[:, :count, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
+    to_symbols, to_image = cast(Any, model.to_symbols), cast(Any, model.to_image)
+    for layer in (there.gain, back.gain, to_symbols, to_image):
+        if layer is not None:
+            _faint(layer)
+    to_symbols.bias[:count] = -(whiten @ (2 * mean - 1)).to(images)
+    to_image.bias.copy_(2 * mean.reshape(images.shape[1], -1).mean(1) - 1)
 
 
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:

@@ -53,8 +53,8 @@ def test_attention_scales_channels_by_snr():
 
 def test_deepjscc_is_not_told_the_snr_and_adjscc_is():
     snr_db, rate = torch.full((10,), 3.0), torch.ones(10)
-    for kind, told in ((DeepJSCC, False), (ADJSCC, True)):
-        net = model(kind)
+    for kind, told, linear in ((DeepJSCC, False, False), (DeepJSCC, False, True), (ADJSCC, True, False), (ADJSCC, True, True)):
+        net = model(kind, linear=linear)
         same = torch.equal(net.encode(IMAGES, snr_db, rate), net.encode(IMAGES, snr_db + 10, rate))
         assert same != told
 

@@ -4,10 +4,12 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 pytest.importorskip("accelerate")
 
 import semdiff.training.linear as linear
+from semdiff.baselines import ADJSCC, DeepJSCC
 from semdiff.models.networks import Downsampler
 from semdiff.models.pixel_blocks import to_blocks
 from semdiff.training.recipes.photos import build, read_recipe
@@ -108,3 +110,28 @@ def test_networks_without_room_or_map_are_refused():
     bent = build(recipe | {"networks": recipe["networks"] | {"mean_decoder": recipe["networks"]["mean_decoder"] | {"linear": False}}}, 0)
     with pytest.raises(ValueError, match="expected networks with a linear map"):
         linear.begin_linear(bent.vae, bent.downsampler, bent.upsampler, bent.mean_decoder, blocks)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [ADJSCC, DeepJSCC])
+def test_a_jscc_baseline_begins_as_the_code_of_its_cells(kind, monkeypatch):
+    """Cells of 4x4 pixels to 6 components in proportion to the roots of their deviations, and back to what these say of the cells."""
+    monkeypatch.setattr(linear, "FAINT", 0.0)
+    images = photographs(64)
+    model = kind((3, 64, 64), 6, (6, 3), width=16, outer_width=8, depth=1, linear=True).eval()
+    linear.begin_jscc(model, images)
+    x, mean, rows, deviations = components(F.pixel_unshuffle(2 * images - 1, 4))
+    kept, amplitudes = rows[:6], np.sqrt(deviations[:6] / deviations[:6].mean())
+    snr_db, rate = torch.full((len(images),), 5.0), torch.ones(len(images))
+    features = model.encode(images, snr_db, rate)
+    found = features.double().numpy().transpose(0, 2, 3, 1).reshape(-1, 6)
+    expected = (x - mean) @ kept.T / deviations[:6] * amplitudes
+    np.testing.assert_allclose(found * np.sign((found * expected).sum(0)), expected, rtol=0, atol=2e-3)
+    back = F.pixel_unshuffle(model.decode(features, snr_db, rate, (64, 64)), 4).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 48)
+    colours = mean.reshape(3, 16).mean(1).repeat(16)  # the decoder adds one number for each colour
+    np.testing.assert_allclose(back, (x - mean) @ kept.T @ kept + colours, rtol=0, atol=2e-3)
+
+
+def test_a_jscc_baseline_without_linear_maps_is_refused():
+    with pytest.raises(ValueError, match="expected linear=True"):
+        linear.begin_jscc(ADJSCC(width=16, outer_width=8), photographs(64))

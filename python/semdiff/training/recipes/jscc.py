@@ -30,6 +30,7 @@ from semdiff.training.budget import Clock, Plans, parse_seconds
 from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, fit
 from semdiff.training.finetuning import Quality, finetuning_plan, write_outcome
+from semdiff.training.linear import begin_jscc
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
 from semdiff.training.stages.adversarial import AdversarialStage
@@ -41,7 +42,7 @@ MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJS
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
 # Of CIFAR-10, 1.5 million images and half a million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the resolution.
-CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4)}
+CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4), "linear": True}
 CIFAR10_PLAN = Plan(steps=12_000, batch_size=128, learning_rate=1e-3, average=0.9995)
 CIFAR10_PERCEPTUAL_PLAN = Plan(steps=4_000, batch_size=128, learning_rate=5e-4, average=0.9995)
 PLANS = {"fashion-mnist": (PLAN, PERCEPTUAL_PLAN), "cifar10": (CIFAR10_PLAN, CIFAR10_PERCEPTUAL_PLAN)}
@@ -101,6 +102,8 @@ def train(
     model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None]
     if goes_on is not None:
         model.load_state_dict(goes_on.load(find_model(start or data, "start", goes_on.weights)).state_dict())
+    elif model.config.linear:
+        begin_jscc(model, images)
     stage = AdversarialStage(model) if name == "adjscc-lpips-gan" else JSCCStage(model)
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     fit(

@@ -55,6 +55,7 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
+        linear: whether the ends have a linear map beside their networks.
     """
 
     image_shape: tuple[int, int, int]
@@ -64,6 +65,7 @@ class Recipe:
     plans: dict[str, Plan]
     renoise: float
     lpips_weight: float
+    linear: bool = False
 
 
 RECIPES = {
@@ -92,6 +94,7 @@ RECIPES = {
         },
         renoise=0.25,
         lpips_weight=0.5,
+        linear=True,
     ),
 }
 
@@ -129,7 +132,8 @@ class PixelTraining:
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            transmitter, decoder = Transmitter(recipe.image_shape, symbols), JSCCDecoder(colours, symbols)
+            transmitter = Transmitter(recipe.image_shape, symbols, linear=recipe.linear)
+            decoder = JSCCDecoder(colours, symbols, linear=recipe.linear)
             upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
             self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, CONDITIONS)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
