@@ -136,13 +136,22 @@ class LinearMap(nn.Module):
 
 
 def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
-    """Make the linear map from blocks of pixels to features; the blocks overlap by half."""
+    """Make the linear map from blocks of pixels, which overlap by half, to features.
+
+    Args:
+        colours, strides, attention: as in `encoder_layers`.
+        symbol_channels: real features at the full rate.
+    """
     cell = 1 << strides
     return LinearMap(nn.Conv2d(colours, symbol_channels, 2 * cell, cell, cell // 2, bias=False), attention)
 
 
 def linear_decoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
-    """Make the linear map from features to the pixels of their blocks, which `pixel_shuffle` puts into their places."""
+    """Make the linear map from features to the pixels of their cells, which `pixel_shuffle` puts into their places.
+
+    Args:
+        colours, symbol_channels, strides, attention: as in `linear_encoder`.
+    """
     return LinearMap(nn.Conv2d(symbol_channels, colours << 2 * strides, 3, 1, 1, bias=False), attention)
 
 
