@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ def compile_networks(
         warnings.warn(message, RuntimeWarning, stacklevel=3)
         compiled = False
     for network, method in (*quick, *exact):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        cast(Any, network).to(memory_format=torch.channels_last)  # which torch's annotations do not know in every version
         setattr(
             network, method, FastMethod(network, method, device.type if narrow and (network, method) in quick else None, compiled, any_size)
         )

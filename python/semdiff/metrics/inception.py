@@ -102,8 +102,9 @@ def _interpolation(n: int) -> Tensor:
 @cache
 def _network(weights: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
     content = io.BytesIO(read_weights(INCEPTION, weights))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated, but the network exists in no other form
+    with warnings.catch_warnings():  # TorchScript is deprecated, but the network exists in no other form
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # as torch calls it from 2.14 on
         network = torch.jit.load(content, map_location=device).eval()
     return torch.no_grad()(network)  # type: ignore[no-any-return]
 

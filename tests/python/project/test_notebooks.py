@@ -92,5 +92,7 @@ def test_they_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert sum("image/png" in o.get("data", {}) for o in outputs) == PLOTS[path.stem]
-    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
+    complaints = [o.text for o in outputs if o.get("name") == "stderr"]
+    no_gpu = "No CUDA runtime is found"  # said by torch's build for CUDA where there is no GPU
+    assert [text for text in complaints if no_gpu not in text] == []
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
