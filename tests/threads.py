@@ -53,7 +53,7 @@ def of_operators() -> list[Task]:
 
 
 def results(op: Op, arguments: tuple[object, ...]) -> tuple[Tensor, ...]:
-    """What the operator returns, as a tuple."""
+    """Call the operator, and return its outputs as a tuple."""
     found = op.call(*arguments)
     return (found,) if isinstance(found, Tensor) else tuple(found)
 

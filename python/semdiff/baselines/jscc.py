@@ -17,10 +17,16 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semdiff.models.hub import check_hub_options, push_model
-from semdiff.models.jscc_layers import decoder_layers, encoder_layers, linear_decoder, linear_encoder
+from semdiff.models.jscc_layers import (
+    decode_blocks,
+    decoder_layers,
+    encode_blocks,
+    encoder_layers,
+    linear_decoder,
+    linear_encoder,
+)
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
@@ -94,12 +100,8 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         Returns:
             (B, symbol_channels, h, w), not of unit power.
         """
-        condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x = blocks = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
-        for layer in self.encoder:
-            x = layer(x, condition)
-        features: Tensor = self.to_symbols(x)
-        return features if self.linear_encoder is None else features + self.linear_encoder(blocks, condition)
+        blocks = to_blocks(images, 1, "black" if self.image_shape[1] else "replicate", self._multiple)
+        return encode_blocks(self, blocks, snr_db, rate)
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
         """Compute images from received features.
@@ -113,14 +115,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         Returns:
             (B, C, *size), not clamped to [0, 1].
         """
-        condition = torch.stack([snr_db / 20, rate], 1).to(features)
-        x = features
-        for layer in self.decoder:
-            x = layer(x, condition)
-        x = self.to_image(x)
-        if self.linear_decoder is not None:
-            x = x + F.pixel_shuffle(self.linear_decoder(features, condition), 1 << self.config.strides)
-        return from_blocks(x, size[0], size[1], 1, self._multiple)
+        return from_blocks(decode_blocks(self, features, snr_db, rate), size[0], size[1], 1, self._multiple)
 
     @property
     def _multiple(self) -> int:

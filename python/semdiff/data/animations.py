@@ -77,7 +77,7 @@ def measure_animation(source: PictureSource, name: str = "") -> tuple[int, int, 
 
 
 def _frames(opened: Image, name: str) -> range:
-    """Where the frames of an opened file are."""
+    """Find the places of an opened file's frames."""
     count = count_frames(opened)
     if count > 1 and opened.format not in FORMATS:
         raise PictureError(f"{name}: expected a picture or an animation ({', '.join(FORMATS)}), got {opened.format} of {count} pages")

@@ -99,14 +99,15 @@ class SteeredMap(nn.Module):
 
     Args:
         map: the convolution without a bias.
-        condition: size of the embedding.
+        condition: size of the embedding, or of whatever says SNR and rate; None where they are not told, and nothing is scaled.
     """
 
-    def __init__(self, map: nn.Conv2d, condition: int) -> None:
+    def __init__(self, map: nn.Conv2d, condition: int | None) -> None:
         super().__init__()
         self.map = map
-        self.gain = nn.Linear(condition, map.out_channels)
+        self.gain = None if condition is None else nn.Linear(condition, map.out_channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Apply the map to x (B, C, h, w); condition (B, n) is the embedding."""
-        return self.map(x) * (1 + self.gain(condition))[:, :, None, None]  # type: ignore[no-any-return]
+        y: Tensor = self.map(x)
+        return y if self.gain is None else y * (1 + self.gain(condition))[:, :, None, None]

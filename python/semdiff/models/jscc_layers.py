@@ -8,6 +8,7 @@ Rodrigues, IEEE TCSVT 2021). A link that has ADJSCC's ends shares them, and thei
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,6 +16,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semdiff.models.blocks import SteeredMap
 from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 
 
@@ -113,29 +115,7 @@ def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: in
     )
 
 
-class LinearMap(nn.Module):
-    """Apply a convolution without a bias beside a network, each output scaled by the SNR and the rate where there is attention.
-
-    Layers with normalisation pass little of what a good channel would carry: at a high SNR a linear code is ahead of them. Beside this they
-    learn what it lacks (`semdiff.training.linear.begin_jscc`).
-
-    Args:
-        conv: the convolution.
-        attention: whether its outputs are scaled.
-    """
-
-    def __init__(self, conv: nn.Conv2d, attention: bool) -> None:
-        super().__init__()
-        self.conv = conv
-        self.gain = nn.Linear(2, conv.out_channels) if attention else None
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Apply the map to x (B, C, h, w); condition (B, 2) as in `AttentionFeature`."""
-        y: Tensor = self.conv(x)
-        return y if self.gain is None else y * (1 + self.gain(condition))[:, :, None, None]
-
-
-def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
+def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> SteeredMap:
     """Make the linear map from blocks of pixels, which overlap by half, to features.
 
     Args:
@@ -143,16 +123,50 @@ def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: 
         symbol_channels: real features at the full rate.
     """
     cell = 1 << strides
-    return LinearMap(nn.Conv2d(colours, symbol_channels, 2 * cell, cell, cell // 2, bias=False), attention)
+    return SteeredMap(nn.Conv2d(colours, symbol_channels, 2 * cell, cell, cell // 2, bias=False), 2 if attention else None)
 
 
-def linear_decoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> LinearMap:
+def linear_decoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> SteeredMap:
     """Make the linear map from features to the pixels of their cells, which `pixel_shuffle` puts into their places.
 
     Args:
         colours, symbol_channels, strides, attention: as in `linear_encoder`.
     """
-    return LinearMap(nn.Conv2d(symbol_channels, colours << 2 * strides, 3, 1, 1, bias=False), attention)
+    return SteeredMap(nn.Conv2d(symbol_channels, colours << 2 * strides, 3, 1, 1, bias=False), 2 if attention else None)
+
+
+def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+    """Compute features by the encoder of a `Transmitter` or of a JSCC baseline, which name its layers alike.
+
+    Args:
+        ends: has `encoder`, `to_symbols` and `linear_encoder`.
+        blocks: images (B, C, h, w) in [-1, 1], padded to whole cells.
+        snr_db, rate: (B,).
+    """
+    condition = torch.stack([snr_db / 20, rate], 1).to(blocks)
+    x = blocks
+    for layer in ends.encoder:
+        x = layer(x, condition)
+    features: Tensor = ends.to_symbols(x)
+    return features if ends.linear_encoder is None else features + ends.linear_encoder(blocks, condition)
+
+
+def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
+    """Compute images in [-1, 1], padded, by the decoder of a `JSCCDecoder` or of a JSCC baseline, which name its layers alike.
+
+    Args:
+        ends: has `decoder`, `to_image` and `linear_decoder`.
+        features: (B, symbol_channels, h, w).
+        snr_db, rate: (B,).
+    """
+    condition = torch.stack([snr_db / 20, rate], 1).to(features)
+    x = features
+    for layer in ends.decoder:
+        x = layer(x, condition)
+    image: Tensor = ends.to_image(x)
+    if ends.linear_decoder is None:
+        return image
+    return image + F.pixel_shuffle(ends.linear_decoder(features, condition), 1 << ends.config.strides)
 
 
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -208,12 +222,7 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             (B, symbol_channels, h, w).
         """
-        condition = torch.stack([snr_db / 20, rate], 1).to(images)
-        x = blocks = to_blocks(images, 1, self.border, 2 * self.cell)
-        for layer in self.encoder:
-            x = layer(x, condition)
-        features: Tensor = self.to_symbols(x)
-        return features if self.linear_encoder is None else features + self.linear_encoder(blocks, condition)
+        return encode_blocks(self, to_blocks(images, 1, self.border, 2 * self.cell), snr_db, rate)
 
 
 class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -251,11 +260,4 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             rate: share of the symbol channels that was sent, (B,).
             size: height and width of the images.
         """
-        condition = torch.stack([snr_db / 20, rate], 1).to(features)
-        x = features
-        for layer in self.decoder:
-            x = layer(x, condition)
-        x = self.to_image(x)
-        if self.linear_decoder is not None:
-            x = x + F.pixel_shuffle(self.linear_decoder(features, condition), 1 << self.config.strides)
-        return from_blocks(x, size[0], size[1], 1, 2 << self.config.strides)
+        return from_blocks(decode_blocks(self, features, snr_db, rate), size[0], size[1], 1, 2 << self.config.strides)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semdiff.baselines.jscc import DeepJSCC
-from semdiff.models.blocks import UPSCALE
+from semdiff.models.blocks import UPSCALE, SteeredMap
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
 FAINT = 0.1  # of torch's own initialisation, for what the networks add at first. Chosen by hand
@@ -93,10 +93,7 @@ def begin_ends(downsampler: Downsampler, upsampler: Upsampler, z: Tensor) -> Non
     deviations = values[-count:].flip(0).clamp_min(1e-12).sqrt()
     amplitudes = (deviations / deviations.mean()).sqrt()
     there, back = cast(Any, downsampler.straight), cast(Any, upsampler.straight)
-    there.map.weight.zero_()
-    back.map.weight.zero_()
-    _faint(there.gain)
-    _faint(back.gain)
+    _clear(there, back)
     there.map.weight[:count] = (directions / deviations * amplitudes).T.reshape(count, z.shape[1], UPSCALE, UPSCALE).to(z)
     back.map.weight[:, :count, 0, 0] = (directions * deviations / amplitudes).to(z)
     _faint(downsampler.conv_out)
@@ -122,15 +119,13 @@ def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
     mean, directions, deviations = principal_components(blocks, count)
     amplitudes = (deviations / deviations.mean()).sqrt()
     whiten = (directions / deviations * amplitudes).T / 2  # the networks' pixels are in [-1, 1]
-    there.conv.weight.zero_()
-    back.conv.weight.zero_()
+    _clear(there, back)
     block = slice(cell // 2, cell // 2 + cell)  # the middle of what the map sees
-    there.conv.weight[:count, :, block, block] = whiten.reshape(count, images.shape[1], cell, cell).to(images)
-    back.conv.weight[:, :count, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
+    there.map.weight[:count, :, block, block] = whiten.reshape(count, images.shape[1], cell, cell).to(images)
+    back.map.weight[:, :count, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
     to_symbols, to_image = cast(Any, model.to_symbols), cast(Any, model.to_image)
-    for layer in (there.gain, back.gain, to_symbols, to_image):
-        if layer is not None:
-            _faint(layer)
+    _faint(to_symbols)
+    _faint(to_image)
     to_symbols.bias[:count] = -(whiten @ (2 * mean - 1)).to(images)
     to_image.bias.copy_(2 * mean.reshape(images.shape[1], -1).mean(1) - 1)
 
@@ -138,10 +133,7 @@ def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:
     """Each latent of a cell is a symbol channel of its own, at this amplitude, as far as there are channels."""
     there, back = downsampler.straight, upsampler.straight
-    there.map.weight.zero_()
-    back.map.weight.zero_()
-    _faint(there.gain)
-    _faint(back.gain)
+    _clear(there, back)
     for k in range(min(downsampler.config.symbol_channels, len(amplitudes) * UPSCALE**2)):
         latent, place = divmod(k, UPSCALE**2)
         there.map.weight[k, latent, place // UPSCALE, place % UPSCALE] = amplitudes[latent]
@@ -181,6 +173,14 @@ def _quieten(layers: Any) -> None:
         if hasattr(block, "fuse"):
             _faint(block.conv[-1])
     _faint(layers[-1])
+
+
+def _clear(*maps: SteeredMap) -> None:
+    """Each map is zero, and what scales it is faint."""
+    for each in maps:
+        each.map.weight.zero_()
+        if each.gain is not None:
+            _faint(each.gain)
 
 
 def _faint(layer: Any) -> None:

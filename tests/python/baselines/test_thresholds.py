@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How thresholds.csv is measured: against error rates that are known in closed form, in place of a modem's."""
+"""The measurement of thresholds.csv, against error rates that are known in closed form, in place of a modem's."""
 
 from __future__ import annotations
 

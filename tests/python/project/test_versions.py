@@ -42,7 +42,7 @@ def hashed(name: str) -> dict[str, str]:
 
 
 def test_hashes_are_of_the_pinned_versions() -> None:
-    """Those of constraints.txt, and those that the Makefile names for who has no hashes."""
+    """The lists have the versions of constraints.txt, and those that the Makefile names for who has no hashes."""
     environment = hashed("environment")
     assert {name: environment.get(name) for name in PINS} == PINS
     assert "torch" not in environment
