@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from semdiff.models.hub import check_hub_options, push_model
 from semdiff.models.jscc_layers import (
+    CONDITION,
     decode_blocks,
     decoder_layers,
     encode_blocks,
     encoder_layers,
-    linear_decoder,
-    linear_encoder,
 )
+from semdiff.models.linear_code import LinearDecoder, LinearEncoder
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
@@ -52,7 +52,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
         header: whether a header is sent, see `semdiff.transmission.header`; for models of any size.
-        linear: whether a linear map is added to the network at each end.
+        linear: whether a linear code is added to the network at each end (`semdiff.models.linear_code`).
 
     Example:
         >>> import semdiff as sd
@@ -80,8 +80,9 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         c, a = image_shape[0] or 1, self.attention
-        self.linear_encoder = linear_encoder(c, symbol_channels, strides, a) if linear else None
-        self.linear_decoder = linear_decoder(c, symbol_channels, strides, a) if linear else None
+        told = CONDITION if a else 0
+        self.linear_encoder = LinearEncoder(c, symbol_channels, strides, told) if linear else None
+        self.linear_decoder = LinearDecoder(c, symbol_channels, strides, told) if linear else None
         self.encoder = encoder_layers(c, outer_width, width, depth, strides, a)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, a)

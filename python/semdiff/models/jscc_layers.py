@@ -16,8 +16,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.models.blocks import SteeredMap
+from semdiff.models.linear_code import LinearDecoder, LinearEncoder
 from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
+
+CONDITION = 2  # numbers that say SNR and rate, see `condition_of`
 
 
 class GDN(nn.Module):
@@ -49,7 +51,9 @@ class AttentionFeature(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(width + 2, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid())
+        self.net = nn.Sequential(
+            nn.Linear(width + CONDITION, max(width // 8, 8)), nn.ReLU(), nn.Linear(max(width // 8, 8), width), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Scale x (B, width, h, w); condition (B, 2) holds snr_db / 20 and the rate."""
@@ -115,24 +119,9 @@ def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: in
     )
 
 
-def linear_encoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> SteeredMap:
-    """Make the linear map from blocks of pixels, which overlap by half, to features.
-
-    Args:
-        colours, strides, attention: as in `encoder_layers`.
-        symbol_channels: real features at the full rate.
-    """
-    cell = 1 << strides
-    return SteeredMap(nn.Conv2d(colours, symbol_channels, 2 * cell, cell, cell // 2, bias=False), 2 if attention else None)
-
-
-def linear_decoder(colours: int, symbol_channels: int, strides: int, attention: bool) -> SteeredMap:
-    """Make the linear map from features to the pixels of their cells, which `pixel_shuffle` puts into their places.
-
-    Args:
-        colours, symbol_channels, strides, attention: as in `linear_encoder`.
-    """
-    return SteeredMap(nn.Conv2d(symbol_channels, colours << 2 * strides, 3, 1, 1, bias=False), 2 if attention else None)
+def condition_of(snr_db: Tensor, rate: Tensor) -> Tensor:
+    """Put SNR in dB and rate, (B,) each, into the numbers (B, 2) that the layers take."""
+    return torch.stack([snr_db / 20, rate], 1)
 
 
 def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
@@ -143,7 +132,7 @@ def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Te
         blocks: images (B, C, h, w) in [-1, 1], padded to whole cells.
         snr_db, rate: (B,).
     """
-    condition = torch.stack([snr_db / 20, rate], 1).to(blocks)
+    condition = condition_of(snr_db, rate).to(blocks)
     x = blocks
     for layer in ends.encoder:
         x = layer(x, condition)
@@ -159,14 +148,13 @@ def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> 
         features: (B, symbol_channels, h, w).
         snr_db, rate: (B,).
     """
-    condition = torch.stack([snr_db / 20, rate], 1).to(features)
-    x = features
+    condition = condition_of(snr_db, rate).to(features)
+    scaled = features if ends.linear_decoder is None else ends.linear_decoder.scale(features, condition)
+    x = scaled
     for layer in ends.decoder:
         x = layer(x, condition)
     image: Tensor = ends.to_image(x)
-    if ends.linear_decoder is None:
-        return image
-    return image + F.pixel_shuffle(ends.linear_decoder(features, condition), 1 << ends.config.strides)
+    return image if ends.linear_decoder is None else image + ends.linear_decoder(scaled)
 
 
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -181,7 +169,7 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width, outer_width: channels of the inner layers and of the first one.
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
-        linear: whether a linear map is added to the network.
+        linear: whether a linear code is added to the network (`semdiff.models.linear_code`).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -198,7 +186,7 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         colours = image_shape[0] or 1
         self.encoder = encoder_layers(colours, outer_width, width, depth, strides, True)
-        self.linear_encoder = linear_encoder(colours, symbol_channels, strides, True) if linear else None
+        self.linear_encoder = LinearEncoder(colours, symbol_channels, strides, CONDITION) if linear else None
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
 
     @property
@@ -247,7 +235,7 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         linear: bool = False,
     ) -> None:
         super().__init__()
-        self.linear_decoder = linear_decoder(colours, symbol_channels, strides, True) if linear else None
+        self.linear_decoder = LinearDecoder(colours, symbol_channels, strides, CONDITION) if linear else None
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, True)
         self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
 

@@ -21,6 +21,7 @@ from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
 FAINT = 0.1  # of torch's own initialisation, for what the networks add at first. Chosen by hand
 SEEN = 4096  # latents whose principal components are taken
+REFERENCE = 2.0  # where components have a deviation around 1. Chosen by hand
 LIFT = 6.0  # where SiLU and ReLU are straight, for what the decoder lets into [-3, 3]
 
 
@@ -102,32 +103,39 @@ def begin_ends(downsampler: Downsampler, upsampler: Upsampler, z: Tensor) -> Non
 
 @torch.no_grad()
 def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
-    """Set a JSCC baseline that has linear maps to the linear code of the principal components of its cells of pixels.
+    """Set a JSCC baseline with a linear code to the code of the principal components of its blocks of pixels.
+
+    The last component that the lowest rate sends has a mean of REFERENCE. The receiver sees it scaled as the whole image was to unit power,
+    and so can learn to undo that scale.
 
     Args:
         model: with `linear=True`.
-        images: (B, C, H, W) in [0, 1], of which the first few thousand are taken; H and W are multiples of a cell.
+        images: (B, C, H, W) in [0, 1], of which the first few thousand are taken; H and W are multiples of a block.
 
     Raises:
-        ValueError: where the model has no linear maps.
+        ValueError: where the model has no linear code.
     """
     there, back = model.linear_encoder, model.linear_decoder
     if there is None or back is None:
-        raise ValueError("model: expected linear=True, got a model without linear maps")
-    cell, count = 1 << model.config.strides, model.config.symbol_channels
-    blocks = F.pixel_unshuffle(2 * images[:SEEN] - 1, cell)
-    mean, directions, deviations = principal_components(blocks, count)
+        raise ValueError("model: expected linear=True, got a model without a linear code")
+    side, count = back.side, there.map.out_channels
+    offset, picture = cast(Tensor, there.map.bias), cast(Tensor, back.map.bias)
+    mean, directions, deviations = principal_components(F.pixel_unshuffle(2 * images[:SEEN] - 1, side), count)
     amplitudes = (deviations / deviations.mean()).sqrt()
     whiten = (directions / deviations * amplitudes).T / 2  # the networks' pixels are in [-1, 1]
-    _clear(there, back)
-    block = slice(cell // 2, cell // 2 + cell)  # the middle of what the map sees
-    there.map.weight[:count, :, block, block] = whiten.reshape(count, images.shape[1], cell, cell).to(images)
-    back.map.weight[:, :count, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
-    to_symbols, to_image = cast(Any, model.to_symbols), cast(Any, model.to_image)
-    _faint(to_symbols)
-    _faint(to_image)
-    to_symbols.bias[:count] = -(whiten @ (2 * mean - 1)).to(images)
-    to_image.bias.copy_(2 * mean.reshape(images.shape[1], -1).mean(1) - 1)
+    there.map.weight.zero_()
+    block = slice(side // 2, side // 2 + side)  # the middle of what the map sees
+    there.map.weight[:, :, block, block] = whiten.reshape(count, images.shape[1], side, side).to(images)
+    offset.copy_(-(whiten @ (2 * mean - 1)))
+    offset[min(model.config.rates) * UPSCALE**2 - 1] += REFERENCE
+    back.map.weight.zero_()
+    back.map.weight[:, :, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
+    picture.copy_(2 * mean - 1)
+    for gain in (there.gain, back.gain):
+        if gain is not None:
+            _faint(cast(Any, gain[-1]))
+    _faint(model.to_symbols)
+    _faint(model.to_image)
 
 
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:

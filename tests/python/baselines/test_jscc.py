@@ -12,7 +12,7 @@ from semdiff.models.jscc_layers import GDN, AttentionFeature
 from semdiff.training.finetuning import describe_outcome as outcome
 from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
-from semdiff.training.stages.jscc import LPIPS_WEIGHT
+from semdiff.training.stages.jscc import LPIPS_WEIGHT, TYPICAL
 from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photographs
 from tests.python.pretrained import require_lpips
@@ -167,6 +167,19 @@ def test_the_loss_is_the_squared_error_of_what_arrives():
         error += float((net.decode(features, snr_db, torch.full((5,), rate), (28, 28)) - images).detach().square().mean()) / 2
         assert abs(net.cbrs[int(2 * rate)] - cbr) < 0.01
     assert float(loss.detach()) == pytest.approx(error, rel=2e-3)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.25])
+def test_an_exponent_makes_images_with_little_error_count_more(exponent):
+    """Each image's gradient is that of its squared error times (error / TYPICAL)^(exponent - 1)."""
+    net, conditions = model(), Conditions((0.0, 20.0), 0.0, fading=False)
+    stage = jscc.JSCCStage(net, conditions, exponent)
+    out = stage.send(KEY, IMAGES)
+    each = (out - IMAGES).square().mean((1, 2, 3))
+    weights = (each.detach() / TYPICAL) ** (exponent - 1)
+    expected = torch.autograd.grad((weights * each).mean(), net.to_image.weight)[0]
+    found = torch.autograd.grad(stage(KEY, IMAGES)["loss"], net.to_image.weight)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_the_perceptual_stage_adds_lpips(lpips_weights):

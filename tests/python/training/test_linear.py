@@ -10,9 +10,14 @@ pytest.importorskip("accelerate")
 
 import semdiff.training.linear as linear
 from semdiff.baselines import ADJSCC, DeepJSCC
+from semdiff.models.linear_code import LinearDecoder
 from semdiff.models.networks import Downsampler
 from semdiff.models.pixel_blocks import to_blocks
+from semdiff.rng import Key
+from semdiff.training.engine import Plan, fit
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.photos import build, read_recipe
+from semdiff.training.stages.jscc import JSCCStage, LinearJSCCStage
 from tests.python.photographs import photographs
 
 
@@ -114,24 +119,73 @@ def test_networks_without_room_or_map_are_refused():
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [ADJSCC, DeepJSCC])
-def test_a_jscc_baseline_begins_as_the_code_of_its_cells(kind, monkeypatch):
-    """Cells of 4x4 pixels to 6 components in proportion to the roots of their deviations, and back to what these say of the cells."""
+def test_a_jscc_baseline_begins_as_the_code_of_its_blocks(kind, monkeypatch):
+    """Blocks of 8x8 pixels to 24 components in proportion to the roots of their deviations, and back to what these say of the blocks."""
     monkeypatch.setattr(linear, "FAINT", 0.0)
     images = photographs(64)
     model = kind((3, 64, 64), 6, (6, 3), width=16, outer_width=8, depth=1, linear=True).eval()
     linear.begin_jscc(model, images)
-    x, mean, rows, deviations = components(F.pixel_unshuffle(2 * images - 1, 4))
-    kept, amplitudes = rows[:6], np.sqrt(deviations[:6] / deviations[:6].mean())
+    x, mean, rows, deviations = components(F.pixel_unshuffle(2 * images - 1, 8))
+    kept, amplitudes = rows[:24], np.sqrt(deviations[:24] / deviations[:24].mean())
     snr_db, rate = torch.full((len(images),), 5.0), torch.ones(len(images))
     features = model.encode(images, snr_db, rate)
-    found = features.double().numpy().transpose(0, 2, 3, 1).reshape(-1, 6)
-    expected = (x - mean) @ kept.T / deviations[:6] * amplitudes
-    np.testing.assert_allclose(found * np.sign((found * expected).sum(0)), expected, rtol=0, atol=2e-3)
-    back = F.pixel_unshuffle(model.decode(features, snr_db, rate, (64, 64)), 4).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 48)
-    colours = mean.reshape(3, 16).mean(1).repeat(16)  # the decoder adds one number for each colour
-    np.testing.assert_allclose(back, (x - mean) @ kept.T @ kept + colours, rtol=0, atol=2e-3)
+    found = F.pixel_unshuffle(features, 2).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 24)
+    reference = np.where(np.arange(24) == 11, linear.REFERENCE, 0.0)  # the last component of 3 symbol channels
+    expected = (x - mean) @ kept.T / deviations[:24] * amplitudes
+    signs = np.sign(((found - reference) * expected).sum(0))
+    np.testing.assert_allclose((found - reference) * signs, expected, rtol=0, atol=2e-3)
+    sent = features - F.pixel_shuffle(torch.from_numpy(reference).float()[None, :, None, None].expand(len(images), -1, 8, 8), 2)
+    back = F.pixel_unshuffle(model.decode(sent, snr_db, rate, (64, 64)), 8).double().numpy().transpose(0, 2, 3, 1).reshape(-1, 192)
+    np.testing.assert_allclose(back, (x - mean) @ kept.T @ kept + mean, rtol=0, atol=2e-3)
 
 
-def test_a_jscc_baseline_without_linear_maps_is_refused():
+def test_a_jscc_baseline_without_a_linear_code_is_refused():
     with pytest.raises(ValueError, match="expected linear=True"):
         linear.begin_jscc(ADJSCC(width=16, outer_width=8), photographs(64))
+
+
+@torch.no_grad()
+def test_the_decoder_scales_components_by_their_means_and_the_snr():
+    """A gain network that is linear in the components' means: each is multiplied by e to that."""
+    decoder = LinearDecoder(3, 2, 2, 2)
+    decoder.gain = torch.nn.Linear(10, 8)
+    features = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    condition = torch.tensor([[0.1, 1.0], [0.5, 0.5], [1.0, 0.25], [-0.25, 1.0]])
+    x = F.pixel_unshuffle(features, 2)
+    gain = torch.cat([x.mean((2, 3)), condition], 1) @ decoder.gain.weight.T + decoder.gain.bias
+    expected = F.pixel_shuffle(x * gain.exp()[:, :, None, None], 2)
+    torch.testing.assert_close(decoder.scale(features, condition), expected)
+
+
+def test_the_linear_code_learns_alone():
+    """Its stage leaves the networks as they are, sends as one whose networks add nothing, and comes near the best linear code."""
+    images = photographs(32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ADJSCC((3, 32, 32), 6, (6,), width=16, outer_width=8, depth=1, linear=True)
+    linear.begin_jscc(model, images)
+    networks = {n: p.clone() for n, p in model.state_dict().items() if not n.startswith("linear")}
+    stage = LinearJSCCStage(model, Conditions((10.0, 10.001), 0.0, fading=False))
+    before = float(stage(Key(1), images)["loss"].detach())
+    fit(stage, [images], Plan(300, 16, 3e-3, average=0.9), name="linear", key=Key(0), progress=False)
+    assert all(torch.equal(p, networks[n]) for n, p in model.state_dict().items() if n in networks)
+    after = float(stage(Key(1), images)["loss"].detach())
+    _, _, _, deviations = components(F.pixel_unshuffle(2 * images - 1, 8))
+    assert after < 0.5 * before
+    assert after < 1.3 * best_linear_error(deviations**2, 24, 10.0)
+    with torch.no_grad():
+        for layer in (model.to_symbols, model.to_image):
+            layer.weight.zero_(), layer.bias.zero_()
+        whole = JSCCStage(model, stage.conditions)
+        torch.testing.assert_close(whole(Key(1), images)["loss"], stage(Key(1), images)["loss"])
+
+
+def best_linear_error(variances, sent, snr_db):
+    """The squared error of a value with the best powers for `sent` components (Lee and Petersen, 1976), and without the others."""
+    noise, errors = 10 ** (-snr_db / 10), []
+    for used in range(1, sent + 1):
+        roots = np.sqrt(variances[:used])
+        powers = roots * (sent + used * noise) / roots.sum() - noise
+        if powers[-1] >= 0:
+            errors.append((variances[:used] * noise / (powers + noise)).sum() + variances[used:].sum())
+    return min(errors) / len(variances)

@@ -13,8 +13,11 @@ import torch
 from semdiff.baselines import PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.link import PixelLink
+from semdiff.link.pixel_starting_state import mean_estimate
 from semdiff.models.int8 import FILE, dequantize, quantize
+from semdiff.rng import Key
 from semdiff.training.engine import Plan
+from semdiff.training.linear import begin_jscc
 from semdiff.training.recipes import jscc, pixels
 from semdiff.training.saving import images_seen
 
@@ -66,6 +69,27 @@ def test_one_command_trains_from_the_first_step_to_the_link(tiny: Path, tmp_path
     before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
     assert pixels.train("fashion-mnist", tmp_path / "run", images=sample_images(), progress=False) == model  # nothing is left to do
     assert before == {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
+
+
+@torch.no_grad()
+def test_the_cifar10_link_begins_with_the_linear_code_of_its_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With networks that add nothing, the up-sampler's mean and the decoder's picture are the same."""
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(pixels, "HELD_OUT", 2)
+    recipe = dataclasses.replace(pixels.RECIPES["cifar10"], widths=(8, 16))
+    monkeypatch.setitem(pixels.RECIPES, "cifar10", recipe)
+    training = pixels.PixelTraining("cifar10", tmp_path, data=images)
+    torch.manual_seed(0)
+    ends = PerceptualADJSCC(**jscc.CIFAR10)
+    begin_jscc(ends, images)
+    training.begin_with(ends)
+    front = training.front
+    for layer in (front.decoder.to_image, front.upsampler.conv_out):
+        layer.weight.zero_(), layer.bias.zero_()
+    reception = front(images, Key(0))
+    torch.testing.assert_close(mean_estimate(reception.gaussian, training.schedule)[0], reception.perceptual, rtol=1e-3, atol=1e-3)
+    assert reception.perceptual.std() > 0.2
+    assert training.link().upsampler.config.linear
 
 
 def test_bad_input(tmp_path: Path) -> None:

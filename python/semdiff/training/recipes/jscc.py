@@ -31,10 +31,11 @@ from semdiff.training.curve import Curve, HeldOutScore
 from semdiff.training.engine import Plan, fit
 from semdiff.training.finetuning import Quality, finetuning_plan, write_outcome
 from semdiff.training.linear import begin_jscc
+from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
 from semdiff.training.stages.adversarial import AdversarialStage
-from semdiff.training.stages.jscc import JSCCStage
+from semdiff.training.stages.jscc import AWGN_ALONE, JSCCStage, LinearJSCCStage
 from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
 
 MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}
@@ -42,9 +43,13 @@ MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJS
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
 # Of CIFAR-10, 1.5 million images and half a million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the resolution.
+# The linear code alone sees 150,000 before.
 CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4), "linear": True}
 CIFAR10_PLAN = Plan(steps=12_000, batch_size=128, learning_rate=1e-3, average=0.9995)
+CIFAR10_LINEAR_PLAN = Plan(steps=600, batch_size=256, learning_rate=3e-3, average=0.99)
 CIFAR10_PERCEPTUAL_PLAN = Plan(steps=4_000, batch_size=128, learning_rate=5e-4, average=0.9995)
+CIFAR10_CONDITIONS = Conditions((-7.0, 22.0), fading=False)
+CIFAR10_EXPONENT = 0.25  # of each image's squared error, see `JSCCStage`
 PLANS = {"fashion-mnist": (PLAN, PERCEPTUAL_PLAN), "cifar10": (CIFAR10_PLAN, CIFAR10_PERCEPTUAL_PLAN)}
 # At 1/8 of the resolution, with as many symbols as the link has: complex CBR 1/12, 1/24, 1/48.
 PHOTOS: dict[str, Any] = {
@@ -58,6 +63,7 @@ PHOTOS: dict[str, Any] = {
     "header": True,
 }
 STAGES = 10  # keys of the batches are below
+LINEAR = 20  # key of the linear code's stage
 
 
 def train(
@@ -102,21 +108,17 @@ def train(
     model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None]
     if goes_on is not None:
         model.load_state_dict(goes_on.load(find_model(start or data, "start", goes_on.weights)).state_dict())
-    elif model.config.linear:
-        begin_jscc(model, images)
-    stage = AdversarialStage(model) if name == "adjscc-lpips-gan" else JSCCStage(model)
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
-    fit(
-        stage,
-        [images],
-        plan.scaled(budget),
-        name=name,
-        key=Key(seed),
-        folder=Path(out) / "checkpoints",
-        resume=resume,
-        accelerator=accelerator,
-        progress=progress,
-    )
+    how: dict[str, Any] = {"key": Key(seed), "folder": Path(out) / "checkpoints", "resume": resume, "progress": progress}
+    conditions, exponent = (CIFAR10_CONDITIONS, CIFAR10_EXPONENT) if data == "cifar10" else (AWGN_ALONE, 1.0)
+    if model.config.linear and goes_on is None:
+        begin_jscc(model, images)
+        code = LinearJSCCStage(model, conditions, exponent)
+        plan_alone = CIFAR10_LINEAR_PLAN.scaled(budget)
+        fit(code, [images], plan_alone, name=f"{name}-linear", **how | {"key": Key(seed).fold_in(LINEAR)})
+        model.requires_grad_(True)
+    stage = AdversarialStage(model, conditions) if name == "adjscc-lpips-gan" else JSCCStage(model, conditions, exponent)
+    fit(stage, [images], plan.scaled(budget), name=name, accelerator=accelerator, **how)
     return _save(model, Path(out) / "model")
 
 

@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
+from semdiff.models.linear_code import LinearDecoder
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
@@ -40,6 +42,7 @@ from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 
 CONDITIONS = Conditions(fading_every=4)
+LINEAR_CODE = "linear_decoder."
 HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
 VALIDATION_DB = (0.0, 5.0)
 AUTO_STEPS = 4  # more bring a sample no nearer to the data (docs/results/diffusion.md)
@@ -55,7 +58,9 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
-        linear: whether the ends have a linear map beside their networks.
+        linear: whether the ends and the up-sampler have a linear code beside their networks.
+        conditions: of the channel.
+        exponent: of each image's squared error in the up-sampler's loss, see `JSCCStage`.
     """
 
     image_shape: tuple[int, int, int]
@@ -66,6 +71,8 @@ class Recipe:
     renoise: float
     lpips_weight: float
     linear: bool = False
+    conditions: Conditions = CONDITIONS
+    exponent: float = 1.0
 
 
 RECIPES = {
@@ -95,8 +102,22 @@ RECIPES = {
         renoise=0.25,
         lpips_weight=0.5,
         linear=True,
+        conditions=jscc.CIFAR10_CONDITIONS._replace(fading=True, fading_every=4),
+        exponent=jscc.CIFAR10_EXPONENT,
     ),
 }
+
+
+@torch.no_grad()
+def normalize_code(code: LinearDecoder, scale: PixelScale) -> None:
+    """Make a linear code to images in [-1, 1] one to normalised pixels.
+
+    Args:
+        code: is changed.
+        scale: of the pixels.
+    """
+    code.map.weight.div_(2 * scale.std)
+    cast(Tensor, code.map.bias).add_(1).div_(2).sub_(scale.mean).div_(scale.std)
 
 
 class PixelTraining:
@@ -134,15 +155,19 @@ class PixelTraining:
             torch.manual_seed(seed)
             transmitter = Transmitter(recipe.image_shape, symbols, linear=recipe.linear)
             decoder = JSCCDecoder(colours, symbols, linear=recipe.linear)
-            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width)
-            self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, CONDITIONS)
+            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width, linear=recipe.linear)
+            self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, recipe.conditions)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
     def begin_with(self, adjscc: ADJSCC) -> None:
-        """Load both ends of a trained adjscc: the transmitter, and the decoder of the perceptual estimate."""
+        """Load both ends of a trained adjscc: the transmitter, and the decoder of the perceptual estimate. The up-sampler gets its code."""
         weights = adjscc.state_dict()
         for part in (self.front.transmitter, self.front.decoder):
             part.load_state_dict({name: weights[name] for name in part.state_dict()})
+        code = self.front.upsampler.linear_decoder
+        if code is not None:
+            code.load_state_dict({n.removeprefix(LINEAR_CODE): w for n, w in weights.items() if n.startswith(LINEAR_CODE)})
+            normalize_code(code, self.recipe.scale)
 
     def begin_with_link(self, link: PixelLink) -> None:
         """Load the networks of a link that this recipe trained, to go on with."""
@@ -153,7 +178,7 @@ class PixelTraining:
     def stage(self, name: str) -> Stage:
         """Return the stage of this name."""
         if name == "upsampler":
-            return UpsamplerStage(self.front, self.schedule)
+            return UpsamplerStage(self.front, self.schedule, self.recipe.exponent)
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
@@ -173,7 +198,7 @@ class PixelTraining:
         recipe, front = self.recipe, self.front
         return PixelLink(
             front.transmitter, front.upsampler, front.decoder, self.denoiser, scheduler(), recipe.image_shape, recipe.rates, *recipe.scale,
-            recipe.renoise, auto_steps=[[CONDITIONS.snr_db[0], AUTO_STEPS]], snr_db_range=CONDITIONS.snr_db,
+            recipe.renoise, auto_steps=[[recipe.conditions.snr_db[0], AUTO_STEPS]], snr_db_range=recipe.conditions.snr_db,
         )  # fmt: skip
 
     def validate(self) -> list[HeldOutScore]:

@@ -19,9 +19,11 @@ from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
 from semdiff.training.stages.diffusion import denoised, velocity
+from semdiff.training.stages.jscc import balanced
 from semdiff.transmission.symbols import ReceivedFeatures
 
 LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
+TYPICAL_ERROR = 0.08  # a squared error of normalised pixels, see `balanced`
 VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
 LPIPS_EVERY = 3  # LPIPS takes as long as all networks together, so one image in three is measured by it
 LARGEST_WEIGHT = 5.0  # of the flow's squared error near the image, relative to the path's beginning
@@ -96,7 +98,7 @@ def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
     return move(images), move(other)
 
 
-def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule, key: Key) -> dict[str, Tensor]:
+def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule, key: Key, exponent: float = 1.0) -> dict[str, Tensor]:
     """Train the mean by its squared error from the normalised images, and the variance by the fused loss of `semdiff.upsampler_loss`.
 
     The fused loss leaves the mean alone: where the variance is small it would count a pixel hundreds of times.
@@ -106,10 +108,13 @@ def gaussian_terms(gaussian: GaussianSample, x: Tensor, schedule: NoiseSchedule,
         x: normalised images.
         schedule: gives alpha_bar_0.
         key: of the fused loss.
+        exponent: of each image's squared error, see `balanced`.
     """
-    error = F.mse_loss(mean_estimate(gaussian, schedule)[0], x)
+    mean = mean_estimate(gaussian, schedule)[0]
+    error = F.mse_loss(mean, x)
+    loss = error if exponent == 1.0 else balanced(mean, x, exponent, TYPICAL_ERROR)
     fused = upsampler_loss(gaussian.mean.detach(), gaussian.logvar, x, schedule.alphas_cumprod[0], 0.0, 1.0, key)
-    return {"loss": error + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
+    return {"loss": loss + VARIANCE_WEIGHT * (fused.total - fused.reconstruction), "error": error, "match": fused.match}
 
 
 class UpsamplerStage(Stage):
@@ -118,20 +123,21 @@ class UpsamplerStage(Stage):
     Args:
         front: the networks.
         schedule: of the denoiser.
+        exponent: of each image's squared error, see `balanced`.
     """
 
     frozen = ("front.transmitter", "front.decoder")
 
-    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
+    def __init__(self, front: Front, schedule: NoiseSchedule, exponent: float = 1.0) -> None:
         super().__init__()
-        self.front, self.schedule = front, schedule
+        self.front, self.schedule, self.exponent = front, schedule, exponent
 
     def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
         """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         channel_key, loss_key = key.split(2)
         gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
-        return gaussian_terms(gaussian, x, self.schedule, loss_key)
+        return gaussian_terms(gaussian, x, self.schedule, loss_key, self.exponent)
 
 
 class JointStage(Stage):
