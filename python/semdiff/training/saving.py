@@ -35,11 +35,22 @@ def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapp
                 if type(part).__module__.startswith("semdiff.") and file.is_file():  # diffusers' own classes load float files alone
                     save_file(quantize(load_file(file)), file)
         if seen is not None:
-            (beside / IMAGES_SEEN).write_text(json.dumps(dict(seen), indent=1) + "\n", encoding="utf-8")
+            write_images_seen(beside, seen)
         write_checksums(beside)
 
 
+def write_images_seen(folder: Path, seen: Mapping[str, int]) -> None:
+    """Write how many images each stage of a model has seen.
+
+    Args:
+        folder: of the model.
+        seen: by stage; empty writes nothing.
+    """
+    if seen:
+        (folder / IMAGES_SEEN).write_text(json.dumps(dict(seen), indent=1) + "\n", encoding="utf-8")
+
+
 def images_seen(folder: Path) -> dict[str, int]:
-    """Read how many images each stage of the link in a folder has seen; empty where the folder does not say."""
+    """Read how many images each stage of the model in a folder has seen; empty where the folder does not say."""
     place = folder / IMAGES_SEEN
     return {str(k): int(v) for k, v in json.loads(place.read_text("utf-8")).items()} if place.is_file() else {}

@@ -9,9 +9,11 @@ import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.data import sample_images
 from semdiff.models.jscc_layers import GDN, AttentionFeature
+from semdiff.training.engine import Plan
 from semdiff.training.finetuning import describe_outcome as outcome
 from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
+from semdiff.training.saving import images_seen
 from semdiff.training.stages.jscc import LPIPS_WEIGHT, TYPICAL
 from semdiff.transmission.header import HEADER_USES
 from tests.python.photographs import photographs
@@ -219,8 +221,29 @@ def test_training_learns_resumes_and_goes_on_with_lpips(tmp_path, monkeypatch, l
 def test_training_names_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="name: expected one of adjscc"):
         jscc.train("ajscc", tmp_path)
-    with pytest.raises(ValueError, match="start: expected None for deepjscc"):
-        jscc.train("deepjscc", tmp_path, images=IMAGES, start=tmp_path)
+    model(DeepJSCC).save(tmp_path / "unknown")
+    with pytest.raises(ValueError, match=r"start: expected a deepjscc whose training\.json says how many images it has seen"):
+        jscc.train("deepjscc", tmp_path, images=IMAGES, start=tmp_path / "unknown")
+
+
+def test_a_training_goes_on_from_what_its_checkpoint_held(tmp_path, monkeypatch):
+    """The averaged weights of a checkpoint become a model that says what it has seen; a training from it takes the steps that are left."""
+    monkeypatch.setitem(jscc.MODELS, "adjscc", lambda: ADJSCC(**SMALL))
+    plan = Plan(steps=6, batch_size=4, learning_rate=1e-3, warm_up=1)
+    monkeypatch.setitem(jscc.PLANS, "fashion-mnist", (plan, plan))
+    stopped = dict(budget=0.5, images=IMAGES, progress=False)  # 3 of 6 steps
+    first = jscc.train("adjscc", tmp_path / "a", **stopped)
+    weights = (first / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert images_seen(first) == {"adjscc": 12}
+    again = jscc.save_checkpoint("adjscc", tmp_path / "a")
+    assert (again / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    steps = []
+    fit = jscc.fit
+    monkeypatch.setattr(jscc, "fit", lambda *args, **how: fit(*args, **how, on_step=steps.append))
+    second = jscc.train("adjscc", tmp_path / "b", images=IMAGES, start=first, progress=False)
+    assert steps == [4, 5, 6]
+    assert images_seen(second) == {"adjscc": 24}
+    assert not torch.equal(ADJSCC.load(second).to_image.weight, ADJSCC.load(first).to_image.weight)
 
 
 PHOTO = {"width": 8, "outer_width": 4, "depth": 1}

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from semdiff._util.precision import Precision
+from semdiff._util.tensor_files import load_tensors
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
 from semdiff.models.loading import check_class
-from semdiff.models.store import files_digest, find_model
+from semdiff.models.store import files_digest, find_model, saved
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import RandomCrops
@@ -34,6 +35,7 @@ from semdiff.training.linear import begin_jscc
 from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes.common import read_images
 from semdiff.training.recipes.photos import conditions, read_recipe, split, usable
+from semdiff.training.saving import IMAGES_SEEN, images_seen, write_images_seen
 from semdiff.training.stages.adversarial import AdversarialStage
 from semdiff.training.stages.jscc import AWGN_ALONE, JSCCStage, LinearJSCCStage
 from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
@@ -87,7 +89,8 @@ def train(
         seed: of the weights, the batches and all noise.
         images: (N, C, H, W) in [0, 1], in place of the data set's training images.
         start: for adjscc-lpips the adjscc that it begins with, for adjscc-lpips-gan the adjscc-lpips: a folder or the name of one in the
-            package; None is that of `data`.
+            package; None is that of `data`. For any of them also one of its own kind whose training.json says how many images it has seen,
+            to go on with; None begins at the first.
         progress: whether a bar is shown.
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
         data_folder: where the data set lies, if not in its usual place.
@@ -101,25 +104,30 @@ def train(
     if data not in PLANS:
         raise ValueError(f"data: expected one of {', '.join(PLANS)}, got {data!r}")
     goes_on = {"adjscc-lpips": ADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}.get(name)
-    if start is not None and goes_on is None:
-        raise ValueError(f"start: expected None for {name}, which begins with nothing, got {os.fspath(start)!r}")
     if images is None:
         images = read_images(data, data_folder)
-    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None]
-    if goes_on is not None:
-        model.load_state_dict(goes_on.load(find_model(start or data, "start", goes_on.weights)).state_dict())
+    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None].scaled(budget)
+    begin = 0  # images
+    if start is not None or goes_on is not None:
+        kind = goes_on or type(model)
+        place = find_model(start or data, "start", kind.weights)
+        begin = images_seen(place).get(name, 0)
+        if goes_on is None and not begin:
+            raise ValueError(f"start: expected a {name} whose {IMAGES_SEEN} says how many images it has seen, got {os.fspath(place)!r}")
+        model.load_state_dict((type(model) if begin else kind).load(place).state_dict())
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     how: dict[str, Any] = {"key": Key(seed), "folder": Path(out) / "checkpoints", "resume": resume, "progress": progress}
     conditions, exponent = (CIFAR10_CONDITIONS, CIFAR10_EXPONENT) if data == "cifar10" else (AWGN_ALONE, 1.0)
-    if model.config.linear and goes_on is None:
+    if model.config.linear and start is None and goes_on is None:
         begin_jscc(model, images)
         code = LinearJSCCStage(model, conditions, exponent)
         plan_alone = CIFAR10_LINEAR_PLAN.scaled(budget)
         fit(code, [images], plan_alone, name=f"{name}-linear", **how | {"key": Key(seed).fold_in(LINEAR)})
         model.requires_grad_(True)
     stage = AdversarialStage(model, conditions) if name == "adjscc-lpips-gan" else JSCCStage(model, conditions, exponent)
-    fit(stage, [images], plan.scaled(budget), name=name, accelerator=accelerator, **how)
-    return _save(model, Path(out) / "model")
+    begin = min(begin // plan.batch_size, plan.steps)
+    fit(stage, [images], plan, name=name, accelerator=accelerator, begin=begin, **how)
+    return _save(model, Path(out) / "model", {name: plan.steps * plan.batch_size})
 
 
 def train_photos(
@@ -193,7 +201,7 @@ def train_photos(
         better = after.lpips <= before.lpips if isinstance(model, PerceptualADJSCC) else after.psnr >= before.psnr
         write_outcome(folder, "trained" if better else "start", before, after)
         model.load_state_dict(model.state_dict() if better else begun_with)
-    return _save(model, folder / "model")
+    return _save(model, folder / "model", {})
 
 
 def _fresh(name: str, seed: int, **sizes: Any) -> DeepJSCC:
@@ -204,9 +212,27 @@ def _fresh(name: str, seed: int, **sizes: Any) -> DeepJSCC:
     return model
 
 
-def _save(model: DeepJSCC, place: Path) -> Path:
+def save_checkpoint(name: str, out: str | os.PathLike[str], data: str = "fashion-mnist") -> Path:
+    """Save the averaged weights of a training's checkpoint as its model, which a later training may go on with.
+
+    Args:
+        name, out, data: as in `train`.
+
+    Returns:
+        The folder out/model.
+    """
+    tensors, meta = load_tensors(Path(out) / "checkpoints" / f"{name}.safetensors")
+    model = _fresh(name, 0, **(CIFAR10 if data == "cifar10" else {}))
+    model.load_state_dict({n.removeprefix("average.model."): t for n, t in tensors.items() if n.startswith("average.model.")})
+    seen = int(meta["step"]) * PLANS[data][name.startswith("adjscc-")].batch_size
+    return _save(model, Path(out) / "model", {name: seen})
+
+
+def _save(model: DeepJSCC, place: Path, seen: Mapping[str, int]) -> Path:
     """Half precision halves the file."""
-    model.to(torch.float16).save(place)
+    with saved(place) as beside:
+        model.to(torch.float16).save_pretrained(beside, safe_serialization=True)
+        write_images_seen(beside, seen)
     return place
 
 
@@ -219,10 +245,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the batches and all noise")
     parser.add_argument("--set", choices=sorted(PLANS), default="fashion-mnist", help="the images that it is trained on")
     parser.add_argument("--data", type=Path, help="folder of the data set, if it is not in its usual place")
-    parser.add_argument("--start", help="a model to begin with, folder or name of one in the package; adjscc-lpips: an adjscc")
+    parser.add_argument("--start", help="a model to begin or go on with, folder or name of one in the package")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
+    parser.add_argument("--save-checkpoint", action="store_true", help="train nothing: save what the checkpoint in OUT holds as the model")
     options = parser.parse_args()
+    if options.save_checkpoint:
+        print(save_checkpoint(options.name, options.out, options.set))
+        return
     if options.photos:
         print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start, precision=options.precision))
         return
