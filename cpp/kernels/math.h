@@ -107,9 +107,10 @@ SEMDIFF_INLINE void sincos_turn(Alike<X, std::uint32_t> turn, X& sine, X& cosine
   using Real = ElementOf<X>;
   using F = Format<Real>;
   using UInt = typename F::UInt;
-  const auto quarter = (turn + 0x20000000u) >> 30;                  // nearest multiple of a quarter turn
-  const auto rest = bits_as<std::int32_t>(turn - (quarter << 30));  // within +- an eighth of a turn
-  const X a = convert<Real>(rest) * Real(kPi / 2147483648.0);       // |a| <= pi/4
+  constexpr UInt top = UInt{1} << (8 * sizeof(Real) - 1);  // the sign bit
+  const auto quarter = turn + 0x20000000u;                 // its two upper bits: the nearest multiple of a quarter turn
+  const auto rest = bits_as<std::int32_t>(turn - (quarter & 0xc0000000u));  // within +- an eighth of a turn
+  const X a = convert<Real>(rest) * Real(kPi / 2147483648.0);               // |a| <= pi/4
   const X a2 = a * a;
   // Taylor series: sin a = a (1 - a^2/3! + ...), cos a = 1 - a^2/2! + ...
   constexpr int n = F::trig_terms;
@@ -122,12 +123,11 @@ SEMDIFF_INLINE void sincos_turn(Alike<X, std::uint32_t> turn, X& sine, X& cosine
     c = Real(term_sign * inverse_factorial(2 * k)) + c * a2;
   }
   s = s * a;
-  // quadrant 0: (s, c)  1: (c, -s)  2: (-s, -c)  3: (-c, s). Signs go in by the sign bit.
-  const auto quadrant = convert<UInt>(quarter);
-  swap_if_odd(quadrant, s, c);
-  constexpr int to_sign = 8 * sizeof(Real) - 2;
-  sine = bits_as<Real>(bits_as<UInt>(s) ^ ((quadrant & UInt{2}) << to_sign));
-  cosine = bits_as<Real>(bits_as<UInt>(c) ^ (((quadrant + UInt{1}) & UInt{2}) << to_sign));
+  // quadrant 0: (s, c)  1: (c, -s)  2: (-s, -c)  3: (-c, s). Signs go in by the sign bit, which is the upper bit of the quadrant.
+  const auto quadrant = convert<UInt>(quarter) << (8 * sizeof(Real) - 32);
+  swap_if_negative(bits_as<typename F::Int>(quadrant << 1), s, c);
+  sine = bits_as<Real>(bits_as<UInt>(s) ^ (quadrant & top));
+  cosine = bits_as<Real>(bits_as<UInt>(c) ^ ((quadrant + (top >> 1)) & top));
 }
 
 SEMDIFF_ISA_END

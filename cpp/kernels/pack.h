@@ -48,6 +48,7 @@ struct Pack {
   SEMDIFF_PACK_OPERATOR(/)
   SEMDIFF_PACK_OPERATOR(&)
   SEMDIFF_PACK_OPERATOR(^)
+  SEMDIFF_PACK_OPERATOR(|)
 #undef SEMDIFF_PACK_OPERATOR
 
   friend SEMDIFF_INLINE Pack operator<<(Pack a, int bits) {
@@ -219,21 +220,19 @@ SEMDIFF_INLINE Pack<E, Lanes, Vectors> at_most(Pack<E, Lanes, Vectors> x, E boun
   return x;
 }
 
-// Exchanges a and b where the lowest bit of `which`, an integer as wide as they are, is set.
-template <typename UInt, typename Real>
-SEMDIFF_INLINE void swap_if_odd(UInt which, Real& a, Real& b) {
-  const bool odd = (which & 1u) != 0;
-  const Real first = odd ? b : a;
-  b = odd ? a : b;
+// Exchanges a and b where `which`, an integer as wide as they are, is negative: AVX2 selects by the sign bit.
+template <typename Int, typename Real>
+SEMDIFF_INLINE void swap_if_negative(Int which, Real& a, Real& b) {
+  const Real first = which < 0 ? b : a;
+  b = which < 0 ? a : b;
   a = first;
 }
 
-template <typename UInt, typename E, int Lanes, int Vectors>
-SEMDIFF_INLINE void swap_if_odd(Pack<UInt, Lanes, Vectors> which, Pack<E, Lanes, Vectors>& a, Pack<E, Lanes, Vectors>& b) {
+template <typename Int, typename E, int Lanes, int Vectors>
+SEMDIFF_INLINE void swap_if_negative(Pack<Int, Lanes, Vectors> which, Pack<E, Lanes, Vectors>& a, Pack<E, Lanes, Vectors>& b) {
   SEMDIFF_EACH_VECTOR {
-    const auto odd = (which.v[n] & UInt{1}) != UInt{0};
-    const auto first = odd ? b.v[n] : a.v[n];
-    b.v[n] = odd ? a.v[n] : b.v[n];
+    const auto first = which.v[n] < Int{0} ? b.v[n] : a.v[n];
+    b.v[n] = which.v[n] < Int{0} ? a.v[n] : b.v[n];
     a.v[n] = first;
   }
 }

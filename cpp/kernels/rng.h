@@ -8,22 +8,38 @@
 
 SEMDIFF_ISA_BEGIN
 
+// word / 2^32, rounded once.
+template <typename X>
+SEMDIFF_INLINE X fraction(Alike<X, std::uint32_t> word) {
+  using Real = ElementOf<X>;
+  if constexpr (sizeof(Real) == 4 && Shape<X>::size > 1 && kVectorBytes < 64) {
+    // AVX2 converts signed integers only. Each half of the word becomes the low bits of a float, and one addition rounds their sum.
+    const X high = bits_as<Real>((word >> 16) | 0x43000000u);     // 2^7 + the upper half / 2^16
+    const X low = bits_as<Real>((word & 0xffffu) | 0x3b000000u);  // 2^-9 + the lower half / 2^32
+    return (high - Real(128.001953125)) + low;
+  } else {
+    return convert<Real>(word) * Real(1.0 / 4294967296.0);
+  }
+}
+
 // Words to the Box-Muller radius' logarithm. u = (w + 1/2) / 2^32 lies in (0, 1]; its smallest value caps |z| at 6.76.
 template <typename X>
 SEMDIFF_INLINE X log_uniform(Alike<X, std::uint32_t> word) {
-  using Real = ElementOf<X>;
-  constexpr Real inv = Real(1.0 / 4294967296.0);
-  return logarithm(convert<Real>(word) * inv + Real(0.5) * inv);
+  return logarithm(fraction<X>(word) + ElementOf<X>(0.5 / 4294967296.0));
 }
 
 // Pairs of words to pairs of normals, `count` of each, rounded up to whole packs. In two loops: each holds one long chain of instructions,
-// and the root, which is slow and needs none of the other units, is taken beside the second.
+// and the root, which is slow and needs none of the other units, is taken beside the second. The logarithm is one chain alone, so twice as
+// many vectors go through it together.
 template <typename Real>
 SEMDIFF_SHARED void box_muller(Real* __restrict z0, Real* __restrict z1, const std::uint32_t* __restrict w_radius,
                                const std::uint32_t* __restrict w_angle, std::int32_t count) {
   using X = PackOf<Real>;
   using Words = Alike<X, std::uint32_t>;
-  for (std::int32_t i = 0; i < count; i += Shape<X>::size) store(z0 + i, log_uniform<X>(load<Words>(w_radius + i)));
+  using Wide = PackOf<Real, sizeof(Real) == 4 && kVectorBytes < 64 ? 8 : 4>;
+  for (std::int32_t i = 0; i < count; i += Shape<Wide>::size) {
+    store(z0 + i, log_uniform<Wide>(load<Alike<Wide, std::uint32_t>>(w_radius + i)));
+  }
   for (std::int32_t i = 0; i < count; i += Shape<X>::size) {
     const X radius = square_root(X(Real(-2)) * load<X>(z0 + i));
     X sine, cosine;
