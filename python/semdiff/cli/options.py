@@ -81,6 +81,9 @@ def parse_model(text: str) -> Path:
     Raises:
         typer.BadParameter: where it is none of them.
     """
+    from semdiff.cli.late_imports import import_links
+
+    import_links()  # store imports diffusers
     from semdiff.models.store import find_model
 
     try:

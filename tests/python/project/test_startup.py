@@ -69,8 +69,8 @@ def test_a_link_loads_no_compiler() -> None:
     pytest.importorskip("diffusers")
     run("""
 import sys, torch
-from semdiff.cli.options import load_link
-link = load_link(None)
+from semdiff.cli.options import load_link, parse_model
+link = load_link(parse_model("fashion-mnist"))
 late = {"torch._dynamo", "scipy.stats", "scipy.integrate"}
 flex_attention = "torch.nn.attention.flex_attention"  # which diffusers imports; that of torch 2.14 cannot do without sympy
 if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):
