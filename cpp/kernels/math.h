@@ -107,8 +107,8 @@ SEMDIFF_INLINE void sincos_turn(Alike<X, std::uint32_t> turn, X& sine, X& cosine
   using Real = ElementOf<X>;
   using F = Format<Real>;
   using UInt = typename F::UInt;
-  constexpr UInt top = UInt{1} << (8 * sizeof(Real) - 1);  // the sign bit
-  const auto quarter = turn + 0x20000000u;                 // its two upper bits: the nearest multiple of a quarter turn
+  constexpr UInt top = UInt{1} << (8 * sizeof(Real) - 1);                   // the sign bit
+  const auto quarter = turn + 0x20000000u;                                  // its two upper bits: the nearest multiple of a quarter turn
   const auto rest = bits_as<std::int32_t>(turn - (quarter & 0xc0000000u));  // within +- an eighth of a turn
   const X a = convert<Real>(rest) * Real(kPi / 2147483648.0);               // |a| <= pi/4
   const X a2 = a * a;

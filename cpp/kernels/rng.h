@@ -36,7 +36,7 @@ SEMDIFF_SHARED void box_muller(Real* __restrict z0, Real* __restrict z1, const s
                                const std::uint32_t* __restrict w_angle, std::int32_t count) {
   using X = PackOf<Real>;
   using Words = Alike<X, std::uint32_t>;
-  using Wide = PackOf<Real, sizeof(Real) == 4 && kVectorBytes < 64 ? 8 : 4>;
+  using Wide = PackOf < Real, sizeof(Real) == 4 && kVectorBytes<64 ? 8 : 4>;
   for (std::int32_t i = 0; i < count; i += Shape<Wide>::size) {
     store(z0 + i, log_uniform<Wide>(load<Alike<Wide, std::uint32_t>>(w_radius + i)));
   }

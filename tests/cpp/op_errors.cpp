@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // C++ callers get the same messages as Python's: the argument, what was expected, what came.
+#include <limits>
+
 #include "op_test.h"
 #include "semdiff/channel.h"
 #include "semdiff/equalizer.h"
@@ -84,6 +86,95 @@ TEST_CASE("sizes are looked at before anything is computed with them, gradients 
                                 "size: expected at most 2^56 elements");
   check_throws<c10::ValueError>([&] { key_split(key, std::int64_t{1} << 62); }, "n: expected at most 16777216");
   check_throws<c10::TypeError>([&] { reparameterize(x.to(at::kFloat8_e5m2), x, key); }, "mu: expected a floating-point tensor of 16 bits");
+}
+
+TEST_CASE("channels and equalisers name what they refuse") {
+  const at::Tensor x = at::ones({2, 3}), key = key_of(1), one = doubles({1}).reshape({}), c = at::ones({2, 3}, at::kComplexFloat);
+  const at::Tensor number = at::ones({}, at::kComplexFloat), wide = c.to(at::kComplexDouble);
+  const double infinity = std::numeric_limits<double>::infinity();
+  check_throws<c10::ValueError>([&] { diffuse(x, std::nullopt, one, key.slice(0, 0, 1)); }, "key: expected shape (2,), got [1]");
+  check_throws<c10::TypeError>([&] { diffuse(at::ones({2}, at::kInt), std::nullopt, one, key); },
+                               "x: expected a floating-point, complex64 or complex128 tensor, got Int");
+  check_throws<c10::TypeError>([&] { normalize_power(at::ones({2}, at::kInt)); }, "s: expected a floating-point, complex64");
+  check_throws<c10::ValueError>([&] { normalize_power(at::ones({})); }, "s: expected a batch of samples, shape (B, ...)");
+  check_throws<c10::ValueError>([&] { measured_snr_db(x, at::ones({2, 2})); }, "y: expected the shape of s, [2, 3], got [2, 2]");
+  check_throws<c10::TypeError>([&] { pack(at::ones({2}, at::kInt)); }, "z: expected a floating-point tensor, got Int");
+  check_throws<c10::TypeError>([&] { unpack(x, {2, 6}); }, "s: expected a complex tensor, got Float");
+  check_throws<c10::TypeError>([&] { unpack(c.to(at::kComplexHalf), {2, 6}); }, "s: expected a complex tensor of 64 bits or more");
+  check_throws<c10::ValueError>([&] { unpack(c, {2, 7}); }, "shape: expected a shape (B, ...) that packs to [2, 3], got [2, 7]");
+  check_throws<c10::ValueError>([&] { unpack(c, {2, std::int64_t{1} << 40, std::int64_t{1} << 40}); }, "shape: expected a shape (B, ...)");
+  check_throws<c10::ValueError>([&] { fading(number, 0, 1, one, 0, key); }, "s: expected a batch of samples, shape (B, ...)");
+  check_throws<c10::ValueError>([&] { fading(c, infinity, 1, one, 0, key); }, "los: expected a finite number, got inf");
+  check_throws<c10::TypeError>([&] { equalize(x, x, one, "zf"); }, "y: expected a complex64 or complex128 tensor, got Float");
+  check_throws<c10::ValueError>([&] { equalize(number, number, one, "zf"); }, "y: expected a batch of samples, shape (B, ...)");
+  check_throws<c10::TypeError>([&] { equalize(c, wide, one, "zf"); }, "h: expected the dtype of y, ComplexFloat, got ComplexDouble");
+  check_throws<c10::ValueError>([&] { equalize(c, at::ones({2, 2}, at::kComplexFloat), one, "zf"); },
+                                "h: expected a shape that broadcasts to y's [2, 3], got [2, 2]");
+  check_throws<c10::ValueError>([&] { svd_2x2(c); }, "h: expected shape (..., 2, 2), got [2, 3]");
+}
+
+TEST_CASE("random numbers and schedules name what they refuse") {
+  const at::Tensor key = key_of(1), table = alphas_cumprod("linear", 10, 0.0001, 0.02), one = doubles({1}).reshape({});
+  check_throws<c10::TypeError>([&] { normal({2}, key, at::kInt, at::kCPU); }, "dtype: expected a floating-point type, got Int");
+  check_throws<c10::ValueError>([&] { normal({-1}, key, at::kFloat, at::kCPU); }, "size: expected non-negative numbers, got [-1]");
+  check_throws<c10::ValueError>([&] { key_split(key, 0); }, "n: expected at least 1, got 0");
+  check_throws<c10::ValueError>([&] { key_fold_in(key, -1); }, "index: expected a non-negative number, got -1");
+  check_throws<c10::ValueError>([&] { alphas_cumprod("linear", 0, 0.1, 0.2); }, "T: expected at least 1, got 0");
+  check_throws<c10::ValueError>([&] { alphas_cumprod("square", 10, 0.1, 0.2); },
+                                "kind: expected scaled_linear, linear or cosine, got square");
+  check_throws<c10::ValueError>([&] { alphas_cumprod("linear", 10, 0.3, 0.2); },
+                                "beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, got 0.3, 0.2");
+  check_throws<c10::TypeError>([&] { alpha_bar(table.to(at::kFloat), one); }, "alphas_cumprod: expected float64, got Float");
+  check_throws<c10::ValueError>([&] { alpha_bar(table.reshape({2, 5}), one); },
+                                "alphas_cumprod: expected a contiguous CPU tensor of shape (T,), got [2, 5]");
+}
+
+TEST_CASE("solver steps name what they refuse") {
+  const at::Tensor x = at::ones({2, 3}), key = key_of(1), table = alphas_cumprod("linear", 10, 0.0001, 0.02);
+  const at::Tensor t = doubles({3}).reshape({}), s = doubles({1}).reshape({}), clean = doubles({-1}).reshape({}),
+                   rising = doubles({0.1, 0.9});
+  const at::Tensor noise_alone = doubles({0.5, 0.0});
+  const auto ddim = [&](const at::Tensor& now, const at::Tensor& after, const at::Tensor& alphas, double eta, const char* prediction,
+                        std::optional<double> clip) { ddim_step(x, x, now, after, alphas, eta, prediction, clip, std::nullopt); };
+  const auto second = [&](const std::optional<at::Tensor>& before, const std::optional<at::Tensor>& when) {
+    dpmpp_2m_step(x, x, before, when, t, s, table, "eps", std::nullopt);
+  };
+  check_throws<c10::ValueError>([&] { ddim(t, s, table, 0, "noise", {}); }, "prediction: expected eps, x0 or v, got noise");
+  check_throws<c10::ValueError>([&] { ddim(t, s, table, 0, "eps", -1.0); }, "clip: expected a positive bound or None, got -1");
+  check_throws<c10::ValueError>([&] { ddim(t, s, table, 2, "eps", {}); }, "eta: expected a number in [0, 1], got 2");
+  check_throws<c10::ValueError>([&] { ddim(t, s, table, 0.5, "eps", {}); }, "key: expected one when eta > 0, got None");
+  check_throws<c10::ValueError>([&] { ddim(t, doubles({1, 1}), table, 0, "eps", {}); }, "s: expected the shape of t, [], got [2]");
+  check_throws<c10::ValueError>([&] { ddim(doubles({3, 3, 3}), doubles({1, 1, 1}), table, 0, "eps", {}); },
+                                "t: expected shape () or (B,) with B = 2, got [3]");
+  check_throws<c10::ValueError>([&] { ddim(clean, clean, table, 0, "eps", {}); }, "t: expected a time in [0, 9], got -1");
+  check_throws<c10::TypeError>([&] { ddim(t, s, table.to(at::kFloat), 0, "eps", {}); },
+                               "alphas_cumprod: expected a float64 CPU tensor of shape (T,), got Float");
+  check_throws<c10::ValueError>([&] { ddim(s, s * 0, rising, 0, "eps", {}); },
+                                "alphas_cumprod: expected falling numbers in [0, 1], got 0.1 at 0 and 0.9 at 1");
+  check_throws<c10::ValueError>([&] { ddim(s, s * 0, noise_alone, 0, "eps", {}); }, "t: expected a time with signal left (alpha_bar > 0)");
+  check_throws<c10::ValueError>([&] { second(x, std::nullopt); }, "t_previous: expected together with previous_x0, or neither");
+  check_throws<c10::ValueError>([&] { second(at::ones({1}), t); }, "previous_x0: expected the shape of x, [2, 3], got [1]");
+  check_throws<c10::ValueError>(
+      [&] { dpmpp_2m_step_backward(std::nullopt, std::nullopt, x, x, std::nullopt, std::nullopt, t, s, table, "eps", std::nullopt); },
+      "grad_x_s: expected it or grad_x0");
+}
+
+TEST_CASE("the up-sampler and its loss name what they refuse") {
+  const at::Tensor x = at::ones({2, 3}), key = key_of(1), half = doubles({0.5}).reshape({}), features = at::ones({1, 8, 2, 2});
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto loss = [&](const at::Tensor& mu, double prior, double match, const at::Tensor& alpha_bar) {
+    upsampler_loss(mu, mu, mu, alpha_bar, prior, match, key);
+  };
+  check_throws<c10::ValueError>([&] { loss(at::ones({0, 3}), 0, 0, half); }, "mu: expected at least one element, got shape [0, 3]");
+  check_throws<c10::ValueError>([&] { loss(x, -1, 0, half); }, "lambda_prior: expected a finite number >= 0, got -1");
+  check_throws<c10::ValueError>([&] { loss(x, 0, infinity, half); }, "lambda_match: expected a finite number >= 0, got inf");
+  check_throws<c10::ValueError>([&] { loss(x, 0, 0, doubles({0.5, 0.5, 0.5})); },
+                                "alpha_bar: expected shape () or one that begins like mu's");
+  check_throws<c10::TypeError>([&] { loss(at::ones({2}, at::kInt), 0, 0, half); }, "mu: expected a floating-point tensor, got Int");
+  check_throws<c10::ValueError>([&] { gaussian_upsample(features, 0, key); }, "scale: expected at least 1, got 0");
+  check_throws<c10::ValueError>([&] { gaussian_upsample_backward(x, std::nullopt, std::nullopt, x, x, x, 1); },
+                                "sample: expected shape (B, C, h*scale, w*scale) with scale = 1, got [2, 3]");
+  check_throws<c10::ValueError>([&] { reparameterize(x, at::ones({3}), key); }, "logvar: expected the shape of mu, [2, 3], got [3]");
 }
 
 TEST_CASE("what looks for interrupts between pieces may end a computation") {
