@@ -88,6 +88,9 @@ def train(
         list[str] | None,
         typer.Option("--cbr", metavar="RATIO[,RATIO...]", help="ends: channel uses for each source value, such as 1/24,1/48."),
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="fashion-mnist, cifar10: compile the networks' blocks by torch.compile; needs a C++ compiler.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a link. An interrupted training goes on where it stopped when the command is given again.
@@ -106,12 +109,14 @@ def train(
     out = out or Path("runs") / recipe.value
     try:
         budget = budget or ("3h" if recipe is Recipe.photos else "1")
+        if compile and recipe not in (Recipe.fashion_mnist, Recipe.cifar10):
+            raise ValueError(f"--compile: expected none, it is of fashion-mnist and cifar10; got it for {recipe}")
         if recipe is Recipe.ends:
             model = _run_ends(out, budget, seed, resume, _one(recipe, data), config, start, precision, pipeline, cbr)
         elif pipeline is not None or cbr:
             raise ValueError(f"--{'cbr' if pipeline is None else 'pipeline'}: expected none, it is of the recipe ends; got it for {recipe}")
         else:
-            model = _run(recipe, out, budget, seed, resume, data, config, start, precision, begun)
+            model = _run(recipe, out, budget, seed, resume, data, config, start, precision, compile, begun)
     except KeyboardInterrupt:
         typer.echo("semdiff: interrupted; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
@@ -146,6 +151,7 @@ def _run(
     config: Path | None,
     start: Path | None,
     precision: Precision,
+    compile: bool,
     begun: float,
 ) -> Path:
     with _needs_models():
@@ -168,7 +174,7 @@ def _run(
             raise ValueError("--data: expected a folder of pictures, which the recipe latent-diffusion has none of its own for, got none")
         return latent_diffusion.train(out, folder, factor, seed, resume, precision.value)
     if recipe is not Recipe.latents:
-        return pixels.train(recipe.value, out, factor, seed, resume, folder, precision=precision.value)
+        return pixels.train(recipe.value, out, factor, seed, resume, folder, precision=precision.value, compile=compile)
     if precision is Precision.bf16:
         raise ValueError(f"--precision: expected fp32 or auto, {recipe.value} is trained in float32; got bf16")
     return latents.train(out, budget=factor, seed=seed, resume=resume, data_folder=folder)

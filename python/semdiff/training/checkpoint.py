@@ -47,6 +47,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             i, _, entry = rest.partition(".")
             whole["state"].setdefault(int(i), {})[entry] = value
     optimizer.load_state_dict(whole)
+    for parameter, entries in optimizer.state.items():  # in the parameter's memory format, which a fused optimiser takes for granted
+        for entry, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def training_identity(stage: Stage, batches: Batches, plan: Plan, name: str, key: Key, accelerator: Accelerator) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import optimizer_tensors, resume_training, training_identity
+from semdiff.training.compiled import compiled_blocks
 from semdiff.training.curve import StageCurve
 
 SHOWN_EVERY = 50  # steps
@@ -93,6 +94,7 @@ def fit(
     on_step: Callable[[int], None] | None = None,
     curve: StageCurve | None = None,
     begin: int = 0,
+    compile: bool = False,
 ) -> dict[str, float]:
     """Train a stage, and leave it with the averaged weights, in eval mode.
 
@@ -113,6 +115,7 @@ def fit(
         curve: records losses and scores, in the main process.
         begin: the step at which it begins where no checkpoint is, for a stage whose weights were trained that far; the optimiser is fresh,
             so the learning rate rises anew over the plan's warm-up.
+        compile: whether blocks are compiled (`semdiff.training.compiled`), which needs a C++ compiler.
 
     Returns:
         The scalars' running means over some 50 steps.
@@ -124,8 +127,9 @@ def fit(
     accelerator = accelerator or prepare_accelerator(cpu=True)
     stage.freeze()
     stage.to(accelerator.device)
+    stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in which processors convolve
     trained = [p for p in stage.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99), fused=True)
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
     identity = training_identity(stage, batches, plan, name, key, accelerator)
@@ -145,7 +149,8 @@ def fit(
         curve.begin(step)
     saved = time.monotonic()
     units = {"unit": "image", "unit_scale": batches.batch_size, "mininterval": 1.0}
-    with tqdm(total=plan.steps, initial=step, desc=name, disable=not (progress and main), **units) as bar:
+    blocks = compiled_blocks(stage) if compile else nullcontext()
+    with blocks, tqdm(total=plan.steps, initial=step, desc=name, disable=not (progress and main), **units) as bar:
         while step < plan.steps:
             batch = [d.to(accelerator.device) for d in batches.batch(step, accelerator.process_index, accelerator.num_processes)]
             for group in optimizer.param_groups:

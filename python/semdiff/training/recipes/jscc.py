@@ -79,6 +79,7 @@ def train(
     data: str = "fashion-mnist",
     data_folder: str | os.PathLike[str] | None = None,
     resume: bool = True,
+    compile: bool = False,
 ) -> Path:
     """Train a baseline on small images, and resume it as every stage does.
 
@@ -95,6 +96,7 @@ def train(
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
         data_folder: where the data set lies, if not in its usual place.
         resume: whether to go on from checkpoints.
+        compile: see `fit`.
 
     Returns:
         The folder out/model, which the class's `load` reads.
@@ -126,7 +128,7 @@ def train(
         model.requires_grad_(True)
     stage = AdversarialStage(model, conditions) if name == "adjscc-lpips-gan" else JSCCStage(model, conditions, exponent)
     begin = min(begin // plan.batch_size, plan.steps)
-    fit(stage, [images], plan, name=name, accelerator=accelerator, begin=begin, **how)
+    fit(stage, [images], plan, name=name, accelerator=accelerator, begin=begin, compile=compile, **how)
     return _save(model, Path(out) / "model", {name: plan.steps * plan.batch_size})
 
 
@@ -248,6 +250,7 @@ def main() -> None:
     parser.add_argument("--start", help="a model to begin or go on with, folder or name of one in the package")
     parser.add_argument("--photos", type=parse_seconds, help="a time such as 2h: train on photographs for so long")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of --photos; auto: bf16 where the CPU has it")
+    parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is; not of --photos")
     parser.add_argument("--save-checkpoint", action="store_true", help="train nothing: save what the checkpoint in OUT holds as the model")
     options = parser.parse_args()
     if options.save_checkpoint:
@@ -256,7 +259,8 @@ def main() -> None:
     if options.photos:
         print(train_photos(options.name, options.out, options.photos, options.seed, start=options.start, precision=options.precision))
         return
-    print(train(options.name, options.out, options.budget, options.seed, None, options.start, data=options.set, data_folder=options.data))
+    place = {"data": options.set, "data_folder": options.data}
+    print(train(options.name, options.out, options.budget, options.seed, None, options.start, compile=options.compile, **place))
 
 
 if __name__ == "__main__":

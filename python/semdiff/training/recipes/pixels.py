@@ -130,6 +130,7 @@ class PixelTraining:
         precision: see `prepare_accelerator`.
         data: training images in place of the data set's.
         budget: factor on the steps of the plans.
+        compile: see `fit`.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class PixelTraining:
         precision: Precision = "auto",
         data: Tensor | None = None,
         budget: float = 1.0,
+        compile: bool = False,
     ) -> None:
         if name not in RECIPES:
             raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
@@ -147,7 +149,7 @@ class PixelTraining:
         self.name, self.recipe, self.folder, self.key = name, replace(RECIPES[name], plans=plans), folder, Key(seed)
         images = read_images(name) if data is None else data
         self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
-        self.accelerator = prepare_accelerator(precision)
+        self.accelerator, self.compile = prepare_accelerator(precision), compile
         self.schedule = NoiseSchedule.scaled_linear()
         recipe, (width, deep_width) = self.recipe, self.recipe.widths
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
@@ -257,6 +259,7 @@ class PixelTraining:
             begin=begin // plan.batch_size,
             resume=resume,
             progress=progress,
+            compile=self.compile,
         )
 
 
@@ -270,6 +273,7 @@ def train(
     images: Tensor | None = None,
     precision: Precision = "auto",
     progress: bool = True,
+    compile: bool = False,
 ) -> Path:
     """Train a link on pixels from its first step: its ends as an ADJSCC, without and with LPIPS, then the stages behind them.
 
@@ -283,6 +287,7 @@ def train(
         images: training images (N, C, H, W) in [0, 1] in place of the data set's.
         precision: see `prepare_accelerator`; the ends of Fashion-MNIST are trained in float32.
         progress: show a bar.
+        compile: see `fit`.
 
     Returns:
         The folder out/model, which `SemanticLink.from_pretrained` reads.
@@ -295,12 +300,12 @@ def train(
     folder = Path(out)
     LPIPS("alex")  # if its weights are not there, say so now
     images = read_images(name, data_folder) if images is None else images
-    training = PixelTraining(name, folder, seed, precision, images, budget)
+    training = PixelTraining(name, folder, seed, precision, images, budget, compile)
     if training.accelerator.num_processes > 1:
         raise ValueError(f"processes: expected one for {name}, got {training.accelerator.num_processes}")
     ends: Path | None = None
     for kind in ("adjscc", "adjscc-lpips"):
-        ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume)
+        ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
     training.begin_with(PerceptualADJSCC.load(ends))
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
@@ -317,8 +322,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
     parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
     parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
+    parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is")
     options = parser.parse_args(arguments)
-    training = PixelTraining(options.name, options.out)
+    training = PixelTraining(options.name, options.out, compile=options.compile)
     seen: dict[str, int] = {}
     if options.model is not None:
         seen = images_seen(options.model)
