@@ -94,6 +94,7 @@ def test_what_is_refused(place: Path, tmp_path: Path) -> None:
     assert "budget: expected a factor such as 0.1 for ends, got '3h'" in refused("train", "ends", *pipeline, *pictures, "--budget", "3h")
     assert "--start: expected none for the recipe ends" in refused("train", "ends", *pipeline, *pictures, "--start", "photos")
     assert "--pipeline: expected none, it is of the recipe ends" in refused("train", "photos", *pipeline)
+    assert "--compile: expected none, it is of fashion-mnist and cifar10" in refused("train", "photos", "--compile")
     assert "--cbr: expected none, it is of the recipe ends" in refused("train", "fashion-mnist", "--cbr", "1/12")
 
 

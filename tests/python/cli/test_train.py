@@ -21,16 +21,17 @@ def test_train_hands_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
     given: dict[str, Any] = {}
 
-    def train(name: str, out: Path, *options: Any, precision: str) -> Path:
-        given.update(name=name, out=out, options=options, precision=precision)
+    def train(name: str, out: Path, *options: Any, precision: str, compile: bool) -> Path:
+        given.update(name=name, out=out, options=options, precision=precision, compile=compile)
         return out / "model"
 
     monkeypatch.setattr(pixels, "train", train)
     changes = ("--budget", "0.5", "--seed", "3", "--fresh", "--data", tmp_path)
-    for name in ("fashion-mnist", "cifar10"):
-        done = call("train", name, "--out", "run", *changes, "--json")
+    for name, more in (("fashion-mnist", []), ("cifar10", ["--compile"])):
+        done = call("train", name, "--out", "run", *changes, *more, "--json")
         assert done.exit_code == 0, done.output
-        assert given == {"name": name, "out": Path("run"), "options": (0.5, 3, False, tmp_path), "precision": "auto"}
+        handed = {"out": Path("run"), "options": (0.5, 3, False, tmp_path), "precision": "auto"}
+        assert given == handed | {"name": name, "compile": bool(more)}
         assert json.loads(done.stdout)["model"] == "run/model"
     assert "semdiff demo --model" in call("train", "fashion-mnist").stdout
     assert given["options"] == (1.0, 0, True, None)
