@@ -120,7 +120,15 @@ def decoder_layers(symbol_channels: int, outer_width: int, width: int, depth: in
 
 
 def condition_of(snr_db: Tensor, rate: Tensor) -> Tensor:
-    """Put SNR in dB and rate, (B,) each, into the numbers (B, 2) that the layers take."""
+    """Put SNR and rate into the numbers that the layers take.
+
+    Args:
+        snr_db: in dB, (B,).
+        rate: (B,).
+
+    Returns:
+        (B, CONDITION).
+    """
     return torch.stack([snr_db / 20, rate], 1)
 
 

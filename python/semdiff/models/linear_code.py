@@ -85,5 +85,12 @@ class LinearDecoder(nn.Module):
         return F.pixel_shuffle(x * gain[:, :, None, None], UPSCALE)
 
     def forward(self, scaled: Tensor) -> Tensor:
-        """Compute images (B, colours, H, W) of what `scale` gives."""
+        """Compute images.
+
+        Args:
+            scaled: what `scale` gives, (B, symbol_channels, h, w).
+
+        Returns:
+            (B, colours, H, W), in [-1, 1] or a little beyond.
+        """
         return F.pixel_shuffle(self.map(F.pixel_unshuffle(scaled, UPSCALE)), self.side)

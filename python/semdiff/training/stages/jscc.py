@@ -40,11 +40,19 @@ class JSCCStage(Stage):
         self.model, self.conditions, self.exponent = model, conditions, exponent
 
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """Compute features, see `DeepJSCC.encode`."""
+        """Compute features.
+
+        Args:
+            images, snr_db, rate: as in `DeepJSCC.encode`.
+        """
         return self.model.encode(images, snr_db, rate)
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
-        """Compute images, see `DeepJSCC.decode`."""
+        """Compute images.
+
+        Args:
+            features, snr_db, rate, size: as in `DeepJSCC.decode`.
+        """
         return self.model.decode(features, snr_db, rate, size)
 
     def send(self, key: Key, images: Tensor) -> Tensor:
@@ -101,13 +109,21 @@ class LinearJSCCStage(JSCCStage):
     frozen = ("model.encoder", "model.to_symbols", "model.decoder", "model.to_image")
 
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
-        """Compute features by the linear code."""
+        """Compute features by the linear code.
+
+        Args:
+            images, snr_db, rate: as in `DeepJSCC.encode`.
+        """
         blocks = to_blocks(images, 1, "black", self._side)
         features: Tensor = cast(Any, self.model.linear_encoder)(blocks, condition_of(snr_db, rate).to(blocks))
         return features
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
-        """Compute images by the linear code."""
+        """Compute images by the linear code.
+
+        Args:
+            features, snr_db, rate, size: as in `DeepJSCC.decode`.
+        """
         decoder = cast(Any, self.model.linear_decoder)
         scaled = decoder.scale(features, condition_of(snr_db, rate).to(features))
         return from_blocks(decoder(scaled), size[0], size[1], 1, self._side)
