@@ -54,6 +54,16 @@ at::Tensor rows(const at::Tensor& x, const at::Tensor& s, at::ScalarType type) {
   return x.to(at::kCPU, type).expand({s.size(0)}).contiguous();
 }
 
+// The noise's deviation in each real dimension. By std::sqrt, which rounds correctly: at::sqrt may be a library's, whose last bit depends
+// on the CPU.
+at::Tensor deviations(const at::Tensor& n0) {
+  at::Tensor out = at::empty(n0.sizes(), n0.options());
+  const auto* from = n0.const_data_ptr<double>();
+  auto* to = out.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < n0.numel(); ++i) to[i] = std::sqrt(from[i]) * std::sqrt(0.5);
+  return out;
+}
+
 bool whole(const FadingModel& m) { return m.coherence == m.symbols; }
 
 std::vector<std::int64_t> gains_shape(const at::Tensor& s, bool whole) {
@@ -142,9 +152,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> fading_equalized(const at::Tensor
   const FadingModel m = read_model(s, los, scatter, coherence, key);
   check_one_or_by_sample(noise_var, "noise_var", s);
   check_variances(noise_var, "noise_var");
-  const at::Tensor n0 = rows(noise_var, s, at::kDouble), noise = n0.sqrt() * std::sqrt(0.5);
+  const at::Tensor n0 = rows(noise_var, s, at::kDouble);
   if (!s.is_cpu()) {
-    const auto [y, h] = composite::fading(s, noise, m, whole(m));
+    const auto [y, h] = composite::fading(s, n0.sqrt() * std::sqrt(0.5), m, whole(m));
     auto out = composite::equalize(y, h, n0.reshape(gains_shape(s, true)), method_of.kernel);
     if (method_of.refuse_dead) refuse_dead(std::get<1>(out).to(at::kCPU));
     return out;
@@ -158,7 +168,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> fading_equalized(const at::Tensor
   }
   AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(s.scalar_type()), "fading_equalized", [&] {
     const auto real = c10::CppTypeToScalarType<scalar_t>::value;
-    const at::Tensor b = noise.to(real), c = n0.to(real);
+    const at::Tensor b = deviations(n0).to(real), c = n0.to(real);
     if (!whole(m)) {
       variance = at::empty(s.sizes(), b.options());
       gain = at::empty(s.sizes(), b.options());

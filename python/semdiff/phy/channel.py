@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -252,7 +254,13 @@ def noise_variance(snr_db: float | Tensor, s: Tensor) -> Tensor:
 
 
 def noise_std(noise_var: Tensor) -> Tensor:
-    """Return the standard deviation in each real dimension of complex noise, sqrt(N0 / 2)."""
+    """Return the standard deviation in each real dimension of complex noise, sqrt(N0 / 2).
+
+    The root is NumPy's where it can be. It rounds correctly; torch's may be a library's, whose last bit depends on the CPU.
+    """
+    if noise_var.is_cpu and not noise_var.requires_grad and not torch.compiler.is_compiling():
+        with suppress(RuntimeError, TypeError):  # a tensor that stands for another has no values
+            return torch.from_numpy(np.sqrt(noise_var.numpy()) * math.sqrt(0.5))
     return noise_var.sqrt() * math.sqrt(0.5)
 
 
