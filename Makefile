@@ -116,7 +116,8 @@ coverage: $(VENV)/.developed $(VENV)/.data $(VENV)/.coverage $(VENV)/.catch2 ## 
 	cmake --preset coverage -DPython_EXECUTABLE=$(CURDIR)/$(PY)
 	cmake --build --preset coverage
 	ctest --preset coverage -j $(JOBS)
-	$(VENV)/bin/gcovr --root . --filter cpp/kernels --filter cpp/ops --exclude-throw-branches --txt-metric branch build/preset-coverage
+	$(VENV)/bin/gcovr --root . --filter cpp/kernels --filter cpp/ops --exclude-throw-branches --txt-metric branch \
+	  --gcov-exclude-directory '.*CompilerId.*' build/preset-coverage
 
 # --strict: what the database cannot be asked about is an error, and no silent pass.
 audit: private INTO := build/audit-venv/bin/python
