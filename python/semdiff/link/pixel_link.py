@@ -19,6 +19,7 @@ from semdiff.link.pixel_starting_state import PixelReception, perceptual_state, 
 from semdiff.link.receiver import Receiver
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
 from semdiff.rng import Key
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.step_count import check_table
@@ -57,9 +58,9 @@ class PixelLink(ImageLink):
 
     def __init__(
         self,
-        transmitter: Transmitter,
+        transmitter: Transmitter | ResidualTransmitter,
         upsampler: PixelUpsampler,
-        decoder: JSCCDecoder,
+        decoder: JSCCDecoder | ResidualDecoder,
         unet: PixelDenoiser,
         scheduler: SchedulerMixin,
         image_shape: Sequence[int] = (1, 28, 28),
@@ -152,7 +153,9 @@ class PixelLink(ImageLink):
         return self
 
 
-def _check_settings(transmitter: Transmitter, image_shape: Any, rates: Any, pixel_mean: Any, pixel_std: Any, renoise: Any) -> None:
+def _check_settings(
+    transmitter: Transmitter | ResidualTransmitter, image_shape: Any, rates: Any, pixel_mean: Any, pixel_std: Any, renoise: Any
+) -> None:
     most = transmitter.config.symbol_channels
     for name, value, right, expected in (
         ("image_shape", image_shape, _whole(image_shape) and len(image_shape) == 3, "three whole numbers above zero, (C, H, W)"),

@@ -16,7 +16,6 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semdiff.models.linear_code import LinearDecoder, LinearEncoder
 from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
 
 CONDITION = 2  # numbers that say SNR and rate, see `condition_of`
@@ -136,7 +135,7 @@ def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Te
     """Compute features by the encoder of a `Transmitter` or of a JSCC baseline, which name its layers alike.
 
     Args:
-        ends: has `encoder`, `to_symbols` and `linear_encoder`.
+        ends: has `encoder` and `to_symbols`.
         blocks: images (B, C, h, w) in [-1, 1], padded to whole cells.
         snr_db, rate: (B,).
     """
@@ -145,7 +144,7 @@ def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Te
     for layer in ends.encoder:
         x = layer(x, condition)
     features: Tensor = ends.to_symbols(x)
-    return features if ends.linear_encoder is None else features + ends.linear_encoder(blocks, condition)
+    return features
 
 
 def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
@@ -157,12 +156,11 @@ def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> 
         snr_db, rate: (B,).
     """
     condition = condition_of(snr_db, rate).to(features)
-    scaled = features if ends.linear_decoder is None else ends.linear_decoder.scale(features, condition)
-    x = scaled
+    x = features
     for layer in ends.decoder:
         x = layer(x, condition)
     image: Tensor = ends.to_image(x)
-    return image if ends.linear_decoder is None else image + ends.linear_decoder(scaled)
+    return image
 
 
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -177,7 +175,6 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width, outer_width: channels of the inner layers and of the first one.
         depth: layers that keep the resolution.
         strides: halvings of the resolution, 2 or 3.
-        linear: whether a linear code is added to the network (`semdiff.models.linear_code`).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -189,12 +186,10 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         outer_width: int = 64,
         depth: int = 2,
         strides: int = 2,
-        linear: bool = False,
     ) -> None:
         super().__init__()
         colours = image_shape[0] or 1
         self.encoder = encoder_layers(colours, outer_width, width, depth, strides, True)
-        self.linear_encoder = LinearEncoder(colours, symbol_channels, strides, CONDITION) if linear else None
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
 
     @property
@@ -228,7 +223,7 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         colours: channels of the images.
-        symbol_channels, width, outer_width, depth, strides, linear: as in `Transmitter`.
+        symbol_channels, width, outer_width, depth, strides: as in `Transmitter`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -240,10 +235,8 @@ class JSCCDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         outer_width: int = 64,
         depth: int = 2,
         strides: int = 2,
-        linear: bool = False,
     ) -> None:
         super().__init__()
-        self.linear_decoder = LinearDecoder(colours, symbol_channels, strides, CONDITION) if linear else None
         self.decoder = decoder_layers(symbol_channels, outer_width, width, depth, strides, True)
         self.to_image = nn.ConvTranspose2d(outer_width, colours, 5, 2, 2, 1)
 

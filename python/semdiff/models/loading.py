@@ -25,6 +25,7 @@ from semdiff.models.store import model_index, quiet
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "low_cpu_mem_usage", "variant")
 OURS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
+RESIDUAL = "semdiff.models.residual_jscc"
 # In folders written by 0.1.0 they are modules of semdiff.link.
 RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", OURS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
 VARIANCE_PRESERVING = (
@@ -43,8 +44,8 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "sample_decoder": ((OURS, "SampleDecoder"),),
     "detail_decoder": ((OURS, "DetailDecoder"),),
     "prompt": ((OURS, "Prompt"),),
-    "transmitter": ((JSCC, "Transmitter"),),
-    "decoder": ((JSCC, "JSCCDecoder"),),
+    "transmitter": ((JSCC, "Transmitter"), (RESIDUAL, "ResidualTransmitter")),
+    "decoder": ((JSCC, "JSCCDecoder"), (RESIDUAL, "ResidualDecoder")),
     "scheduler": tuple(("diffusers", name) for name in VARIANCE_PRESERVING),
 }
 

@@ -15,7 +15,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.baselines.jscc import DeepJSCC
+from semdiff.baselines.residual_jscc import ResidualJSCC
 from semdiff.models.blocks import UPSCALE, SteeredMap
 from semdiff.models.networks import Downsampler, MeanDecoder, Upsampler
 
@@ -102,24 +102,19 @@ def begin_ends(downsampler: Downsampler, upsampler: Upsampler, z: Tensor) -> Non
 
 
 @torch.no_grad()
-def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
-    """Set a JSCC baseline with a linear code to the code of the principal components of its blocks of pixels.
+def begin_jscc(model: ResidualJSCC, images: Tensor) -> None:
+    """Set the linear code of a model to the code of the principal components of its blocks of pixels. What its networks add is faint.
 
     The last component that the lowest rate sends has a mean of REFERENCE. The receiver sees it scaled as the whole image was to unit power,
     and so can learn to undo that scale.
 
     Args:
-        model: with `linear=True`.
+        model: is changed.
         images: (B, C, H, W) in [0, 1], of which the first few thousand are taken; H and W are multiples of a block.
-
-    Raises:
-        ValueError: where the model has no linear code.
     """
-    there, back = model.linear_encoder, model.linear_decoder
-    if there is None or back is None:
-        raise ValueError("model: expected linear=True, got a model without a linear code")
+    there, back = cast(Any, model.transmitter).linear_encoder, cast(Any, model.decoder).linear_decoder
     side, count = back.side, there.map.out_channels
-    offset, picture = cast(Tensor, there.map.bias), cast(Tensor, back.map.bias)
+    offset, picture = there.map.bias, back.map.bias
     mean, directions, deviations = principal_components(F.pixel_unshuffle(2 * images[:SEEN] - 1, side), count)
     amplitudes = (deviations / deviations.mean()).sqrt()
     whiten = (directions / deviations * amplitudes).T / 2  # the networks' pixels are in [-1, 1]
@@ -134,8 +129,8 @@ def begin_jscc(model: DeepJSCC, images: Tensor) -> None:
     for gain in (there.gain, back.gain):
         if gain is not None:
             _faint(cast(Any, gain[-1]))
-    _faint(model.to_symbols)
-    _faint(model.to_image)
+    _faint(model.transmitter.to_symbols)
+    _faint(model.decoder.to_image)
 
 
 def _begin_ends(downsampler: Any, upsampler: Any, amplitudes: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import semdiff
-from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC
+from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC, PerceptualResidualJSCC, ResidualJSCC
 from semdiff.data import sample_images
 from semdiff.models.jscc_layers import GDN, AttentionFeature
 from semdiff.training.engine import Plan
@@ -26,7 +26,8 @@ SMALL = {"width": 16, "outer_width": 8, "depth": 1}
 
 def model(kind=ADJSCC, **config):
     torch.manual_seed(3)
-    return kind(**(SMALL | config)).eval()
+    grey = {"image_shape": (1, 28, 28), "symbol_channels": 2, "rates": (2, 1)}  # which DeepJSCC and ADJSCC are for by default
+    return kind(**(SMALL | grey | config)).eval()
 
 
 @pytest.mark.parametrize("inverse", [False, True])
@@ -53,15 +54,15 @@ def test_attention_scales_channels_by_snr():
     assert not torch.allclose(low, high)
 
 
-def test_deepjscc_is_not_told_the_snr_and_adjscc_is():
+def test_deepjscc_is_not_told_the_snr_and_the_others_are():
     snr_db, rate = torch.full((10,), 3.0), torch.ones(10)
-    for kind, told, linear in ((DeepJSCC, False, False), (DeepJSCC, False, True), (ADJSCC, True, False), (ADJSCC, True, True)):
-        net = model(kind, linear=linear)
+    for kind, told in ((DeepJSCC, False), (ADJSCC, True), (ResidualJSCC, True)):
+        net = model(kind)
         same = torch.equal(net.encode(IMAGES, snr_db, rate), net.encode(IMAGES, snr_db + 10, rate))
         assert same != told
 
 
-@pytest.mark.parametrize("kind", [DeepJSCC, ADJSCC])
+@pytest.mark.parametrize("kind", [DeepJSCC, ADJSCC, ResidualJSCC])
 @pytest.mark.parametrize(("cbr", "uses"), [(1 / 12, 64), (1 / 24, 32)])
 def test_transmit_keeps_its_promises(kind, cbr, uses):
     net = model(kind)
@@ -98,9 +99,10 @@ def test_a_clean_channel_is_the_autoencoder():
     torch.testing.assert_close(sent.images, want, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [ADJSCC, ResidualJSCC])
 @pytest.mark.parametrize("shape", [(3, 32, 48), (1, 29, 35)])
-def test_any_size_comes_back_in_its_size(shape):
-    net = model(image_shape=shape, rates=(2,))
+def test_any_size_comes_back_in_its_size(shape, kind):
+    net = model(kind, image_shape=shape, rates=(2,))
     images = torch.rand(2, *shape)
     cbr = next(iter(net.cbrs.values()))
     assert net.transmit(images, 5.0, cbr=cbr, key=KEY).images.shape == images.shape
@@ -128,6 +130,11 @@ def test_files_come_back_and_damage_is_seen(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), back.state_dict().values(), strict=True))
     with pytest.raises(ValueError, match="expected the weights of a DeepJSCC, got those of a ADJSCC"):
         DeepJSCC.load(tmp_path / "net")
+    with pytest.raises(ValueError, match="expected the weights of a ResidualJSCC, got those of a ADJSCC"):
+        ResidualJSCC.load(tmp_path / "net")
+    model(ResidualJSCC).save(tmp_path / "residual")
+    residual = PerceptualResidualJSCC.load(tmp_path / "residual")  # which goes on from it
+    assert torch.equal(residual.transmit(IMAGES, 5.0, key=KEY).images, model(ResidualJSCC).transmit(IMAGES, 5.0, key=KEY).images)
     weights = next((tmp_path / "net").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(ValueError, match=weights.name):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semdiff.baselines import PerceptualADJSCC
+from semdiff.baselines import PerceptualADJSCC, PerceptualResidualJSCC
 from semdiff.data import sample_images
 from semdiff.link import PixelLink
 from semdiff.link.pixel_starting_state import mean_estimate
@@ -80,7 +80,7 @@ def test_the_cifar10_link_begins_with_the_linear_code_of_its_ends(monkeypatch: p
     monkeypatch.setitem(pixels.RECIPES, "cifar10", recipe)
     training = pixels.PixelTraining("cifar10", tmp_path, data=images)
     torch.manual_seed(0)
-    ends = PerceptualADJSCC(**jscc.CIFAR10)
+    ends = PerceptualResidualJSCC(**jscc.CIFAR10)
     begin_jscc(ends, images)
     training.begin_with(ends)
     front = training.front
@@ -89,7 +89,12 @@ def test_the_cifar10_link_begins_with_the_linear_code_of_its_ends(monkeypatch: p
     reception = front(images, Key(0))
     torch.testing.assert_close(mean_estimate(reception.gaussian, training.schedule)[0], reception.perceptual, rtol=1e-3, atol=1e-3)
     assert reception.perceptual.std() > 0.2
-    assert training.link().upsampler.config.linear
+    link = training.link()
+    assert link.upsampler.config.linear
+    link.to(torch.float32).save_pretrained(tmp_path / "link")
+    again = PixelLink.from_pretrained(tmp_path / "link")
+    sent = [each.transmit(images[:2], 5.0, key=Key(1), steps=1).images for each in (link, again)]
+    assert torch.equal(*sent)
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from semdiff._util.precision import Precision
 from semdiff._util.tensor_files import load_tensors
 from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
+from semdiff.baselines.residual_jscc import PerceptualResidualJSCC, ResidualJSCC
 from semdiff.models.loading import check_class
 from semdiff.models.store import files_digest, find_model, saved
 from semdiff.rng import Key
@@ -40,16 +41,25 @@ from semdiff.training.stages.adversarial import AdversarialStage
 from semdiff.training.stages.jscc import AWGN_ALONE, JSCCStage, LinearJSCCStage
 from semdiff.training.validation import choose_count, over_the_link, score, validation_costs
 
-MODELS = {"adjscc": ADJSCC, "deepjscc": DeepJSCC, "adjscc-lpips": PerceptualADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}
+MODELS: dict[str, type[DeepJSCC]] = {
+    "adjscc": ADJSCC,
+    "adjscc-lpips": PerceptualADJSCC,
+    "adjscc-lpips-gan": PerceptualADJSCC,
+    "deepjscc": DeepJSCC,
+    "residual-jscc": ResidualJSCC,
+    "residual-jscc-lpips": PerceptualResidualJSCC,
+    "residual-jscc-lpips-gan": PerceptualResidualJSCC,
+}
+GOES_ON = {name: name.rpartition("-")[0] for name in MODELS if name.endswith(("-lpips", "-gan"))}  # from what each begins
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
-# Of CIFAR-10, 1.5 million images and half a million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the resolution.
-# The linear code alone sees 150,000 before.
-CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4), "linear": True}
-CIFAR10_PLAN = Plan(steps=12_000, batch_size=128, learning_rate=1e-3, average=0.9995)
+# Of CIFAR-10, 6 million images after 150,000 of the linear code alone, and 2 million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the
+# resolution.
+CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4)}
+CIFAR10_PLAN = Plan(steps=48_000, batch_size=128, learning_rate=1e-3, average=0.9995)
 CIFAR10_LINEAR_PLAN = Plan(steps=600, batch_size=256, learning_rate=3e-3, average=0.99)
-CIFAR10_PERCEPTUAL_PLAN = Plan(steps=4_000, batch_size=128, learning_rate=5e-4, average=0.9995)
+CIFAR10_PERCEPTUAL_PLAN = Plan(steps=16_000, batch_size=128, learning_rate=5e-4, average=0.9995)
 CIFAR10_CONDITIONS = Conditions((-7.0, 22.0), fading=False)
 CIFAR10_EXPONENT = 0.25  # of each image's squared error, see `JSCCStage`
 PLANS = {"fashion-mnist": (PLAN, PERCEPTUAL_PLAN), "cifar10": (CIFAR10_PLAN, CIFAR10_PERCEPTUAL_PLAN)}
@@ -84,13 +94,14 @@ def train(
     """Train a baseline on small images, and resume it as every stage does.
 
     Args:
-        name: deepjscc, adjscc, adjscc-lpips, or adjscc-lpips-gan, which has a discriminator of patches as well.
+        name: deepjscc, adjscc or residual-jscc; with -lpips after the last two, trained on LPIPS as well, and with -lpips-gan by a
+            discriminator of patches too.
         out: folder of the checkpoints, and of the model at the end.
         budget: factor on the steps of the plan.
         seed: of the weights, the batches and all noise.
         images: (N, C, H, W) in [0, 1], in place of the data set's training images.
-        start: for adjscc-lpips the adjscc that it begins with, for adjscc-lpips-gan the adjscc-lpips: a folder or the name of one in the
-            package; None is that of `data`. For any of them also one of its own kind whose training.json says how many images it has seen,
+        start: for -lpips the model without it that it begins with, for -lpips-gan the -lpips: a folder or the name of one in the package;
+            None is that of `data`. For any of them also one of its own kind whose training.json says how many images it has seen,
             to go on with; None begins at the first.
         progress: whether a bar is shown.
         data: fashion-mnist, or cifar10, which is trained in bfloat16 where the processor computes with it.
@@ -105,7 +116,7 @@ def train(
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
     if data not in PLANS:
         raise ValueError(f"data: expected one of {', '.join(PLANS)}, got {data!r}")
-    goes_on = {"adjscc-lpips": ADJSCC, "adjscc-lpips-gan": PerceptualADJSCC}.get(name)
+    goes_on = MODELS.get(GOES_ON.get(name, ""))
     if images is None:
         images = read_images(data, data_folder)
     model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None].scaled(budget)
@@ -120,13 +131,13 @@ def train(
     accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     how: dict[str, Any] = {"key": Key(seed), "folder": Path(out) / "checkpoints", "resume": resume, "progress": progress}
     conditions, exponent = (CIFAR10_CONDITIONS, CIFAR10_EXPONENT) if data == "cifar10" else (AWGN_ALONE, 1.0)
-    if model.config.linear and start is None and goes_on is None:
+    if isinstance(model, ResidualJSCC) and not begin and goes_on is None:
         begin_jscc(model, images)
         code = LinearJSCCStage(model, conditions, exponent)
         plan_alone = CIFAR10_LINEAR_PLAN.scaled(budget)
         fit(code, [images], plan_alone, name=f"{name}-linear", **how | {"key": Key(seed).fold_in(LINEAR)})
         model.requires_grad_(True)
-    stage = AdversarialStage(model, conditions) if name == "adjscc-lpips-gan" else JSCCStage(model, conditions, exponent)
+    stage = AdversarialStage(model, conditions) if name.endswith("-gan") else JSCCStage(model, conditions, exponent)
     begin = min(begin // plan.batch_size, plan.steps)
     fit(stage, [images], plan, name=name, accelerator=accelerator, begin=begin, compile=compile, **how)
     return _save(model, Path(out) / "model", {name: plan.steps * plan.batch_size})
@@ -161,8 +172,8 @@ def train_photos(
     Returns:
         The folder out/model.
     """
-    if name == "adjscc-lpips-gan":
-        raise ValueError("name: expected adjscc, deepjscc or adjscc-lpips for photographs, got 'adjscc-lpips-gan'")
+    if name not in ("adjscc", "deepjscc", "adjscc-lpips"):
+        raise ValueError(f"name: expected adjscc, deepjscc or adjscc-lpips for photographs, got {name!r}")
     if name == "adjscc-lpips" and start is None:
         raise ValueError("start: expected the folder of a trained adjscc for adjscc-lpips, got None")
     clock = Clock(seconds, time.perf_counter())
@@ -224,9 +235,11 @@ def save_checkpoint(name: str, out: str | os.PathLike[str], data: str = "fashion
         The folder out/model.
     """
     tensors, meta = load_tensors(Path(out) / "checkpoints" / f"{name}.safetensors")
+    if name not in MODELS:
+        raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
     model = _fresh(name, 0, **(CIFAR10 if data == "cifar10" else {}))
     model.load_state_dict({n.removeprefix("average.model."): t for n, t in tensors.items() if n.startswith("average.model.")})
-    seen = int(meta["step"]) * PLANS[data][name.startswith("adjscc-")].batch_size
+    seen = int(meta["step"]) * PLANS[data][name in GOES_ON].batch_size
     return _save(model, Path(out) / "model", {name: seen})
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's.
 
-`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. Both ends are those of an ADJSCC that was trained on squared
-error, and then on LPIPS as well. Behind them stage 1 trains the up-sampler, stage 2 the denoiser, and stage 3 finishes it with LPIPS beside
-its squared error. Learning rates are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone:
-`python -m semdiff.training.recipes.pixels --help` runs single stages.
+`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. Both ends are those of a learned code that was trained on
+squared error, and then on LPIPS as well: ADJSCC's, and for CIFAR-10 ResidualJSCC's. Behind them stage 1 trains the up-sampler, stage 2 the
+denoiser, and stage 3 finishes it with LPIPS beside its squared error. Learning rates are functions of the images seen, so a training goes
+on from weights alone where its checkpoints are gone: `python -m semdiff.training.recipes.pixels --help` runs single stages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from semdiff._util.precision import Precision
 from semdiff._util.tensor_files import load_tensors
-from semdiff.baselines.jscc import ADJSCC, PerceptualADJSCC
+from semdiff.baselines.jscc import DeepJSCC
+from semdiff.baselines.residual_jscc import ResidualJSCC
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import PixelLink
 from semdiff.metrics import LPIPS, lpips, psnr
@@ -30,6 +31,7 @@ from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.linear_code import LinearDecoder
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
@@ -42,7 +44,6 @@ from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 
 CONDITIONS = Conditions(fading_every=4)
-LINEAR_CODE = "linear_decoder."
 HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
 VALIDATION_DB = (0.0, 5.0)
 AUTO_STEPS = 4  # more bring a sample no nearer to the data (docs/results/diffusion.md)
@@ -58,7 +59,8 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
-        linear: whether the ends and the up-sampler have a linear code beside their networks.
+        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler has a linear
+            code too.
         conditions: of the channel.
         exponent: of each image's squared error in the up-sampler's loss, see `JSCCStage`.
     """
@@ -70,7 +72,7 @@ class Recipe:
     plans: dict[str, Plan]
     renoise: float
     lpips_weight: float
-    linear: bool = False
+    ends: str = "adjscc"
     conditions: Conditions = CONDITIONS
     exponent: float = 1.0
 
@@ -101,7 +103,7 @@ RECIPES = {
         },
         renoise=0.25,
         lpips_weight=0.5,
-        linear=True,
+        ends="residual-jscc",
         conditions=jscc.CIFAR10_CONDITIONS._replace(fading=True, fading_every=4),
         exponent=jscc.CIFAR10_EXPONENT,
     ),
@@ -155,21 +157,29 @@ class PixelTraining:
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            transmitter = Transmitter(recipe.image_shape, symbols, linear=recipe.linear)
-            decoder = JSCCDecoder(colours, symbols, linear=recipe.linear)
-            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width, linear=recipe.linear)
+            residual = recipe.ends == "residual-jscc"
+            transmitter = ResidualTransmitter(recipe.image_shape, symbols) if residual else Transmitter(recipe.image_shape, symbols)
+            decoder = ResidualDecoder(colours, symbols) if residual else JSCCDecoder(colours, symbols)
+            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width, linear=residual)
             self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, recipe.conditions)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
-    def begin_with(self, adjscc: ADJSCC) -> None:
-        """Load both ends of a trained adjscc: the transmitter, and the decoder of the perceptual estimate. The up-sampler gets its code."""
-        weights = adjscc.state_dict()
+    def begin_with(self, code: DeepJSCC) -> None:
+        """Load both ends of a trained code: the transmitter, and the decoder of the perceptual estimate.
+
+        Args:
+            code: of the recipe's kind. The up-sampler gets its linear code, where it has one.
+        """
+        if isinstance(code, ResidualJSCC):
+            self.front.transmitter.load_state_dict(code.transmitter.state_dict())
+            self.front.decoder.load_state_dict(code.decoder.state_dict())
+            linear = cast(LinearDecoder, self.front.upsampler.linear_decoder)
+            linear.load_state_dict(code.decoder.linear_decoder.state_dict())
+            normalize_code(linear, self.recipe.scale)
+            return
+        weights = code.state_dict()
         for part in (self.front.transmitter, self.front.decoder):
             part.load_state_dict({name: weights[name] for name in part.state_dict()})
-        code = self.front.upsampler.linear_decoder
-        if code is not None:
-            code.load_state_dict({n.removeprefix(LINEAR_CODE): w for n, w in weights.items() if n.startswith(LINEAR_CODE)})
-            normalize_code(code, self.recipe.scale)
 
     def begin_with_link(self, link: PixelLink) -> None:
         """Load the networks of a link that this recipe trained, to go on with."""
@@ -275,11 +285,11 @@ def train(
     progress: bool = True,
     compile: bool = False,
 ) -> Path:
-    """Train a link on pixels from its first step: its ends as an ADJSCC, without and with LPIPS, then the stages behind them.
+    """Train a link on pixels from its first step: its ends as a learned code, without and with LPIPS, then the stages behind them.
 
     Args:
         name: fashion-mnist or cifar10.
-        out: folder of the checkpoints and curves, of both ADJSCCs, and of the model.
+        out: folder of the checkpoints and curves, of both codes, and of the model.
         budget: factor on the number of steps of every stage.
         seed: of all random numbers.
         resume: whether to go on from checkpoints.
@@ -304,9 +314,9 @@ def train(
     if training.accelerator.num_processes > 1:
         raise ValueError(f"processes: expected one for {name}, got {training.accelerator.num_processes}")
     ends: Path | None = None
-    for kind in ("adjscc", "adjscc-lpips"):
+    for kind in (training.recipe.ends, f"{training.recipe.ends}-lpips"):
         ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
-    training.begin_with(PerceptualADJSCC.load(ends))
+    training.begin_with(jscc.MODELS[f"{training.recipe.ends}-lpips"].load(folder / f"{training.recipe.ends}-lpips" / "model"))
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
     seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}
@@ -319,7 +329,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.pixels", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ends", type=Path, help="folder of the ADJSCC trained on LPIPS that it is built on; the package's if left out")
+    parser.add_argument(
+        "--ends", type=Path, help="folder of the learned code, trained on LPIPS, that it is built on; the package's if left out"
+    )
     parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
     parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is")
@@ -330,7 +342,8 @@ def main(arguments: list[str] | None = None) -> int:
         seen = images_seen(options.model)
         training.begin_with_link(PixelLink.from_pretrained(options.model))
     else:
-        ends = PerceptualADJSCC.default(options.name) if options.ends is None else PerceptualADJSCC.load(options.ends)
+        code = jscc.MODELS[f"{training.recipe.ends}-lpips"]
+        ends = code.default(options.name) if options.ends is None else code.load(options.ends)
         training.begin_with(ends)
     chosen = options.stages.split(",")
     for name, plan in training.recipe.plans.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train ADJSCC with a discriminator of patches beside squared error and LPIPS: the learned code that aims at realism without diffusion.
+"""Train a learned code with a discriminator of patches beside squared error and LPIPS: it aims at realism without diffusion.
 
 The discriminator is PatchGAN's (Isola et al., CVPR 2017), the losses are hinges (Lim and Ye, arXiv 1705.02894).
 """
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from semdiff.baselines.jscc import PerceptualADJSCC
+from semdiff.baselines.jscc import DeepJSCC
 from semdiff.metrics import lpips
 from semdiff.rng import Key
 from semdiff.training.random_channel import Conditions
@@ -46,7 +46,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class AdversarialStage(JSCCStage):
-    """Teach an ADJSCC by squared error, LPIPS and the word of a discriminator, which learns beside it.
+    """Teach a learned code by squared error, LPIPS and the word of a discriminator, which learns beside it.
 
     forward(key, images (B, C, H, W) in [0, 1]). One optimiser serves both: the discriminator's loss sees the received images without a
     gradient, and the code's loss the discriminator's weights without one.
@@ -57,7 +57,7 @@ class AdversarialStage(JSCCStage):
         weight: of the discriminator's word in the code's loss.
     """
 
-    def __init__(self, model: PerceptualADJSCC, conditions: Conditions = AWGN_ALONE, weight: float = WEIGHT) -> None:
+    def __init__(self, model: DeepJSCC, conditions: Conditions = AWGN_ALONE, weight: float = WEIGHT) -> None:
         super().__init__(model, conditions)
         self.discriminator, self.weight = PatchDiscriminator(model.image_shape[0]), weight
 

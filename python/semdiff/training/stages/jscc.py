@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from semdiff.baselines.jscc import DeepJSCC, PerceptualADJSCC
+from semdiff.baselines.jscc import DeepJSCC
+from semdiff.baselines.residual_jscc import ResidualJSCC
 from semdiff.metrics import lpips
 from semdiff.models.jscc_layers import condition_of
-from semdiff.models.linear_code import block_side
+from semdiff.models.linear_code import LinearDecoder, block_side
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
@@ -27,7 +27,7 @@ LPIPS_WEIGHT = 0.1  # beside a squared error around 0.01, where LPIPS is around 
 class JSCCStage(Stage):
     """Train by the mean squared error, every rate in each batch, an SNR for each sample.
 
-    A `PerceptualADJSCC` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet).
+    A model that is `perceptual` adds LPIPS_WEIGHT times the mean LPIPS (AlexNet).
 
     Args:
         model: what is trained.
@@ -73,7 +73,7 @@ class JSCCStage(Stage):
         """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
         out = self.send(key, images)
         error = F.mse_loss(out, images)
-        if isinstance(self.model, PerceptualADJSCC):
+        if self.model.perceptual:
             perceptual = lpips(out.clamp(0, 1), images).mean()
             return {"loss": error + LPIPS_WEIGHT * perceptual, "mse": error, "lpips": perceptual}
         if self.exponent == 1.0:
@@ -103,10 +103,16 @@ class LinearJSCCStage(JSCCStage):
     """Train the linear code of a model alone, as if there were no networks. It learns in a hundredth of the time that they take.
 
     Args:
-        model, conditions, exponent: as in `JSCCStage`; the model has `linear=True`.
+        model: what is trained.
+        conditions, exponent: as in `JSCCStage`.
     """
 
-    frozen = ("model.encoder", "model.to_symbols", "model.decoder", "model.to_image")
+    model: ResidualJSCC
+
+    def __init__(self, model: ResidualJSCC, conditions: Conditions = AWGN_ALONE, exponent: float = 1.0) -> None:
+        super().__init__(model, conditions, exponent)
+        networks = (("transmitter", model.transmitter), ("decoder", model.decoder))
+        self.frozen = tuple(f"model.{end}.{n}" for end, net in networks for n, _ in net.named_children() if not n.startswith("linear"))
 
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Compute features by the linear code.
@@ -115,7 +121,7 @@ class LinearJSCCStage(JSCCStage):
             images, snr_db, rate: as in `DeepJSCC.encode`.
         """
         blocks = to_blocks(images, 1, "black", self._side)
-        features: Tensor = cast(Any, self.model.linear_encoder)(blocks, condition_of(snr_db, rate).to(blocks))
+        features: Tensor = self.model.transmitter.linear_encoder(blocks, condition_of(snr_db, rate).to(blocks))
         return features
 
     def decode(self, features: Tensor, snr_db: Tensor, rate: Tensor, size: Sequence[int]) -> Tensor:
@@ -124,7 +130,7 @@ class LinearJSCCStage(JSCCStage):
         Args:
             features, snr_db, rate, size: as in `DeepJSCC.decode`.
         """
-        decoder = cast(Any, self.model.linear_decoder)
+        decoder: LinearDecoder = self.model.decoder.linear_decoder  # type: ignore[assignment]
         scaled = decoder.scale(features, condition_of(snr_db, rate).to(features))
         return from_blocks(decoder(scaled), size[0], size[1], 1, self._side)
 

@@ -14,6 +14,7 @@ from semdiff.link.pixel_starting_state import PixelReception, mean_estimate, per
 from semdiff.metrics import lpips
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
@@ -41,9 +42,9 @@ class Front(nn.Module):
 
     def __init__(
         self,
-        transmitter: Transmitter,
+        transmitter: Transmitter | ResidualTransmitter,
         upsampler: PixelUpsampler,
-        decoder: JSCCDecoder,
+        decoder: JSCCDecoder | ResidualDecoder,
         scale: PixelScale,
         rates: tuple[int, ...],
         conditions: Conditions = DEFAULT_CONDITIONS,
