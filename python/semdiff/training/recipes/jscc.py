@@ -57,7 +57,7 @@ PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
 # Of CIFAR-10, 6 million images after 150,000 of the linear code alone, and 2 million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the
 # resolution.
 CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4)}
-CIFAR10_PLAN = Plan(steps=48_000, batch_size=128, learning_rate=1e-3, average=0.9995)
+CIFAR10_PLAN = Plan(steps=48_000, batch_size=128, learning_rate=3e-3, average=0.9995)
 CIFAR10_LINEAR_PLAN = Plan(steps=600, batch_size=256, learning_rate=3e-3, average=0.99)
 CIFAR10_PERCEPTUAL_PLAN = Plan(steps=16_000, batch_size=128, learning_rate=5e-4, average=0.9995)
 CIFAR10_CONDITIONS = Conditions((-7.0, 22.0), fading=False)
