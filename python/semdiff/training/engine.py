@@ -183,6 +183,7 @@ def fit(
             if on_step is not None:
                 on_step(step)
     stage.load_state_dict(average, strict=False)
+    stage.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # in which files are written
     stage.eval()
     return _numbers(running)
 

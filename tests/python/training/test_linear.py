@@ -165,6 +165,7 @@ def test_the_linear_code_learns_alone():
     before = float(stage(Key(1), images)["loss"].detach())
     fit(stage, [images], Plan(300, 16, 3e-3, average=0.9), name="linear", key=Key(0), progress=False)
     assert all(torch.equal(p, networks[n]) for n, p in model.state_dict().items() if n in networks)
+    assert all(p.is_contiguous() for p in model.parameters())  # trained in another memory format, written in this one
     after = float(stage(Key(1), images)["loss"].detach())
     _, _, _, deviations = components(F.pixel_unshuffle(2 * images - 1, 8))
     assert after < 0.5 * before
