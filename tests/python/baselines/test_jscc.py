@@ -210,8 +210,8 @@ def lpips_weights():
 
 @pytest.mark.slow
 def test_training_learns_resumes_and_goes_on_with_lpips(tmp_path, monkeypatch, lpips_weights):
-    for kind in (ADJSCC, PerceptualADJSCC):
-        monkeypatch.setitem(jscc.MODELS, kind.weights, lambda kind=kind: kind(**SMALL))
+    whole = jscc._fresh
+    monkeypatch.setattr(jscc, "_fresh", lambda name, seed: whole(name, seed, **SMALL))
     images = IMAGES.repeat(13, 1, 1, 1)
     folder = jscc.train("adjscc", tmp_path / "a", budget=0.012, images=images, progress=False)  # 64 steps
     trained = ADJSCC.load(folder)
@@ -235,7 +235,8 @@ def test_training_names_bad_arguments(tmp_path):
 
 def test_a_training_goes_on_from_what_its_checkpoint_held(tmp_path, monkeypatch):
     """The averaged weights of a checkpoint become a model that says what it has seen; a training from it takes the steps that are left."""
-    monkeypatch.setitem(jscc.MODELS, "adjscc", lambda: ADJSCC(**SMALL))
+    whole = jscc._fresh
+    monkeypatch.setattr(jscc, "_fresh", lambda name, seed: whole(name, seed, **SMALL))
     plan = Plan(steps=6, batch_size=4, learning_rate=1e-3, warm_up=1)
     monkeypatch.setitem(jscc.PLANS, "fashion-mnist", (plan, plan))
     stopped = dict(budget=0.5, images=IMAGES, progress=False)  # 3 of 6 steps
