@@ -28,15 +28,17 @@ SEMDIFF_INLINE X log_uniform(Alike<X, std::uint32_t> word) {
   return logarithm(fraction<X>(word) + ElementOf<X>(0.5 / 4294967296.0));
 }
 
-// Pairs of words to pairs of normals, `count` of each, rounded up to whole packs. In two loops: each holds one long chain of instructions,
-// and the root, which is slow and needs none of the other units, is taken beside the second. The logarithm is one chain alone, so twice as
-// many vectors go through it together.
+// Pairs of words to pairs of normals, `count` of each, rounded up to kPhiloxStep at most. In two loops: each holds one long chain of
+// instructions, and the root, which is slow and needs none of the other units, is taken beside the second. The logarithm is one chain
+// alone, so twice as many vectors go through it together.
 template <typename Real>
 SEMDIFF_SHARED void box_muller(Real* __restrict z0, Real* __restrict z1, const std::uint32_t* __restrict w_radius,
                                const std::uint32_t* __restrict w_angle, std::int32_t count) {
   using X = PackOf<Real>;
   using Words = Alike<X, std::uint32_t>;
-  using Wide = PackOf < Real, sizeof(Real) == 4 && kVectorBytes<64 ? 8 : 4>;
+  constexpr int vectors = sizeof(Real) == 4 && kVectorBytes < 64 ? 8 : 4;
+  using Wide = PackOf<Real, vectors>;
+  static_assert(kPhiloxStep % Shape<Wide>::size == 0);
   for (std::int32_t i = 0; i < count; i += Shape<Wide>::size) {
     store(z0 + i, log_uniform<Wide>(load<Alike<Wide, std::uint32_t>>(w_radius + i)));
   }

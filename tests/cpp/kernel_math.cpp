@@ -102,7 +102,7 @@ TEMPLATE_TEST_CASE("sincos_turn: exact quarter turns, error below 1 epsilon else
 }
 
 TEMPLATE_TEST_CASE("box_muller: the smallest and the largest words", "", float, double) {
-  constexpr std::int32_t size = m::Shape<m::PackOf<TestType>>::size;
+  constexpr std::int32_t size = m::kPhiloxStep;
   std::uint32_t radius[size] = {0u, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu};
   std::uint32_t angle[size] = {0u, 0u, 1u, 0x20000000u, 0x7fffffffu, 0xffffffffu};
   TestType a[size], b[size];
