@@ -143,8 +143,7 @@ def encode_blocks(ends: Any, blocks: Tensor, snr_db: Tensor, rate: Tensor) -> Te
     x = blocks
     for layer in ends.encoder:
         x = layer(x, condition)
-    features: Tensor = ends.to_symbols(x)
-    return features
+    return ends.to_symbols(x)  # type: ignore[no-any-return]
 
 
 def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
@@ -159,8 +158,7 @@ def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> 
     x = features
     for layer in ends.decoder:
         x = layer(x, condition)
-    image: Tensor = ends.to_image(x)
-    return image
+    return ends.to_image(x)  # type: ignore[no-any-return]
 
 
 class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]

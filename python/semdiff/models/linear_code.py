@@ -32,16 +32,14 @@ class LinearEncoder(nn.Module):
         colours: channels of the images.
         symbol_channels: real features at the full rate. A block has UPSCALE^2 components for each, the strongest in the first channels.
         strides: halvings of the resolution.
-        condition: how many numbers say SNR and rate; 0 where they are not told.
+        condition: how many numbers say SNR and rate.
     """
 
     def __init__(self, colours: int, symbol_channels: int, strides: int, condition: int) -> None:
         super().__init__()
         side, components = block_side(strides), symbol_channels * UPSCALE**2
         self.map = nn.Conv2d(colours, components, 2 * side, side, side // 2)
-        self.gain = None
-        if condition:
-            self.gain = nn.Sequential(nn.Linear(condition, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, components))
+        self.gain = nn.Sequential(nn.Linear(condition, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, components))
 
     def forward(self, blocks: Tensor, condition: Tensor) -> Tensor:
         """Compute features (B, symbol_channels, h, w).
@@ -50,10 +48,7 @@ class LinearEncoder(nn.Module):
             blocks: images (B, colours, H, W), padded to whole blocks.
             condition: SNR and rate, (B, condition).
         """
-        x: Tensor = self.map(blocks)
-        if self.gain is not None:
-            x = x * self.gain(condition).exp()[:, :, None, None]
-        return F.pixel_shuffle(x, UPSCALE)
+        return F.pixel_shuffle(self.map(blocks) * self.gain(condition).exp()[:, :, None, None], UPSCALE)
 
 
 class LinearDecoder(nn.Module):
@@ -65,7 +60,7 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, colours: int, symbol_channels: int, strides: int, condition: int) -> None:
         super().__init__()
-        self.side, self.told, components = block_side(strides), condition, symbol_channels * UPSCALE**2
+        self.side, components = block_side(strides), symbol_channels * UPSCALE**2
         layers = nn.Linear(components + condition, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, components)
         self.gain = nn.Sequential(*layers)
         self.map = nn.Conv2d(components, colours * self.side**2, 3, 1, 1)
@@ -81,7 +76,7 @@ class LinearDecoder(nn.Module):
             Like features.
         """
         x = F.pixel_unshuffle(features, UPSCALE)
-        gain = self.gain(torch.cat([x.mean((2, 3)), condition[:, : self.told]], 1)).exp()
+        gain = self.gain(torch.cat([x.mean((2, 3)), condition], 1)).exp()
         return F.pixel_shuffle(x * gain[:, :, None, None], UPSCALE)
 
     def forward(self, scaled: Tensor) -> Tensor:

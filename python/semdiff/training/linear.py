@@ -127,8 +127,7 @@ def begin_jscc(model: ResidualJSCC, images: Tensor) -> None:
     back.map.weight[:, :, 1, 1] = (2 * directions * deviations / amplitudes).to(images)
     picture.copy_(2 * mean - 1)
     for gain in (there.gain, back.gain):
-        if gain is not None:
-            _faint(cast(Any, gain[-1]))
+        _faint(gain[-1])
     _faint(model.transmitter.to_symbols)
     _faint(model.decoder.to_image)
 
