@@ -2,7 +2,7 @@
 """Are a billion normal numbers normal? python -m studies.normals [--numbers N] [--dtype float32]
 
 It holds moments, tails, correlations and the distribution function of numbers of one key against those of a standard normal, and writes
-docs/results/normals.md. A billion numbers take a quarter of an hour on one core.
+docs/results/normals.md. A billion numbers take some minutes on one core.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def normal_moment(power: int) -> int:
 
 
 class Sums:
-    """What is counted of the numbers, chunk by chunk."""
+    """Count and sum over the numbers, chunk by chunk."""
 
     def __init__(self) -> None:
         self.count, self.largest = 0, 0.0

@@ -161,7 +161,23 @@ def decode_blocks(ends: Any, features: Tensor, snr_db: Tensor, rate: Tensor) -> 
     return ends.to_image(x)  # type: ignore[no-any-return]
 
 
-class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class PixelCells:
+    """Say how a transmitter, whose config has `image_shape` and `strides`, cuts images into cells of one feature each."""
+
+    config: Any
+
+    @property
+    def cell(self) -> int:
+        """Compute the side in pixels of the square that one feature stands for."""
+        return 1 << self.config.strides  # type: ignore[no-any-return]
+
+    @property
+    def border(self) -> Border:
+        """Return how images are padded to whole multiples of two features."""
+        return "black" if self.config.image_shape[1] else "replicate"
+
+
+class Transmitter(PixelCells, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encode images (B, C, H, W) in [0, 1] as features (B, symbol_channels, h, w), real, not yet of unit power.
 
     The network is ADJSCC's encoder: its weights are those of `semdiff.baselines.ADJSCC`, by the same names. The first channels are the ones
@@ -189,16 +205,6 @@ class Transmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         colours = image_shape[0] or 1
         self.encoder = encoder_layers(colours, outer_width, width, depth, strides, True)
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, 1, 1)
-
-    @property
-    def cell(self) -> int:
-        """Compute the side in pixels of the square that one feature stands for."""
-        return 1 << self.config.strides  # type: ignore[no-any-return]
-
-    @property
-    def border(self) -> Border:
-        """Return how images are padded to whole multiples of two features."""
-        return "black" if self.config.image_shape[1] else "replicate"
 
     def forward(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Compute features.

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semdiff.models.blocks import UPSCALE, ConditionEmbedding, FiLMBlock
-from semdiff.models.jscc_layers import CONDITION, condition_of
+from semdiff.models.jscc_layers import CONDITION, PixelCells, condition_of
 from semdiff.models.linear_code import LinearDecoder, LinearEncoder
-from semdiff.models.pixel_blocks import Border, from_blocks, to_blocks
+from semdiff.models.pixel_blocks import from_blocks, to_blocks
 
 
-class ResidualTransmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class ResidualTransmitter(PixelCells, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encode images (B, C, H, W) in [0, 1] as features (B, symbol_channels, h, w), real, not yet of unit power.
 
     The first channels are the ones that a lower rate keeps.
@@ -51,16 +51,6 @@ class ResidualTransmitter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_in = nn.Conv2d(colours << 2 * strides, width, 3, padding=1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
         self.to_symbols = nn.Conv2d(width, symbol_channels, 3, padding=1)
-
-    @property
-    def cell(self) -> int:
-        """Compute the side in pixels of the square that one feature stands for."""
-        return 1 << self.config.strides  # type: ignore[no-any-return]
-
-    @property
-    def border(self) -> Border:
-        """Return how images are padded to whole multiples of two features."""
-        return "black" if self.config.image_shape[1] else "replicate"
 
     def forward(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Compute features.

@@ -20,7 +20,7 @@ BLOCKS = (FiLMBlock, JSCCLayer, SelfAttention)
 def compiled_blocks(stage: nn.Module) -> Iterator[None]:
     """Compile the trained blocks of a stage, each by itself, for as long as the context lasts.
 
-    The first steps then take a minute or two. Where no gradient is taken a block is as it was: inductor of torch 2.13 makes NaN of a JSCC
+    The first steps take a minute or two. Where no gradient is taken a block runs uncompiled: inductor of torch 2.13 makes NaN of a JSCC
     layer in bfloat16 there.
 
     Args:

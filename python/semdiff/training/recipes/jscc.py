@@ -234,9 +234,9 @@ def save_checkpoint(name: str, out: str | os.PathLike[str], data: str = "fashion
     Returns:
         The folder out/model.
     """
-    tensors, meta = load_tensors(Path(out) / "checkpoints" / f"{name}.safetensors")
     if name not in MODELS:
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
+    tensors, meta = load_tensors(Path(out) / "checkpoints" / f"{name}.safetensors")
     model = _fresh(name, 0, **(CIFAR10 if data == "cifar10" else {}))
     model.load_state_dict({n.removeprefix("average.model."): t for n, t in tensors.items() if n.startswith("average.model.")})
     seen = int(meta["step"]) * PLANS[data][name in GOES_ON].batch_size

@@ -316,7 +316,7 @@ def train(
     ends: Path | None = None
     for kind in (training.recipe.ends, f"{training.recipe.ends}-lpips"):
         ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
-    training.begin_with(jscc.MODELS[f"{training.recipe.ends}-lpips"].load(folder / f"{training.recipe.ends}-lpips" / "model"))
+    training.begin_with(jscc.MODELS[kind].load(folder / kind / "model"))
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
     seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}

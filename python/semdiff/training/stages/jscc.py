@@ -120,7 +120,7 @@ class LinearJSCCStage(JSCCStage):
         Args:
             images, snr_db, rate: as in `DeepJSCC.encode`.
         """
-        blocks = to_blocks(images, 1, "black", self._side)
+        blocks = to_blocks(images, 1, self.model.transmitter.border, self._side)
         features: Tensor = self.model.transmitter.linear_encoder(blocks, condition_of(snr_db, rate).to(blocks))
         return features
 
