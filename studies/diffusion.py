@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does diffusion earn its evaluations? The link on pixels by steps, with parts of it taken away, and begun at wrong times.
 
-python -m studies.diffusion writes docs/results/diffusion.{csv,md}, of the package's `PixelLink` for Fashion-MNIST or of another one's
-folder. Test images over AWGN, all systems at the same channel uses and, by key, the same noise of the channel. The distance FD of a
-classifier's features is from 10,000 training images, which are not sent; the floor is that of the originals themselves.
+python -m studies.diffusion MODEL writes docs/results/diffusion.{csv,md} of a `PixelLink` for Fashion-MNIST, diffusion_cifar10.{csv,md} of
+one for CIFAR-10. MODEL is its name in the package or a folder. Test images over AWGN, all systems at the same channel uses and, by key,
+the same noise of the channel. The distance FD of a classifier's features is from 10,000 training images, which are not sent; the floor is
+that of the originals themselves.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import torch
 from torch import Tensor
 
 from semdiff import AWGN, Channel, Key, NoiseSchedule, normal
-from semdiff.baselines import ADJSCC, PerceptualADJSCC
-from semdiff.data import fashion_mnist
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.evaluation import Results, sweep
 from semdiff.link import PixelLink, Transmission
 from semdiff.link.pixel_starting_state import PixelReception
+from studies.pixel_data import PixelData, data_of
 from studies.writing import table, write_csv, write_lines
 
-SNRS_DB, ALTERED_DB, USES = (-5.0, 0.0, 5.0, 10.0), (0.0, 5.0), (64, 32)
+SNRS_DB, ALTERED_DB = (-5.0, 0.0, 5.0, 10.0), (0.0, 5.0)
 FD = "frechet_classifier_unpaired"
 METRICS = ["psnr", "lpips_alex", "accuracy", FD]
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -34,9 +34,8 @@ OFFSETS_DB = (-6.0, -3.0, 3.0, 6.0)
 class Altered:
     """The link with another first state, or another denoiser, and the key of its own noise changed where `other_noise` says so."""
 
-    image_shape = (1, 28, 28)
-
     def __init__(self, link: PixelLink, steps: int = 4, realism: float = 1.0, diffusion: bool = True) -> None:
+        self.image_shape = link.image_shape
         self.link, self.steps, self.realism, self.diffusion = link, steps, realism, diffusion
 
     @property
@@ -132,11 +131,10 @@ def at_noise(schedule: NoiseSchedule, x: Tensor, t: Tensor, noise_var: Tensor) -
     return DiffusionState(x * ratio.to(x)[:, None, None, None], later)
 
 
-def systems(link: PixelLink) -> dict[str, Any]:
+def systems(link: PixelLink, data: PixelData) -> dict[str, Any]:
     """By the part of the study and the row's name."""
-    found: dict[str, Any] = {
-        "1 ADJSCC": ADJSCC.default(),
-        "1 ADJSCC+LPIPS": PerceptualADJSCC.default(),
+    found: dict[str, Any] = {f"1 {name}": kind.default(data.name) for name, kind in data.baselines.items()}
+    found |= {
         "1 mean (0 evaluations)": Altered(link, realism=0.0),
         "1 perceptual estimate (0 evaluations)": Altered(link, diffusion=False),
     }
@@ -167,12 +165,12 @@ def snrs_of(label: str) -> tuple[float, ...]:
 
 
 @torch.no_grad()
-def spread(link: PixelLink, images: Tensor, snr_db: float, uses: int, samples: int = 16) -> dict[str, float]:
+def spread(link: PixelLink, images: Tensor, snr_db: float, cbr: float, samples: int = 16) -> dict[str, float]:
     """How far samples of one reception lie from each other and from what was sent, and how good their average is."""
     found: list[Tensor] = []
     for i, part in enumerate(images.split(250)):
         air, own = Key(0).fold_in(i).split(2)
-        heard = link.equalize_and_upsample(AWGN()(link.send(part, snr_db, cbr=uses / 784), snr_db, air), key=own)
+        heard = link.equalize_and_upsample(AWGN()(link.send(part, snr_db, cbr=cbr), snr_db, air), key=own)
         mean = link.denoise_and_decode(heard, realism=0.0)[0]
         drawn = torch.stack([link.denoise_and_decode(heard, steps=4, key=own.fold_in(j))[0] for j in range(samples)])
         error = lambda x, part=part: (x - part).square().flatten(1).mean(1)  # noqa: E731
@@ -191,20 +189,20 @@ def quality(row: dict[str, Any]) -> str:
     return f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}"
 
 
-def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str], spreads: list[dict[str, float]]) -> list[str]:
+def lines(data: PixelData, found: Results, rows_of: list[dict[str, Any]], labels: list[str], spreads: list[dict[str, float]]) -> list[str]:
     reference = found.header["references"]
     floor = reference["originals"][FD]
     images = found.header["data"]["shape"][0]
     text = [
         "# Does diffusion earn its evaluations?",
         "",
-        f"{images:,} Fashion-MNIST test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of",
+        f"{images:,} {data.title} test images over AWGN, one seed of the channel. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of",
         "a classifier / FD, the Fréchet distance of its 64 features from images that were not sent,",
         f"{reference['images']:,} of the training split. FD of the originals themselves is {floor:.2f}, and no receiver",
         "is expected below it. LPIPS is a distance from the image that was sent; what steps improve is FD. Steps are DDIM's.",
-        "–: not measured. Made by `python -m studies.diffusion`.",
+        f"–: not measured. Made by `python -m studies.diffusion {data.name}`.",
         "",
-        "ADJSCC trained on LPIPS, the link's mean and its samples share a transmitter: they are three receivers of the same symbols.",
+        f"{list(data.baselines)[-1]}, the link's mean and its samples share a transmitter: they are three receivers of the same symbols.",
     ]
     for part, title in TITLES.items():
         text += ["", f"## {title}"]
@@ -237,25 +235,27 @@ def lines(found: Results, rows_of: list[dict[str, Any]], labels: list[str], spre
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.diffusion", description=__doc__)
-    parser.add_argument("model", nargs="?", default="fashion-mnist", help="name or folder of a PixelLink for Fashion-MNIST")
+    parser.add_argument("model", nargs="?", default="fashion-mnist", help="name or folder of a PixelLink")
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--uses", type=int, nargs="+", default=USES, help="channel uses of an image, 64 and 32 if left out")
+    parser.add_argument("--uses", type=int, nargs="+", help="channel uses of an image; 64 and 32, for CIFAR-10 512, 256, 128 if left out")
     parser.add_argument("--cells", type=Path, help="a folder for what is finished, so that an interrupted study goes on")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     link = PixelLink.from_pretrained(options.model)
-    every, rows = systems(link), []
+    data = data_of(link)
+    cbrs = [data.cbr(uses) for uses in options.uses or data.uses]
+    every, rows = systems(link, data), []
     for snrs_db in (SNRS_DB, ALTERED_DB):
         found = sweep(
-            None, options.cells, systems={n: s for n, s in every.items() if snrs_of(n) == snrs_db}, data="fashion-mnist",
-            images=options.images, batch=250, snr_db=list(snrs_db), cbr=[uses / 784 for uses in options.uses],
-            metrics=METRICS, progress=True,
+            None, options.cells, systems={n: s for n, s in every.items() if snrs_of(n) == snrs_db}, data=data.name,
+            images=options.images, batch=250, snr_db=list(snrs_db), cbr=cbrs, metrics=METRICS, progress=True,
         )  # fmt: skip
         rows += found.rows
     kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
-    write_csv(options.out / "diffusion.csv", [{name: row[name] for name in kept} for row in rows])
-    spreads = [spread(link, fashion_mnist("test").images[: options.images], snr, options.uses[0]) for snr in ALTERED_DB]
-    write_lines(options.out / "diffusion.md", lines(found, rows, list(every), spreads))
+    write_csv(options.out / f"diffusion{data.suffix}.csv", [{name: row[name] for name in kept} for row in rows])
+    images, _ = data.test_images(options.images)
+    spreads = [spread(link, images, snr_db, cbrs[0]) for snr_db in ALTERED_DB]
+    write_lines(options.out / f"diffusion{data.suffix}.md", lines(data, found, rows, list(every), spreads))
 
 
 if __name__ == "__main__":

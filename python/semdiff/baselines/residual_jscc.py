@@ -43,7 +43,7 @@ class ResidualJSCC(DeepJSCC):
         image_shape: Sequence[int | None] = (3, 32, 32),
         symbol_channels: int = 16,
         rates: Sequence[int] = (16, 8, 4),
-        width: int = 64,
+        width: int = 96,
         outer_width: int = 32,
         encoder_depth: int = 2,
         depth: int = 3,

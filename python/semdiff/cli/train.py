@@ -99,7 +99,7 @@ def train(
     on latents, the paper's own form. ends trains what is around the channel for a latent diffusion model of one's own, --pipeline;
     latent-diffusion makes a small one of pictures, about ten minutes of one core.
 
-    Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ...
+    Several processes or machines: torchrun --nproc-per-node 2 --no-python semdiff train photos ..., fashion-mnist or cifar10.
     """
     from semdiff.rng import Key
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the loop that every stage shares: deterministic batches, Adam, a moving average of the weights, checkpoints, over accelerate.
+"""Run the loop that every stage shares: deterministic batches, Adam or Muon, a moving average of the weights, checkpoints, over accelerate.
 
 All randomness of step n is a function of (seed, n, process), so a checkpoint needs no generator state, and an interrupted run that is
 started again ends with the same bits as one that was not.
@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +29,7 @@ from semdiff.training.batches import Batches, Rows
 from semdiff.training.checkpoint import optimizer_tensors, resume_training, training_identity
 from semdiff.training.compiled import compiled_blocks
 from semdiff.training.curve import StageCurve
+from semdiff.training.muon import Muon
 
 SHOWN_EVERY = 50  # steps
 
@@ -61,6 +64,7 @@ class Plan:
         warm_up: steps of rising learning rate; then it falls along half a cosine to zero.
         average: decay of the moving average of the weights.
         clip: largest norm of the gradient.
+        optimizer: "adam", or "muon" (`semdiff.training.muon`), which comes further with as many images.
     """
 
     steps: int
@@ -69,6 +73,7 @@ class Plan:
     warm_up: int = 100
     average: float = 0.998
     clip: float = 1.0
+    optimizer: Literal["adam", "muon"] = "adam"
 
     def scaled(self, budget: float) -> Plan:
         """Return the same plan with `budget` times the steps, at least 1."""
@@ -129,7 +134,8 @@ def fit(
     stage.to(accelerator.device)
     stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in which processors convolve
     trained = [p for p in stage.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=plan.learning_rate, betas=(0.9, 0.99), fused=True)
+    made = Muon if plan.optimizer == "muon" else partial(torch.optim.Adam, fused=True)
+    optimizer: torch.optim.Optimizer = made(trained, lr=plan.learning_rate, betas=(0.9, 0.99))
     file = folder / f"{name}.safetensors" if folder is not None else None
     batches = Rows(data, plan.batch_size, key) if isinstance(data, Sequence) else data
     identity = training_identity(stage, batches, plan, name, key, accelerator)

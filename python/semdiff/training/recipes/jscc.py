@@ -54,12 +54,13 @@ GOES_ON = {name: name.rpartition("-")[0] for name in MODELS if name.endswith(("-
 # 684,800 images. On one core of one machine that takes 121 minutes, the 828,800 of the link's stages 82.
 PLAN = Plan(steps=5350, batch_size=128, learning_rate=1e-3)
 PERCEPTUAL_PLAN = Plan(steps=1070, batch_size=128, learning_rate=3e-4)
-# Of CIFAR-10, 6 million images after 150,000 of the linear code alone, and 2 million more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the
+# Of CIFAR-10, 1.0 million images after 150,000 of the linear code alone, and 512,000 more: complex CBR 1/6, 1/12, 1/24, at 1/4 of the
 # resolution.
 CIFAR10: dict[str, Any] = {"image_shape": (3, 32, 32), "symbol_channels": 16, "rates": (16, 8, 4)}
-CIFAR10_PLAN = Plan(steps=48_000, batch_size=128, learning_rate=3e-3, average=0.9995)
+CIFAR10_ADJSCC: dict[str, Any] = CIFAR10 | {"width": 64}  # about as quick as ResidualJSCC
+CIFAR10_PLAN = Plan(steps=8_000, batch_size=128, learning_rate=6e-3, average=0.9995, optimizer="muon")
 CIFAR10_LINEAR_PLAN = Plan(steps=600, batch_size=256, learning_rate=3e-3, average=0.99)
-CIFAR10_PERCEPTUAL_PLAN = Plan(steps=16_000, batch_size=128, learning_rate=5e-4, average=0.9995)
+CIFAR10_PERCEPTUAL_PLAN = Plan(steps=4_000, batch_size=128, learning_rate=1e-3, average=0.9995, optimizer="muon")
 CIFAR10_CONDITIONS = Conditions((-7.0, 22.0), fading=False)
 CIFAR10_EXPONENT = 0.25  # of each image's squared error, see `JSCCStage`
 PLANS = {"fashion-mnist": (PLAN, PERCEPTUAL_PLAN), "cifar10": (CIFAR10_PLAN, CIFAR10_PERCEPTUAL_PLAN)}
@@ -119,7 +120,7 @@ def train(
     goes_on = MODELS.get(GOES_ON.get(name, ""))
     if images is None:
         images = read_images(data, data_folder)
-    model, plan = _fresh(name, seed, **(CIFAR10 if data == "cifar10" else {})), PLANS[data][goes_on is not None].scaled(budget)
+    model, plan = _fresh(name, seed, **_sizes(name, data)), PLANS[data][goes_on is not None].scaled(budget)
     begin = 0  # images
     if start is not None or goes_on is not None:
         kind = goes_on or type(model)
@@ -128,7 +129,6 @@ def train(
         if goes_on is None and not begin:
             raise ValueError(f"start: expected a {name} whose {IMAGES_SEEN} says how many images it has seen, got {os.fspath(place)!r}")
         model.load_state_dict((type(model) if begin else kind).load(place).state_dict())
-    accelerator = prepare_accelerator("auto", cpu=True) if data == "cifar10" else None
     how: dict[str, Any] = {"key": Key(seed), "folder": Path(out) / "checkpoints", "resume": resume, "progress": progress}
     conditions, exponent = (CIFAR10_CONDITIONS, CIFAR10_EXPONENT) if data == "cifar10" else (AWGN_ALONE, 1.0)
     if isinstance(model, ResidualJSCC) and not begin and goes_on is None:
@@ -137,10 +137,14 @@ def train(
         plan_alone = CIFAR10_LINEAR_PLAN.scaled(budget)
         fit(code, [images], plan_alone, name=f"{name}-linear", **how | {"key": Key(seed).fold_in(LINEAR)})
         model.requires_grad_(True)
+    accelerator = prepare_accelerator("auto" if data == "cifar10" else None, cpu=True)  # after the other's, whose precision replaces it
     stage = AdversarialStage(model, conditions) if name.endswith("-gan") else JSCCStage(model, conditions, exponent)
     begin = min(begin // plan.batch_size, plan.steps)
     fit(stage, [images], plan, name=name, accelerator=accelerator, begin=begin, compile=compile, **how)
-    return _save(model, Path(out) / "model", {name: plan.steps * plan.batch_size})
+    if accelerator.is_main_process:
+        _save(model, Path(out) / "model", {name: plan.steps * plan.batch_size})
+    accelerator.wait_for_everyone()
+    return Path(out) / "model"
 
 
 def train_photos(
@@ -217,6 +221,12 @@ def train_photos(
     return _save(model, folder / "model", {})
 
 
+def _sizes(name: str, data: str) -> dict[str, Any]:
+    if data != "cifar10":
+        return {}
+    return CIFAR10 if issubclass(MODELS[name], ResidualJSCC) else CIFAR10_ADJSCC
+
+
 def _fresh(name: str, seed: int, **sizes: Any) -> DeepJSCC:
     """The same seed gives the same weights; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
@@ -237,7 +247,7 @@ def save_checkpoint(name: str, out: str | os.PathLike[str], data: str = "fashion
     if name not in MODELS:
         raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name!r}")
     tensors, meta = load_tensors(Path(out) / "checkpoints" / f"{name}.safetensors")
-    model = _fresh(name, 0, **(CIFAR10 if data == "cifar10" else {}))
+    model = _fresh(name, 0, **_sizes(name, data))
     model.load_state_dict({n.removeprefix("average.model."): t for n, t in tensors.items() if n.startswith("average.model.")})
     seen = int(meta["step"]) * PLANS[data][name in GOES_ON].batch_size
     return _save(model, Path(out) / "model", {name: seen})

@@ -122,6 +122,20 @@ def normalize_code(code: LinearDecoder, scale: PixelScale) -> None:
     cast(Tensor, code.map.bias).add_(1).div_(2).sub_(scale.mean).div_(scale.std)
 
 
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of a data set.
+
+    Args:
+        name: of the data set.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
+    return RECIPES[name]
+
+
 class PixelTraining:
     """Hold the networks of one recipe and the stages that train them.
 
@@ -145,15 +159,14 @@ class PixelTraining:
         budget: float = 1.0,
         compile: bool = False,
     ) -> None:
-        if name not in RECIPES:
-            raise ValueError(f"name: expected one of {', '.join(RECIPES)}, got {name!r}")
-        plans = {stage: plan.scaled(budget) for stage, plan in RECIPES[name].plans.items()}
-        self.name, self.recipe, self.folder, self.key = name, replace(RECIPES[name], plans=plans), folder, Key(seed)
+        recipe = find_recipe(name)
+        plans = {stage: plan.scaled(budget) for stage, plan in recipe.plans.items()}
+        self.name, self.recipe, self.folder, self.key = name, replace(recipe, plans=plans), folder, Key(seed)
         images = read_images(name) if data is None else data
         self.images, self.held_out = images[:-HELD_OUT], images[-HELD_OUT:]
         self.accelerator, self.compile = prepare_accelerator(precision), compile
         self.schedule = NoiseSchedule.scaled_linear()
-        recipe, (width, deep_width) = self.recipe, self.recipe.widths
+        width, deep_width = recipe.widths
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -272,6 +285,17 @@ class PixelTraining:
             compile=self.compile,
         )
 
+    def save(self, place: Path, seen: dict[str, int]) -> None:
+        """Save the link in the main process; all processes wait until it is there.
+
+        Args:
+            place: folder of the link.
+            seen: images by stage.
+        """
+        if self.accelerator.is_main_process:
+            save_link(self.link(), place, eight_bits=True, seen=seen)
+        self.accelerator.wait_for_everyone()
+
 
 def train(
     name: str,
@@ -303,24 +327,22 @@ def train(
         The folder out/model, which `SemanticLink.from_pretrained` reads.
 
     Raises:
-        ValueError: for a budget that is not above zero, or where several processes were started.
+        ValueError: for a budget that is not above zero.
         FileNotFoundError: where the data set or a network of the metrics is not installed.
     """
     check_budget(budget)
-    folder = Path(out)
+    recipe, folder = find_recipe(name), Path(out)
     LPIPS("alex")  # if its weights are not there, say so now
     images = read_images(name, data_folder) if images is None else images
-    training = PixelTraining(name, folder, seed, precision, images, budget, compile)
-    if training.accelerator.num_processes > 1:
-        raise ValueError(f"processes: expected one for {name}, got {training.accelerator.num_processes}")
     ends: Path | None = None
-    for kind in (training.recipe.ends, f"{training.recipe.ends}-lpips"):
+    for kind in (recipe.ends, f"{recipe.ends}-lpips"):
         ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
+    training = PixelTraining(name, folder, seed, precision, images, budget, compile)  # after theirs, whose precision replaces its own
     training.begin_with(jscc.MODELS[kind].load(folder / kind / "model"))
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
     seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}
-    save_link(training.link(), folder / "model", eight_bits=True, seen=seen)
+    training.save(folder / "model", seen)
     return folder / "model"
 
 
@@ -353,7 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif training.checkpoint(name).exists():
             seen[name] = training.load(name)
     print("images seen:", seen)
-    save_link(training.link(), options.out / "model", eight_bits=True, seen=seen)
+    training.save(options.out / "model", seen)
     return 0
 
 
