@@ -31,9 +31,13 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     x: Tensor = matrix / (torch.linalg.matrix_norm(matrix) + 1e-7)
     high = x.shape[0] > x.shape[1]
     x = x.T if high else x
+    # Each iteration multiplies X by a polynomial of A from the left, so all of them are one small square matrix, and X is multiplied once.
+    gram = x @ x.T
+    product = one = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        factor = torch.addmm(b * gram + a * one, gram, gram, alpha=c)
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
     return x.T if high else x
 
 
