@@ -23,7 +23,6 @@ from semdiff.training.stages.diffusion import denoised, velocity
 from semdiff.training.stages.jscc import balanced
 from semdiff.transmission.symbols import ReceivedFeatures
 
-LPIPS_WEIGHT = 0.1  # beside a squared error of images in [0, 1] around 0.01, where LPIPS is around 0.2: as for ADJSCC+LPIPS
 TYPICAL_ERROR = 0.08  # a squared error of normalised pixels, see `balanced`
 VARIANCE_WEIGHT = 0.05  # of the fused loss, which teaches the variance, beside the squared error around 0.1
 LPIPS_EVERY = 3  # LPIPS takes as long as all networks together, so one image in three is measured by it
@@ -139,33 +138,6 @@ class UpsamplerStage(Stage):
         gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
         return gaussian_terms(gaussian, x, self.schedule, loss_key, self.exponent)
-
-
-class JointStage(Stage):
-    """Train up-sampler, transmitter and perceptual estimate, end to end through the channel.
-
-    The perceptual decoder's loss is its own squared error and LPIPS (AlexNet) of shifted images. The transmitter gets the gradients of all.
-
-    Args:
-        front: the networks.
-        schedule: of the denoiser.
-    """
-
-    def __init__(self, front: Front, schedule: NoiseSchedule) -> None:
-        super().__init__()
-        self.front, self.schedule = front, schedule
-
-    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
-        channel_key, loss_key, shift_key = key.split(3)
-        reception, scale = self.front(images, channel_key), self.front.scale
-        x = scale.normalize(images)
-        terms = gaussian_terms(reception.gaussian, x, self.schedule, loss_key)
-        perceptual_error = F.mse_loss(reception.perceptual, x)
-        seen = scale.images(reception.perceptual[::LPIPS_EVERY]).clamp(0, 1)
-        perceptual = lpips(*shifted(seen, images[::LPIPS_EVERY], shift_key)).mean()
-        loss = terms["loss"] + perceptual_error + LPIPS_WEIGHT / scale.std**2 * perceptual
-        return terms | {"loss": loss, "perceptual_error": perceptual_error, "lpips": perceptual}
 
 
 class FlowStage(Stage):

@@ -14,7 +14,8 @@ from semdiff.models.pixels import PixelDenoiser
 from semdiff.rng import Key
 from semdiff.training.engine import Stage
 from semdiff.training.stages.diffusion import denoised
-from semdiff.training.stages.pixels import LPIPS_EVERY, LPIPS_WEIGHT, Front, shifted
+from semdiff.training.stages.jscc import LPIPS_WEIGHT
+from semdiff.training.stages.pixels import LPIPS_EVERY, Front, shifted
 
 
 class RegressionStage(Stage):
