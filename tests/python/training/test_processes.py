@@ -16,6 +16,8 @@ pytest.importorskip("accelerate")
 
 from semdiff._util.tensor_files import load_tensors
 from semdiff.data.pictures import to_picture
+from semdiff.link import PixelLink
+from semdiff.training.saving import images_seen
 from tests.python.pretrained import require_lpips
 from tests.python.tiny_photos import STAGES, pictures, write_recipe
 
@@ -78,3 +80,18 @@ def test_one_killed_process_ends_the_other_and_the_training_goes_on(tmp_path: Pa
         assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "cut" / "line.safetensors").read_bytes() == (tmp_path / "whole" / "line.safetensors").read_bytes()
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_link_on_pixels(tmp_path: Path) -> None:
+    require_lpips()
+    ran = two("-m", "tests.python.tiny_pixels", tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {f"{stage}.safetensors" for stage in ("upsampler", "flow", "finish")}
+    model = tmp_path / "model"
+    assert images_seen(model) == {"upsampler": 8, "flow": 8, "finish": 8}  # of both processes together
+    PixelLink.from_pretrained(model)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    ran = two("-m", "tests.python.tiny_pixels", tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before  # nothing is left to do
