@@ -20,6 +20,7 @@ from semdiff.link.receiver import Receiver
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
+from semdiff.models.residual_upsampler import ResidualUpsampler
 from semdiff.rng import Key
 from semdiff.transmission.layout import Layout
 from semdiff.transmission.step_count import check_table
@@ -59,7 +60,7 @@ class PixelLink(ImageLink):
     def __init__(
         self,
         transmitter: Transmitter | ResidualTransmitter,
-        upsampler: PixelUpsampler,
+        upsampler: PixelUpsampler | ResidualUpsampler,
         decoder: JSCCDecoder | ResidualDecoder,
         unet: PixelDenoiser,
         scheduler: SchedulerMixin,

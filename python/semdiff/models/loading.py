@@ -25,7 +25,7 @@ from semdiff.models.store import model_index, quiet
 
 NETWORK_OPTIONS = ("dtype", "torch_dtype", "use_safetensors", "low_cpu_mem_usage", "variant")
 OURS, PIXELS, JSCC = "semdiff.models.networks", "semdiff.models.pixels", "semdiff.models.jscc_layers"
-RESIDUAL = "semdiff.models.residual_jscc"
+RESIDUAL, RESIDUAL_UPSAMPLER = "semdiff.models.residual_jscc", "semdiff.models.residual_upsampler"
 # In folders written by 0.1.0 they are modules of semdiff.link.
 RENAMED = {f"semdiff.link.{old}": name for old, name in (("networks", OURS), ("pixels", PIXELS), ("jscc_networks", JSCC))}
 VARIANCE_PRESERVING = (
@@ -39,7 +39,7 @@ CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
     "vae": (("diffusers", "AutoencoderTiny"), ("diffusers", "AutoencoderKL"), ("diffusers", "VQModel")),
     "unet": ((OURS, "Denoiser"), (PIXELS, "PixelDenoiser"), ("diffusers", "UNet2DModel"), ("diffusers", "UNet2DConditionModel")),
     "downsampler": ((OURS, "Downsampler"),),
-    "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler")),
+    "upsampler": ((OURS, "Upsampler"), (PIXELS, "PixelUpsampler"), (RESIDUAL_UPSAMPLER, "ResidualUpsampler")),
     "mean_decoder": ((OURS, "MeanDecoder"),),
     "sample_decoder": ((OURS, "SampleDecoder"),),
     "detail_decoder": ((OURS, "DetailDecoder"),),

@@ -22,11 +22,7 @@ from torch.nn import functional as F
 
 from semdiff.diffusion.vae import GaussianSample, gaussian_upsample
 from semdiff.models.blocks import BRANCH_SCALE, UPSCALE, ConditionEmbedding, FiLMBlock
-from semdiff.models.jscc_layers import CONDITION, condition_of
-from semdiff.models.linear_code import LinearDecoder
 from semdiff.rng import KeyLike
-
-STRIDES = 2  # halvings of the resolution between pixels and features
 
 
 class PixelScale(NamedTuple):
@@ -86,7 +82,6 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         deep_width, deep_depth: channels and blocks at the features' resolution.
         width, depth: the same at twice that.
         condition: size of the embedding of SNR and rate.
-        linear: whether a linear code is added to the mean, as in `semdiff.models.jscc_layers.JSCCDecoder`.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -99,7 +94,6 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width: int = 64,
         depth: int = 3,
         condition: int = 64,
-        linear: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = ConditionEmbedding(condition)
@@ -109,7 +103,6 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.grow = nn.Conv2d(deep_width, width * UPSCALE**2, 1)
         self.blocks = nn.ModuleList(FiLMBlock(width, condition) for _ in range(depth))
         self.conv_out = nn.Conv2d(width, 2 * channels * UPSCALE**2, 3, padding=1)
-        self.linear_decoder = LinearDecoder(channels, symbol_channels, STRIDES, CONDITION) if linear else None
 
     def forward(
         self, features: Tensor, snr_db: Tensor, rate: Tensor, key: KeyLike = None, noise_map: Tensor | None = None
@@ -132,19 +125,13 @@ class PixelUpsampler(ModelMixin, ConfigMixin):  # type: ignore[misc]
             features, snr_db, rate, noise_map: as in `forward`.
         """
         c = self.embedding(snr_db, rate)
-        if self.linear_decoder is not None:
-            features = self.linear_decoder.scale(features, condition_of(snr_db, rate).to(features))
         x = self.conv_in(torch.cat([features, torch.zeros_like(features) if noise_map is None else noise_map], 1))
         for block in self.deep:
             x = block(x, c)
         x = F.pixel_shuffle(self.grow(self.attention(x)), UPSCALE)
         for block in self.blocks:
             x = block(x, c)
-        out: Tensor = self.conv_out(F.silu(x))
-        if self.linear_decoder is None:
-            return out
-        mean, logvar = out.chunk(2, 1)
-        return torch.cat([mean + F.pixel_unshuffle(self.linear_decoder(features), UPSCALE), logvar], 1)
+        return self.conv_out(F.silu(x))  # type: ignore[no-any-return]
 
 
 class NoiseEmbedding(nn.Module):

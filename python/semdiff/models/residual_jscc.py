@@ -8,6 +8,7 @@ The blocks are those of the up-sampler: convolutions whose features are scaled a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -114,11 +115,26 @@ class ResidualDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         strides = self.config.strides
         scaled = self.linear_decoder.scale(features, condition_of(snr_db, rate).to(features))
-        x, c = self.conv_in(scaled), self.embedding(snr_db, rate)
-        for block in self.blocks:
-            x = block(x, c)
-        x = F.pixel_shuffle(self.grow(F.silu(x)), UPSCALE)
-        for block in self.outer_blocks:
-            x = block(x, c)
-        image = F.pixel_shuffle(self.to_image(F.silu(x)), 1 << (strides - 1))
+        x = apply_blocks(self, scaled, self.embedding(snr_db, rate))
+        image = F.pixel_shuffle(self.to_image(x), 1 << (strides - 1))
         return from_blocks(image + self.linear_decoder(scaled), size[0], size[1], 1, 2 << strides)
+
+
+def apply_blocks(net: Any, x: Tensor, condition: Tensor) -> Tensor:
+    """Apply a decoder's convolutions and blocks, all but its last convolution.
+
+    Args:
+        net: has `conv_in`, `blocks`, `grow` and `outer_blocks`.
+        x: input of the first convolution.
+        condition: embedding of SNR and rate.
+
+    Returns:
+        (B, outer_width, 2h, 2w).
+    """
+    x = net.conv_in(x)
+    for block in net.blocks:
+        x = block(x, condition)
+    x = F.pixel_shuffle(net.grow(F.silu(x)), UPSCALE)
+    for block in net.outer_blocks:
+        x = block(x, condition)
+    return F.silu(x)

@@ -14,7 +14,6 @@ import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -29,9 +28,8 @@ from semdiff.metrics import LPIPS, lpips, psnr
 from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
-from semdiff.models.linear_code import LinearDecoder
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
+from semdiff.models.residual_upsampler import ResidualUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
 from semdiff.training.accelerator import prepare_accelerator
@@ -42,6 +40,7 @@ from semdiff.training.recipes import jscc
 from semdiff.training.recipes.common import check_budget, read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
 from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
+from semdiff.training.upsampler_start import begin_upsampler, upsampler_like
 
 CONDITIONS = Conditions(fading_every=4)
 HELD_OUT, REFERENCES = 500, 10_000  # of the training images: the last so many for validation, the first for its distances
@@ -59,8 +58,8 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
-        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler has a linear
-            code too.
+        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler begins as the
+            decoder of the code that was trained on squared error alone.
         conditions: of the channel.
         exponent: of each image's squared error in the up-sampler's loss, see `JSCCStage`.
     """
@@ -108,18 +107,6 @@ RECIPES = {
         exponent=jscc.CIFAR10_EXPONENT,
     ),
 }
-
-
-@torch.no_grad()
-def normalize_code(code: LinearDecoder, scale: PixelScale) -> None:
-    """Make a linear code to images in [-1, 1] one to normalised pixels.
-
-    Args:
-        code: is changed.
-        scale: of the pixels.
-    """
-    code.map.weight.div_(2 * scale.std)
-    cast(Tensor, code.map.bias).add_(1).div_(2).sub_(scale.mean).div_(scale.std)
 
 
 def find_recipe(name: str) -> Recipe:
@@ -170,29 +157,28 @@ class PixelTraining:
         colours, symbols = recipe.image_shape[0], max(recipe.rates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            residual = recipe.ends == "residual-jscc"
-            transmitter = ResidualTransmitter(recipe.image_shape, symbols) if residual else Transmitter(recipe.image_shape, symbols)
-            decoder = ResidualDecoder(colours, symbols) if residual else JSCCDecoder(colours, symbols)
-            upsampler = PixelUpsampler(colours, symbols, deep_width, width=width, linear=residual)
-            self.front = Front(transmitter, upsampler, decoder, recipe.scale, recipe.rates, recipe.conditions)
+            known = recipe.scale, recipe.rates, recipe.conditions
+            if recipe.ends == "residual-jscc":
+                code = ResidualJSCC(recipe.image_shape, symbols, recipe.rates)
+                self.front = Front(code.transmitter, upsampler_like(code.decoder), code.decoder, *known)
+            else:
+                transmitter, decoder = Transmitter(recipe.image_shape, symbols), JSCCDecoder(colours, symbols)
+                self.front = Front(transmitter, PixelUpsampler(colours, symbols, deep_width, width=width), decoder, *known)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
-    def begin_with(self, code: DeepJSCC) -> None:
+    def begin_with(self, code: DeepJSCC, mean_code: DeepJSCC | None = None) -> None:
         """Load both ends of a trained code: the transmitter, and the decoder of the perceptual estimate.
 
         Args:
-            code: of the recipe's kind. The up-sampler gets its linear code, where it has one.
+            code: of the recipe's kind, trained on LPIPS as well.
+            mean_code: for a ResidualJSCC the same trained on squared error alone, as whose decoder the up-sampler begins.
         """
-        if isinstance(code, ResidualJSCC):
-            self.front.transmitter.load_state_dict(code.transmitter.state_dict())
-            self.front.decoder.load_state_dict(code.decoder.state_dict())
-            linear = cast(LinearDecoder, self.front.upsampler.linear_decoder)
-            linear.load_state_dict(code.decoder.linear_decoder.state_dict())
-            normalize_code(linear, self.recipe.scale)
-            return
         weights = code.state_dict()
-        for part in (self.front.transmitter, self.front.decoder):
-            part.load_state_dict({name: weights[name] for name in part.state_dict()})
+        for name, part in (("transmitter", self.front.transmitter), ("decoder", self.front.decoder)):
+            own = f"{name}." if isinstance(code, ResidualJSCC) else ""
+            part.load_state_dict({n: weights[own + n] for n in part.state_dict()})
+        if isinstance(mean_code, ResidualJSCC) and isinstance(self.front.upsampler, ResidualUpsampler):
+            begin_upsampler(self.front.upsampler, mean_code.decoder, self.recipe.scale)
 
     def begin_with_link(self, link: PixelLink) -> None:
         """Load the networks of a link that this recipe trained, to go on with."""
@@ -338,7 +324,8 @@ def train(
     for kind in (recipe.ends, f"{recipe.ends}-lpips"):
         ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
     training = PixelTraining(name, folder, seed, precision, images, budget, compile)  # after theirs, whose precision replaces its own
-    training.begin_with(jscc.MODELS[kind].load(folder / kind / "model"))
+    code, mean_code = (jscc.MODELS[kind].load(folder / kind / "model") for kind in (f"{recipe.ends}-lpips", recipe.ends))
+    training.begin_with(code, mean_code)
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
     seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}
@@ -354,6 +341,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--ends", type=Path, help="folder of the learned code, trained on LPIPS, that it is built on; the package's if left out"
     )
+    parser.add_argument("--mean-code", type=Path, help="cifar10: folder of the same code, trained on squared error alone; likewise")
     parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
     parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
     parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is")
@@ -364,9 +352,9 @@ def main(arguments: list[str] | None = None) -> int:
         seen = images_seen(options.model)
         training.begin_with_link(PixelLink.from_pretrained(options.model))
     else:
-        code = jscc.MODELS[f"{training.recipe.ends}-lpips"]
-        ends = code.default(options.name) if options.ends is None else code.load(options.ends)
-        training.begin_with(ends)
+        kind = training.recipe.ends
+        code = jscc.MODELS[f"{kind}-lpips"].load(options.ends or options.name)
+        training.begin_with(code, jscc.MODELS[kind].load(options.mean_code or options.name) if isinstance(code, ResidualJSCC) else None)
     chosen = options.stages.split(",")
     for name, plan in training.recipe.plans.items():
         if name in chosen:

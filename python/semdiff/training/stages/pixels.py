@@ -15,6 +15,7 @@ from semdiff.metrics import lpips
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
 from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
+from semdiff.models.residual_upsampler import ResidualUpsampler
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
@@ -42,7 +43,7 @@ class Front(nn.Module):
     def __init__(
         self,
         transmitter: Transmitter | ResidualTransmitter,
-        upsampler: PixelUpsampler,
+        upsampler: PixelUpsampler | ResidualUpsampler,
         decoder: JSCCDecoder | ResidualDecoder,
         scale: PixelScale,
         rates: tuple[int, ...],
