@@ -94,11 +94,11 @@ RECIPES = {
         image_shape=(3, 32, 32),
         scale=PixelScale(0.473, 0.252),
         rates=(16, 8, 4),  # complex CBR 1/6, 1/12 and 1/24
-        widths=(96, 192),
+        widths=(64, 128),
         plans={
-            "upsampler": Plan(steps=12_500, batch_size=64, learning_rate=1e-3, average=0.998),  # 800,000 images
-            "flow": Plan(steps=40_000, batch_size=64, learning_rate=1e-3, average=0.9995),  # 2.6 million
-            "finish": Plan(steps=15_000, batch_size=64, learning_rate=3e-4, average=0.9995),  # 960,000
+            "upsampler": Plan(steps=2_000, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 128,000 images
+            "flow": Plan(steps=8_000, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 512,000
+            "finish": Plan(steps=2_500, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 160,000
         },
         renoise=0.25,
         lpips_weight=0.5,
