@@ -113,8 +113,8 @@ def main() -> None:
         f"Receiving at {SNR_DB:g} dB with the network of the Fashion-MNIST link on latents, beside the procedure of the paper's own code.",
         f"`python -m studies.link_official` makes this: quality from {len(images)} test images, CBR 1/12; times of one image, "
         f"{torch.get_num_threads()} threads,",
-        f"{options.rounds} interleaved rounds. *Times as fast* is beside the official procedure, with the range of 80 % of the rounds; *fewer",
-        "evaluations* how many times fewer the network has; *the rest* their quotient.",
+        f"{options.rounds} interleaved rounds. *Times as fast* is beside the official procedure, with the range of 80 % of the rounds;",
+        "*fewer evaluations* how many times fewer the network has; *the rest* their quotient.",
         "",
         *table(
             ["receiver", "evaluations", "PSNR, dB", "LPIPS", "ms", "times as fast", "fewer evaluations", "the rest"],
