@@ -59,9 +59,12 @@ def training_identity(stage: Stage, batches: Batches, plan: Plan, name: str, key
     Args:
         stage, batches, plan, name, key, accelerator: of the training, see `fit`.
     """
+    settings = dataclasses.asdict(plan)
+    if plan.optimizer == "adam":  # which checkpoints of 0.1.0 do not say
+        del settings["optimizer"]
     content: dict[str, Any] = {
         "name": name,
-        "plan": dataclasses.asdict(plan),
+        "plan": settings,
         "key": key.tensor.tolist(),
         "processes": accelerator.num_processes,
         "data": batches.identity(),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Muon: against the singular value decomposition, torch's own Muon and Adam, and resumed to the bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,10 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
         run(5, folder=tmp_path, save_every=0.0)
     resumed = run(folder=tmp_path)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_the_other_optimiser_is_refused(tmp_path: Path) -> None:
+    data, plan = [sd.normal((20, 4, 6, 6), sd.Key(7))], Plan(steps=2, batch_size=4, learning_rate=RATE, warm_up=1)
+    fit(Regression(), data, replace(plan, optimizer="muon"), name="net", key=sd.Key(3), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"net\.safetensors: .*resume=False"):
+        fit(Regression(), data, plan, name="net", key=sd.Key(3), folder=tmp_path, progress=False)
