@@ -7,12 +7,15 @@ A link that has these ends shares them, and their training, with this baseline.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from semdiff.baselines.jscc import DeepJSCC
 from semdiff.models.residual_jscc import ResidualDecoder, ResidualTransmitter
+
+Self = TypeVar("Self", bound="ResidualJSCC")
 
 
 class ResidualJSCC(DeepJSCC):
@@ -54,6 +57,18 @@ class ResidualJSCC(DeepJSCC):
         super(DeepJSCC, self).__init__()  # without its networks
         self.transmitter = ResidualTransmitter(image_shape, symbol_channels, width, encoder_depth, strides)
         self.decoder = ResidualDecoder(image_shape[0] or 1, symbol_channels, width, outer_width, depth, outer_depth, strides)
+
+    @classmethod
+    def default(cls: type[Self], model: str = "cifar10") -> Self:
+        """Load the weights in the repository's folder weights/, see `DeepJSCC.default`.
+
+        Args:
+            model: cifar10, 32x32 colour, CBR 1/6, 1/12 and 1/24.
+
+        Raises:
+            FileNotFoundError: where there is none of this name.
+        """
+        return super().default(model)
 
     def encode(self, images: Tensor, snr_db: Tensor, rate: Tensor) -> Tensor:
         """Compute features of images.

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 import semdiff
 from semdiff.baselines import ADJSCC, DeepJSCC, PerceptualADJSCC, PerceptualResidualJSCC, ResidualJSCC
-from semdiff.data import sample_images
+from semdiff.data import sample_images, sample_photos
+from semdiff.metrics import psnr
 from semdiff.models.jscc_layers import GDN, AttentionFeature
 from semdiff.training.engine import Plan
 from semdiff.training.finetuning import describe_outcome as outcome
@@ -152,6 +153,19 @@ def test_a_variable_names_the_folder_of_the_baselines(tmp_path, monkeypatch):
         ADJSCC.default()
     model().save(tmp_path / "fashion-mnist-adjscc")
     assert ADJSCC.default().config.width == model().config.width
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "expected"), [(0.0, (21.32, 19.79, 18.48)), (10.0, (26.87, 24.63, 22.87)), (20.0, (30.73, 27.10, 24.59))]
+)
+def test_the_code_of_cifar10_sends_small_photographs(snr_db, expected):
+    """PSNR in dB at CBR 1/6, 1/12, 1/24, as measured with these weights and this noise."""
+    small = F.interpolate(sample_photos(), scale_factor=0.25, mode="area")
+    tiles = small.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5).flatten(0, 2).contiguous()
+    assert tiles.shape == (16, 3, 32, 32)
+    code = ResidualJSCC.default()
+    found = [psnr(code.transmit(tiles, snr_db, cbr=cbr, key=semdiff.Key(0)).images, tiles).mean().item() for cbr in (1 / 6, 1 / 12, 1 / 24)]
+    assert found == pytest.approx(expected, abs=0.02)
 
 
 def test_the_repositorys_weights_are_found_by_name():
