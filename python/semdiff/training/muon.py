@@ -56,6 +56,7 @@ class Muon(torch.optim.Adam):
 
     Example:
         >>> import torch
+        >>> from semdiff.training.muon import Muon
         >>> layer = torch.nn.Linear(64, 32)
         >>> optimizer = Muon(layer.parameters(), lr=1e-3)
         >>> layer(torch.ones(1, 64)).sum().backward()

@@ -40,7 +40,9 @@ def begin_upsampler(upsampler: ResidualUpsampler, decoder: ResidualDecoder, scal
         error_var: of these.
 
     Example:
+        >>> from semdiff.models.pixels import PixelScale
         >>> from semdiff.models.residual_jscc import ResidualDecoder
+        >>> from semdiff.training.upsampler_start import begin_upsampler, upsampler_like
         >>> decoder = ResidualDecoder(width=16, outer_width=8)
         >>> upsampler = upsampler_like(decoder)
         >>> begin_upsampler(upsampler, decoder, PixelScale(0.473, 0.252))
