@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the studies of links on pixels need to know of the two data sets that they send."""
+"""Describe the two data sets that the studies of links on pixels send."""
 
 from __future__ import annotations
 
