@@ -32,13 +32,11 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 32, 3), nn.SiLU(), nn.Conv2d(32, 40, 3), nn.Flatten(), nn.Linear(160, 8))
 
 
-def train(net: nn.Module, optimizers: list[torch.optim.Optimizer], steps: int) -> None:
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for i in range(steps):
-        for optimizer in optimizers:
-            optimizer.zero_grad()
+        optimizer.zero_grad()
         net(sd.normal((2, 4, 6, 6), sd.Key(i))).square().mean().backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("shape", [(32, 6, 3, 3), (64, 40)])
@@ -62,8 +60,8 @@ def test_vectors_and_small_matrices_are_adams_to_the_bit() -> None:
         return nn.Sequential(nn.Conv2d(4, 16, 3), nn.SiLU(), nn.Flatten(), nn.Linear(256, 8))
 
     ours, theirs = small(), small()
-    train(ours, [Muon(ours.parameters(), RATE, (0.9, 0.99))], 3)
-    train(theirs, [torch.optim.Adam(theirs.parameters(), RATE, (0.9, 0.99), fused=True)], 3)
+    train(ours, Muon(ours.parameters(), RATE, (0.9, 0.99)), 3)
+    train(theirs, torch.optim.Adam(theirs.parameters(), RATE, (0.9, 0.99), fused=True), 3)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
