@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semdiff.baselines import PerceptualADJSCC, PerceptualResidualJSCC, ResidualJSCC
+from semdiff.baselines import PerceptualADJSCC, ResidualJSCC
 from semdiff.data import sample_images
 from semdiff.link import PixelLink
 from semdiff.link.pixel_starting_state import mean_estimate
@@ -74,17 +74,16 @@ def test_one_command_trains_from_the_first_step_to_the_link(tiny: Path, tmp_path
 
 @torch.no_grad()
 def test_the_cifar10_link_begins_as_the_code_of_its_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of a code that has learned nothing yet of LPIPS, the up-sampler's mean and the decoder's picture are the same."""
+    """Until the decoder has learned of LPIPS, its picture is the up-sampler's mean."""
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(pixels, "HELD_OUT", 2)
     recipe = dataclasses.replace(pixels.RECIPES["cifar10"], widths=(8, 16))
     monkeypatch.setitem(pixels.RECIPES, "cifar10", recipe)
     training = pixels.PixelTraining("cifar10", tmp_path, data=images)
     torch.manual_seed(0)
-    code, ends = ResidualJSCC(**jscc.CIFAR10), PerceptualResidualJSCC(**jscc.CIFAR10)
+    code = ResidualJSCC(**jscc.CIFAR10)
     begin_jscc(code, images)
-    ends.load_state_dict(code.state_dict())
-    training.begin_with(ends, code)
+    training.begin_with(code)
     reception = training.front(images, Key(0))
     mean, error = mean_estimate(reception.gaussian, training.schedule)
     torch.testing.assert_close(mean, reception.perceptual, rtol=1e-3, atol=1e-3)  # but for alpha_bar_0, which is .9991
@@ -96,6 +95,28 @@ def test_the_cifar10_link_begins_as_the_code_of_its_ends(monkeypatch: pytest.Mon
     assert type(again.upsampler) is ResidualUpsampler
     sent = [each.transmit(images[:2], 5.0, key=Key(1), steps=1).images for each in (link, again)]
     assert torch.equal(*sent)
+
+
+def test_the_perceptual_stage_trains_the_decoder_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Behind the transmitter of a code of least error the decoder learns LPIPS; the mean keeps both networks of that code."""
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(pixels, "HELD_OUT", 2)
+    plans = dict.fromkeys(pixels.RECIPES["cifar10"].plans, dataclasses.replace(PLAN, optimizer="muon"))
+    monkeypatch.setitem(pixels.RECIPES, "cifar10", dataclasses.replace(pixels.RECIPES["cifar10"], plans=plans))
+    training = pixels.PixelTraining("cifar10", tmp_path, data=images)
+    torch.manual_seed(0)
+    code = ResidualJSCC(**jscc.CIFAR10)
+    begin_jscc(code, images)
+    training.begin_with(code)
+    before = {n: t.clone() for n, t in training.front.state_dict().items()}
+    first = training.stage("perceptual")(Key(5), images)
+    assert first["loss"].item() == pytest.approx(first["mse"].item() + 0.1 * first["lpips"].item(), rel=1e-6)
+    arrived, snr_and_rate = training.front.transmit(images, Key(5).split(4)[:3])
+    error = (code.decode(arrived.features, *snr_and_rate, (32, 32)) - images).square().mean()
+    assert first["mse"].item() == pytest.approx(error.item(), rel=1e-4)
+    training.run("perceptual", progress=False)
+    changed = {n for n, t in training.front.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed and all(n.startswith("decoder.") for n in changed)
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's.
 
-`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. Both ends are those of a learned code that was trained on
-squared error, and then on LPIPS as well: ADJSCC's, and for CIFAR-10 ResidualJSCC's. Behind them stage 1 trains the up-sampler, stage 2 the
-denoiser, and stage 3 finishes it with LPIPS beside its squared error. Learning rates are functions of the images seen, so a training goes
-on from weights alone where its checkpoints are gone: `python -m semdiff.training.recipes.pixels --help` runs single stages.
+`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. The transmitter is that of a learned code: for Fashion-MNIST
+ADJSCC trained on squared error and LPIPS, for CIFAR-10 ResidualJSCC trained on squared error alone. Behind it the stages train the
+up-sampler, for CIFAR-10 the decoder of the perceptual estimate, the denoiser, and finish it with LPIPS beside its squared error. Learning
+rates are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone:
+`python -m semdiff.training.recipes.pixels --help` runs single stages.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
+from semdiff.models.residual_jscc import ResidualDecoder
 from semdiff.models.residual_upsampler import ResidualUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
@@ -39,7 +41,7 @@ from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
 from semdiff.training.recipes.common import check_budget, read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
-from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
+from semdiff.training.stages.pixels import FlowStage, Front, PerceptualStage, UpsamplerStage
 from semdiff.training.upsampler_start import begin_upsampler, upsampler_like
 
 CONDITIONS = Conditions(fading_every=4)
@@ -58,8 +60,8 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
-        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler begins as the
-            decoder of the code that was trained on squared error alone.
+        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler begins as that
+            code's decoder.
         conditions: of the channel.
         exponent: of each image's squared error in the up-sampler's loss, see `JSCCStage`.
     """
@@ -71,7 +73,7 @@ class Recipe:
     plans: dict[str, Plan]
     renoise: float
     lpips_weight: float
-    ends: str = "adjscc"
+    ends: str = "adjscc-lpips"
     conditions: Conditions = CONDITIONS
     exponent: float = 1.0
 
@@ -97,6 +99,7 @@ RECIPES = {
         widths=(64, 128),
         plans={
             "upsampler": Plan(steps=2_000, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 128,000 images
+            "perceptual": Plan(steps=2_000, batch_size=128, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 256,000
             "flow": Plan(steps=8_000, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 512,000
             "finish": Plan(steps=2_500, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 160,000
         },
@@ -166,19 +169,14 @@ class PixelTraining:
                 self.front = Front(transmitter, PixelUpsampler(colours, symbols, deep_width, width=width), decoder, *known)
             self.denoiser = PixelDenoiser(colours, width, deep_width)
 
-    def begin_with(self, code: DeepJSCC, mean_code: DeepJSCC | None = None) -> None:
-        """Load both ends of a trained code: the transmitter, and the decoder of the perceptual estimate.
-
-        Args:
-            code: of the recipe's kind, trained on LPIPS as well.
-            mean_code: for a ResidualJSCC the same trained on squared error alone, as whose decoder the up-sampler begins.
-        """
+    def begin_with(self, code: DeepJSCC) -> None:
+        """Load both ends of a trained code of the recipe's kind: the transmitter, and the decoder of the perceptual estimate."""
         weights = code.state_dict()
         for name, part in (("transmitter", self.front.transmitter), ("decoder", self.front.decoder)):
             own = f"{name}." if isinstance(code, ResidualJSCC) else ""
             part.load_state_dict({n: weights[own + n] for n in part.state_dict()})
-        if isinstance(mean_code, ResidualJSCC) and isinstance(self.front.upsampler, ResidualUpsampler):
-            begin_upsampler(self.front.upsampler, mean_code.decoder, self.recipe.scale)
+        if isinstance(self.front.upsampler, ResidualUpsampler) and isinstance(self.front.decoder, ResidualDecoder):
+            begin_upsampler(self.front.upsampler, self.front.decoder, self.recipe.scale)
 
     def begin_with_link(self, link: PixelLink) -> None:
         """Load the networks of a link that this recipe trained, to go on with."""
@@ -190,6 +188,8 @@ class PixelTraining:
         """Return the stage of this name."""
         if name == "upsampler":
             return UpsamplerStage(self.front, self.schedule, self.recipe.exponent)
+        if name == "perceptual":
+            return PerceptualStage(self.front)
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 
@@ -254,7 +254,7 @@ class PixelTraining:
             begin: images that its weights have seen, where no checkpoint is.
             resume, progress: as in `fit`.
         """
-        plan, validate = self.recipe.plans[name], None if name == "upsampler" else self.validate
+        plan, validate = self.recipe.plans[name], self.validate if name in ("flow", "finish") else None
         curve = Curve(self.folder / f"{name}.csv").of_stage(name, plan.batch_size, validate)
         return fit(
             self.stage(name),
@@ -295,7 +295,7 @@ def train(
     progress: bool = True,
     compile: bool = False,
 ) -> Path:
-    """Train a link on pixels from its first step: its ends as a learned code, without and with LPIPS, then the stages behind them.
+    """Train a link on pixels from its first step: its ends as a learned code, then the stages behind them.
 
     Args:
         name: fashion-mnist or cifar10.
@@ -321,11 +321,10 @@ def train(
     LPIPS("alex")  # if its weights are not there, say so now
     images = read_images(name, data_folder) if images is None else images
     ends: Path | None = None
-    for kind in (recipe.ends, f"{recipe.ends}-lpips"):
+    for kind in filter(None, (jscc.GOES_ON.get(recipe.ends), recipe.ends)):
         ends = jscc.train(kind, folder / kind, budget, seed, images, ends, progress, name, resume=resume, compile=compile)
     training = PixelTraining(name, folder, seed, precision, images, budget, compile)  # after theirs, whose precision replaces its own
-    code, mean_code = (jscc.MODELS[kind].load(folder / kind / "model") for kind in (f"{recipe.ends}-lpips", recipe.ends))
-    training.begin_with(code, mean_code)
+    training.begin_with(jscc.MODELS[recipe.ends].load(folder / recipe.ends / "model"))
     for stage in training.recipe.plans:
         training.run(stage, resume=resume, progress=progress)
     seen = {stage: plan.steps * plan.batch_size for stage, plan in training.recipe.plans.items()}
@@ -339,11 +338,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--ends", type=Path, help="folder of the learned code, trained on LPIPS, that it is built on; the package's if left out"
+        "--ends", type=Path, help="folder of the learned code that it is built on; the package's if left out"
     )
-    parser.add_argument("--mean-code", type=Path, help="cifar10: folder of the same code, trained on squared error alone; likewise")
     parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
-    parser.add_argument("--stages", default="upsampler,flow,finish", help="which to train; of the others the weights are taken")
+    parser.add_argument("--stages", help="which to train, with commas; of the others the weights are taken; all if left out")
     parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is")
     options = parser.parse_args(arguments)
     training = PixelTraining(options.name, options.out, compile=options.compile)
@@ -352,10 +350,8 @@ def main(arguments: list[str] | None = None) -> int:
         seen = images_seen(options.model)
         training.begin_with_link(PixelLink.from_pretrained(options.model))
     else:
-        kind = training.recipe.ends
-        code = jscc.MODELS[f"{kind}-lpips"].load(options.ends or options.name)
-        training.begin_with(code, jscc.MODELS[kind].load(options.mean_code or options.name) if isinstance(code, ResidualJSCC) else None)
-    chosen = options.stages.split(",")
+        training.begin_with(jscc.MODELS[training.recipe.ends].load(options.ends or options.name))
+    chosen = options.stages.split(",") if options.stages else list(training.recipe.plans)
     for name, plan in training.recipe.plans.items():
         if name in chosen:
             print(name, training.run(name, begin=min(seen.get(name, 0), plan.steps * plan.batch_size)))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
 from semdiff.training.stages.diffusion import denoised, velocity
-from semdiff.training.stages.jscc import balanced
+from semdiff.training.stages.jscc import LPIPS_WEIGHT, balanced
 from semdiff.transmission.symbols import ReceivedFeatures
 
 TYPICAL_ERROR = 0.08  # a squared error of normalised pixels, see `balanced`
@@ -71,12 +73,24 @@ class Front(nn.Module):
             The Gaussian, the received features, and their SNR in dB with the rate.
         """
         *keys, draw_key = key.split(4)
+        arrived, snr_and_rate = self.transmit(images, keys)
+        gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
+        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
+
+    def transmit(self, images: Tensor, keys: Sequence[Key]) -> tuple[ReceivedFeatures, tuple[Tensor, Tensor]]:
+        """Send images over a channel.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            keys: three, of the channel.
+
+        Returns:
+            The received features, and their SNR in dB with the rate.
+        """
         total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
         arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
-        snr_and_rate = snr_db_of(arrived.noise_var).to(images), rate
-        gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
-        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
+        return arrived, (snr_db_of(arrived.noise_var).to(images), rate)
 
 
 def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
@@ -139,6 +153,28 @@ class UpsamplerStage(Stage):
         gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
         return gaussian_terms(gaussian, x, self.schedule, loss_key, self.exponent)
+
+
+class PerceptualStage(Stage):
+    """Train the decoder of the perceptual estimate behind a finished transmitter, by the squared error and LPIPS (AlexNet).
+
+    Args:
+        front: the networks.
+    """
+
+    frozen = ("front.transmitter", "front.upsampler")
+
+    def __init__(self, front: Front) -> None:
+        super().__init__()
+        self.front = front
+
+    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
+        *keys, shift_key = key.split(4)
+        arrived, snr_and_rate = self.front.transmit(images, keys)
+        found = self.front.decoder(arrived.features, *snr_and_rate, (images.shape[2], images.shape[3])).to(images)
+        error, seen = F.mse_loss(found, images), lpips(*shifted(found.clamp(0, 1), images, shift_key)).mean()
+        return {"loss": error + LPIPS_WEIGHT * seen, "mse": error, "lpips": seen}
 
 
 class FlowStage(Stage):
