@@ -99,9 +99,9 @@ RECIPES = {
         widths=(64, 128),
         plans={
             "upsampler": Plan(steps=2_000, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 128,000 images
-            "perceptual": Plan(steps=2_000, batch_size=128, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 256,000
-            "flow": Plan(steps=8_000, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 512,000
-            "finish": Plan(steps=2_500, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 160,000
+            "perceptual": Plan(steps=1_000, batch_size=128, learning_rate=1e-3, average=0.995, optimizer="muon"),  # 128,000
+            "flow": Plan(steps=5_000, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 320,000
+            "finish": Plan(steps=1_500, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 96,000
         },
         renoise=0.25,
         lpips_weight=0.5,
@@ -337,9 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.pixels", description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--ends", type=Path, help="folder of the learned code that it is built on; the package's if left out"
-    )
+    parser.add_argument("--ends", type=Path, help="folder of the learned code that it is built on; the package's if left out")
     parser.add_argument("--model", type=Path, help="folder of a link of this recipe, which its stages go on with where they left off")
     parser.add_argument("--stages", help="which to train, with commas; of the others the weights are taken; all if left out")
     parser.add_argument("--compile", action="store_true", help="compile the networks' blocks, where a C++ compiler is")
