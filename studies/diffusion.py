@@ -133,7 +133,7 @@ def at_noise(schedule: NoiseSchedule, x: Tensor, t: Tensor, noise_var: Tensor) -
 
 def systems(link: PixelLink, data: PixelData) -> dict[str, Any]:
     """By the part of the study and the row's name."""
-    found: dict[str, Any] = {f"1 {name}": kind.default(data.name) for name, kind in data.baselines.items()}
+    found: dict[str, Any] = {f"1 {name}": code for name, code in data.codes().items()}
     found |= {
         "1 mean (0 evaluations)": Altered(link, realism=0.0),
         "1 perceptual estimate (0 evaluations)": Altered(link, diffusion=False),
@@ -202,7 +202,7 @@ def lines(data: PixelData, found: Results, rows_of: list[dict[str, Any]], labels
         "is expected below it. LPIPS is a distance from the image that was sent; what steps improve is FD. Steps are DDIM's.",
         f"–: not measured. Made by `python -m studies.diffusion {data.name}`.",
         "",
-        f"{list(data.baselines)[-1]}, the link's mean and its samples share a transmitter: they are three receivers of the same symbols.",
+        f"{data.shared}, the link's mean and its samples share a transmitter: they are three receivers of the same symbols.",
     ]
     for part, title in TITLES.items():
         text += ["", f"## {title}"]

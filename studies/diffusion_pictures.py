@@ -30,8 +30,8 @@ def main() -> None:
     cbr = data.cbr(data.uses[0])
     heard = link.equalize_and_upsample(AWGN()(link.send(images, SNR_DB, cbr=cbr), SNR_DB, Key(0)), key=Key(0))
     bands = [Band("original", images)]
-    for i, (name, kind) in enumerate(data.baselines.items()):
-        bands.append(Band(name, kind.default(data.name).transmit(images, SNR_DB, cbr=cbr, key=Key(0)).images, first=i == 0))
+    for i, (name, code) in enumerate(data.codes().items()):
+        bands.append(Band(name, code.transmit(images, SNR_DB, cbr=cbr, key=Key(0)).images, first=i == 0))
     bands += [
         Band("the link's mean,\n0 evaluations", link.denoise_and_decode(heard, realism=0.0)[0], first=True),
         Band("a sample,\n1 evaluation", link.denoise_and_decode(heard, steps=1, solver="ddim", key=Key(0))[0]),

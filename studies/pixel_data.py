@@ -14,6 +14,7 @@ from semdiff.data import cifar10, fashion_mnist
 from semdiff.data.cifar10 import CIFAR10_CLASSES
 from semdiff.data.fashion_mnist import CLASSES
 from semdiff.link import PixelLink
+from semdiff.models.store import shipped_models
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class PixelData:
         image_shape: (C, H, W).
         classes: what they show.
         uses: of the channel, complex, for an image.
-        baselines: learned codes by their names in tables. The last was trained on LPIPS, and the link has its transmitter.
+        baselines: learned codes by their names in tables.
+        shared: the baseline whose transmitter the link has.
     """
 
     name: str
@@ -36,10 +38,15 @@ class PixelData:
     classes: tuple[str, ...]
     uses: tuple[int, ...]
     baselines: dict[str, Any]
+    shared: str
 
     def cbr(self, uses: int) -> float:
         """Uses of the channel for each source value."""
         return uses / math.prod(self.image_shape)
+
+    def codes(self) -> dict[str, Any]:
+        """The baselines whose weights are in the repository."""
+        return {name: kind.default(self.name) for name, kind in self.baselines.items() if self.name in shipped_models(kind.weights)}
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
         """The first test images, in [0, 1], and their classes."""
@@ -52,11 +59,12 @@ class PixelData:
 
 EVERY = (
     PixelData(
-        "fashion-mnist", "Fashion-MNIST", "", (1, 28, 28), CLASSES, (64, 32), {"ADJSCC": ADJSCC, "ADJSCC+LPIPS": PerceptualADJSCC}
+        "fashion-mnist", "Fashion-MNIST", "", (1, 28, 28), CLASSES, (64, 32),
+        {"ADJSCC": ADJSCC, "ADJSCC+LPIPS": PerceptualADJSCC}, "ADJSCC+LPIPS",
     ),
     PixelData(
         "cifar10", "CIFAR-10", "_cifar10", (3, 32, 32), CIFAR10_CLASSES, (512, 256, 128),
-        {"ADJSCC": ADJSCC, "ResidualJSCC": ResidualJSCC, "ResidualJSCC+LPIPS": PerceptualResidualJSCC},
+        {"ADJSCC": ADJSCC, "ResidualJSCC": ResidualJSCC, "ResidualJSCC+LPIPS": PerceptualResidualJSCC}, "ResidualJSCC",
     ),
 )  # fmt: skip
 
