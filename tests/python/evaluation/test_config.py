@@ -100,7 +100,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text('systems = ["link"]\nsnr = 5\n')
     with pytest.raises(ValueError, match=r"typo\.toml: snr: unknown field 'snr', did you mean 'snr_db'"):
         Config.from_toml(tmp_path / "typo.toml")
-    names = r"\(fashion-mnist, fashion-mnist-perceptual, kodak, photos, photos-perceptual\)"
+    names = r"\(cifar10, fashion-mnist, fashion-mnist-perceptual, kodak, photos, photos-perceptual\)"
     with pytest.raises(FileNotFoundError, match=rf"{names}, got 'cifar'"):
         Config.from_toml("cifar")
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guard: a model whose outputs are called a posterior mean or samples has a denoiser that earns its evaluations.
 
-256 test images over AWGN at 0 dB and the highest rate; the distance of a classifier's features is from training images, which are not sent.
+256 images over AWGN at 0 dB and the highest rate; the distance of a classifier's features is from images that are not sent. Fashion-MNIST's
+are its own. CIFAR-10's are photographs of semdiff-photos made small, since that data set comes with no package: two sets of different scenes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import semdiff
 from semdiff import Key
 
 pytest.importorskip("diffusers")
 
-from semdiff.data import fashion_mnist
+from semdiff.data import fashion_mnist, photos
 from semdiff.diffusion.matching import DiffusionState
 from semdiff.link import PixelLink, SemanticLink, receiver
 from semdiff.metrics import frechet_classifier
@@ -26,10 +28,32 @@ from studies.diffusion import at_noise
 from tests.python.pretrained import installed
 from tests.python.small_links import LATENT_LINK
 
-MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist on latents": LATENT_LINK}
+MODELS = {"fashion-mnist": WEIGHTS / "fashion-mnist", "fashion-mnist on latents": LATENT_LINK, "cifar10": WEIGHTS / "cifar10"}
 # In parts of a sample's squared error:
 OTHER_KEYS = 0.1  # how far two samples of one reception lie apart at least
 ZEROED = 0.1  # how far a denoiser of zeros takes a sample at least
+
+
+def clothes() -> tuple[Tensor, Tensor]:
+    """Images to send, and images that are not sent."""
+    return installed(lambda: fashion_mnist("test")).images[:256], fashion_mnist("train").images[:10_000]
+
+
+def small_photographs() -> tuple[Tensor, Tensor]:
+    """Likewise: tiles of 32x32 from photographs whose shorter side is 96 pixels."""
+    tiles = []
+    scenes = {name.partition("@")[0]: photo for name, photo in installed(lambda: photos("train")).items() if min(photo.shape[1:]) >= 96}
+    for photo in scenes.values():
+        small = resize(photo.float() / 255, 96)
+        tiles.append(small.unfold(1, 32, 32).unfold(2, 32, 32).permute(1, 2, 0, 3, 4).flatten(0, 1)[:9])
+    sent = len(tiles) // 5
+    return torch.cat(tiles[:sent])[:256], torch.cat(tiles[sent:])
+
+
+def resize(image: Tensor, side: int) -> Tensor:
+    scale = side / min(image.shape[1:])
+    small: Tensor = F.interpolate(image[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
+    return small.clamp(0, 1)
 
 
 class Guarded:
@@ -37,8 +61,7 @@ class Guarded:
 
     def __init__(self, name: str) -> None:
         self.link = SemanticLink.from_pretrained(MODELS[name])
-        self.images = installed(lambda: fashion_mnist("test")).images[:256]
-        self.references = fashion_mnist("train").images[:10_000]
+        self.images, self.references = small_photographs() if name == "cifar10" else clothes()
         self.found: dict[int, Tensor] = {}
 
     def sample(self, steps: int = 4) -> Tensor:
