@@ -22,7 +22,7 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="CONFIG",
-            help="A TOML file, or the name of one here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual, kodak, cifar10.",
+            help="A TOML file, or a name here: fashion-mnist, fashion-mnist-perceptual, photos, photos-perceptual, kodak, cifar10.",
         ),
     ] = None,
     out: Annotated[

@@ -76,7 +76,7 @@ def test_a_link_to_begin_with_has_a_name_or_a_folder(monkeypatch: pytest.MonkeyP
     assert given["begun"] < began + 60
     assert "Kept: the weights" in json.loads(call("train", "photos", "--start", "photos", "--out", "run", "--json").stdout)["kept"]
     refused_words = refused("train", "photos", "--start", "nowhere")
-    assert "expected a folder of a trained model, one of fashion-mnist, photos, or user/model on the Hub" in refused_words
+    assert "expected a folder of a trained model, one of cifar10, fashion-mnist, photos, or user/model on the Hub" in refused_words
 
 
 def test_photographs_come_from_several_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guard: a model whose outputs are called a posterior mean or samples has a denoiser that earns its evaluations.
 
-256 images over AWGN at 0 dB and the highest rate; the distance of a classifier's features is from images that are not sent. Fashion-MNIST's
-are its own. CIFAR-10's are photographs of semdiff-photos made small, since that data set comes with no package: two sets of different scenes.
+256 images over AWGN at 0 dB and the highest rate; the distance of a classifier's features is from images that are not sent. For CIFAR-10,
+which comes with no package, both are photographs of semdiff-photos made small, of different scenes.
 """
 
 from __future__ import annotations
