@@ -10,6 +10,7 @@ CIFAR-10; the codes are those in the folder weights/. It goes on where it was in
 from __future__ import annotations
 
 import argparse
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ LATENTS = 20_000  # images that the ends learn
 # PSNR in dB by uses and SNR of DeepJSCC (arXiv 1809.01733), a model of 182,000 weights for each SNR, measured on these test images.
 DEEPJSCC = {256: {4.0: 24.32, 7.0: 25.85, 10.0: 27.34, 16.0: 29.34}}
 METRICS = ("psnr", "lpips_alex")
+CODECS = {"digital": "#444444", "capacity": "#999999"}  # and their colours
 
 
 def train(run: Path, budget: float, seed: int) -> Path:
@@ -59,7 +61,7 @@ def measure(run: Path, paper: Path, link: str, images: int) -> Results:
     systems["paper's form without its denoiser"] = {"name": "upsampler-mean", "path": str(paper)}
     systems["link on pixels"] = SemanticLink.from_pretrained(link)
     systems |= CIFAR10.codes()
-    systems |= {name: {"name": name, "options": {"outage": 0.473}} for name in ("digital", "capacity")}  # the training set's mean grey
+    systems |= {name: {"name": name, "options": {"outage": 0.473}} for name in CODECS}  # the training set's mean grey
     return sweep(
         None, run / "results", systems=systems, data="cifar10", images=images, snr_db=list(SNRS_DB),
         cbr=[CIFAR10.cbr(uses) for uses in USES], steps=4, realism=[0.0, 1.0], metrics=list(METRICS), batch=50, progress=True,
@@ -73,16 +75,16 @@ def lines_of(rows: list[dict[str, Any]], uses: int) -> dict[str, list[dict[str, 
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
-    """Draw PSNR and LPIPS over the SNR, a column of panels for each number of channel uses."""
+    """Draw PSNR and LPIPS over the SNR, a column of panels for each number of channel uses, without the paper's form's posterior means."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(11, 7.5), layout="constrained")
     panels = drawn.subplots(len(METRICS), len(USES), squeeze=False)
     for column, uses in enumerate(USES):
         for panel, metric in zip(panels[:, column], METRICS, strict=True):
-            for i, (name, line) in enumerate(lines_of(rows, uses).items()):
-                style = {"linestyle": "--"} if name in ("digital", "capacity") else {}
-                look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": name} | style
+            drawn_lines = {n: line for n, line in lines_of(rows, uses).items() if not n.endswith("posterior mean")}
+            for (name, line), colour, marker in zip(drawn_lines.items(), cycle(COLOURS), cycle(MARKERS)):
+                look = {"color": CODECS.get(name, colour), "marker": marker, "label": name, "linestyle": "--" if name in CODECS else "-"}
                 panel.plot([row["snr_db"] for row in line], [row[metric] for row in line], **look)
             if metric == "psnr" and uses in DEEPJSCC:
                 known = DEEPJSCC[uses]

@@ -32,8 +32,8 @@ class LinkFiles(DiffusionPipeline):  # type: ignore[misc]
         """Load a link that comes with the package.
 
         Args:
-            model: fashion-mnist (28x28 grey, CBR 1/12 and 1/24), cifar10 (32x32 colour, CBR 1/6, 1/12 and 1/24) or photos (colour, any size,
-                CBR 1/12, 1/24 and 1/48).
+            model: fashion-mnist (28x28 grey, CBR 1/12 and 1/24), cifar10 (32x32 colour, CBR 1/6, 1/12 and 1/24) or photos (colour, any
+                size, CBR 1/12, 1/24 and 1/48).
 
         Returns:
             The link, in float32 on the CPU.

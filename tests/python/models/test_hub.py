@@ -265,7 +265,8 @@ for name in "photograph", "./someone/none", "/someone/none", "someone/link/none"
     assert said[1][0] == 3
     for text in said[2:]:
         assert text.startswith(
-            "FileNotFoundError: pretrained_model_name_or_path: expected a folder of a trained model, one of cifar10, fashion-mnist, photos, or"
+            "FileNotFoundError: pretrained_model_name_or_path: expected a folder of a trained model, one of cifar10, fashion-mnist, "
+            "photos, or"
         )
     assert hub.requests == []
 
