@@ -72,18 +72,29 @@ def test_one_command_trains_from_the_first_step_to_the_link(tiny: Path, tmp_path
     assert before == {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
 
 
-@torch.no_grad()
-def test_the_cifar10_link_begins_as_the_code_of_its_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Until the decoder has learned of LPIPS, its picture is the up-sampler's mean."""
-    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def noise_images() -> torch.Tensor:
+    return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def begun_cifar10(monkeypatch: pytest.MonkeyPatch, folder: Path, images: torch.Tensor) -> tuple[pixels.PixelTraining, ResidualJSCC]:
+    """A training of CIFAR-10's recipe with a small denoiser and a few steps, begun with the linear code of these images; and that code."""
     monkeypatch.setattr(pixels, "HELD_OUT", 2)
-    recipe = dataclasses.replace(pixels.RECIPES["cifar10"], widths=(8, 16))
-    monkeypatch.setitem(pixels.RECIPES, "cifar10", recipe)
-    training = pixels.PixelTraining("cifar10", tmp_path, data=images)
+    recipe = pixels.RECIPES["cifar10"]
+    plans = dict.fromkeys(recipe.plans, dataclasses.replace(PLAN, optimizer="muon"))
+    monkeypatch.setitem(pixels.RECIPES, "cifar10", dataclasses.replace(recipe, widths=(8, 16), plans=plans))
+    training = pixels.PixelTraining("cifar10", folder, data=images)
     torch.manual_seed(0)
     code = ResidualJSCC(**jscc.CIFAR10)
     begin_jscc(code, images)
     training.begin_with(code)
+    return training, code
+
+
+@torch.no_grad()
+def test_the_cifar10_link_begins_as_the_code_of_its_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Until the decoder has learned of LPIPS, its picture is the up-sampler's mean."""
+    images = noise_images()
+    training, _ = begun_cifar10(monkeypatch, tmp_path, images)
     reception = training.front(images, Key(0))
     mean, error = mean_estimate(reception.gaussian, training.schedule)
     torch.testing.assert_close(mean, reception.perceptual, rtol=1e-3, atol=1e-3)  # but for alpha_bar_0, which is .9991
@@ -99,15 +110,8 @@ def test_the_cifar10_link_begins_as_the_code_of_its_ends(monkeypatch: pytest.Mon
 
 def test_the_perceptual_stage_trains_the_decoder_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Behind the transmitter of a code of least error the decoder learns LPIPS; the mean keeps both networks of that code."""
-    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(pixels, "HELD_OUT", 2)
-    plans = dict.fromkeys(pixels.RECIPES["cifar10"].plans, dataclasses.replace(PLAN, optimizer="muon"))
-    monkeypatch.setitem(pixels.RECIPES, "cifar10", dataclasses.replace(pixels.RECIPES["cifar10"], plans=plans))
-    training = pixels.PixelTraining("cifar10", tmp_path, data=images)
-    torch.manual_seed(0)
-    code = ResidualJSCC(**jscc.CIFAR10)
-    begin_jscc(code, images)
-    training.begin_with(code)
+    images = noise_images()
+    training, code = begun_cifar10(monkeypatch, tmp_path, images)
     before = {n: t.clone() for n, t in training.front.state_dict().items()}
     first = training.stage("perceptual")(Key(5), images)
     assert first["loss"].item() == pytest.approx(first["mse"].item() + 0.1 * first["lpips"].item(), rel=1e-6)

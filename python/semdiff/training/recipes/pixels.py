@@ -30,7 +30,6 @@ from semdiff.metrics.classifier import classifier_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
-from semdiff.models.residual_jscc import ResidualDecoder
 from semdiff.models.residual_upsampler import ResidualUpsampler
 from semdiff.phy.channel import AWGN, Received
 from semdiff.rng import Key
@@ -175,8 +174,8 @@ class PixelTraining:
         for name, part in (("transmitter", self.front.transmitter), ("decoder", self.front.decoder)):
             own = f"{name}." if isinstance(code, ResidualJSCC) else ""
             part.load_state_dict({n: weights[own + n] for n in part.state_dict()})
-        if isinstance(self.front.upsampler, ResidualUpsampler) and isinstance(self.front.decoder, ResidualDecoder):
-            begin_upsampler(self.front.upsampler, self.front.decoder, self.recipe.scale)
+        if isinstance(code, ResidualJSCC) and isinstance(self.front.upsampler, ResidualUpsampler):
+            begin_upsampler(self.front.upsampler, code.decoder, self.recipe.scale)
 
     def begin_with_link(self, link: PixelLink) -> None:
         """Load the networks of a link that this recipe trained, to go on with."""
