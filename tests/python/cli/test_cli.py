@@ -247,7 +247,7 @@ def test_a_model_by_its_name_goes_before_a_folder(tmp_path: Path) -> None:
         (["--steps", "1001"], "steps: expected an integer in [1, 1000]"),
         (["--realism", "1.5"], "realism: expected a number in [0, 1]"),
         (["--seed", "-1"], "seed: expected an integer in [0, 2**64), got -1"),
-        (["--model", "nowhere"], "expected a folder of a trained model, one of fashion-mnist"),
+        (["--model", "nowhere"], "expected a folder of a trained model, one of cifar10, fashion-mnist"),
         (["--frob"], "No such option"),
         (["absent.png"], "'absent.png' does not exist"),
     ],

@@ -70,10 +70,11 @@ def test_the_wheel_holds_nothing_of_torch(wheel: Path) -> None:
     assert libraries[0].startswith("semdiff/_C.")
     assert "semdiff/py.typed" in names
     # MiB at the most; baselines are in the repository alone.
-    models = {"photos": 12, "fashion-mnist": 6, "fashion-mnist-classifier": 1, "cifar10-classifier": 2}
+    models = {"photos": 12, "fashion-mnist": 6, "cifar10": 6, "fashion-mnist-classifier": 1, "cifar10-classifier": 2}
     weights = {model: sum(n for name, n in sizes.items() if name.startswith(f"semdiff/weights/{model}/")) for model in models}
     assert sum(weights.values()) == sum(n for name, n in sizes.items() if name.startswith("semdiff/weights/"))
     assert all(0 < weights[model] <= most * 2**20 for model, most in models.items()), weights
+    assert sum(weights.values()) <= 24 * 2**20
     assert sum(sizes.values()) - sum(weights.values()) < 4 * 2**20
 
 
