@@ -4,15 +4,28 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from semdiff.baselines.digital import equalized_symbols
 from semdiff.baselines.digital_inputs import check_pictures, choose_formats, choose_uses
+from semdiff.baselines.hybrid_reception import receive_hybrid
 from semdiff.baselines.modem import Modem, shared_modem
 from semdiff.baselines.packet import read_packet, write_packet
-from semdiff.baselines.residual import analyze, classify, describe, from_bits, make_plan, profile_bits, read_profile, synthesize, to_bits
+from semdiff.baselines.residual import (
+    Plan,
+    analyze,
+    classify,
+    describe,
+    from_bits,
+    make_plan,
+    profile_bits,
+    read_profile,
+    synthesize,
+    to_bits,
+)
 from semdiff.baselines.schemes import choose_scheme
 from semdiff.phy.channel import pack, unpack
 from semdiff.phy.sionna_phy import sionna_phy
@@ -21,9 +34,30 @@ from semdiff.transmission.inputs import check_share, per_sample
 from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
 
+if TYPE_CHECKING:
+    from semdiff.models.restorer import Restorer
+
 SCALE_BITS, SCALE_STEP_DB = 8, 0.1
 HALF = 2 ** (SCALE_BITS - 1)
 NOTHING = 0.5  # a base picture where not even the smallest file fits: both ends know it
+
+
+class Coded(NamedTuple):
+    """Hold what a sender makes of one image.
+
+    Attributes:
+        bits: of the packet, uint8.
+        numbers: that are sent beside it, of unit power or a little less, (slots,).
+        base: what the receiver will have of the codec, (C, H, W).
+        plan: of the residual.
+        scale: by which the numbers were multiplied.
+    """
+
+    bits: Tensor
+    numbers: Tensor
+    base: Tensor
+    plan: Plan
+    scale: float
 
 
 class Hybrid(ImageTransmitter):
@@ -40,6 +74,7 @@ class Hybrid(ImageTransmitter):
         margin_db: the packet's modulation and code rate are chosen for an SNR so much lower.
         codec, target_bler, outage: as of `Digital`, for the packet.
         design_snr_db: an SNR in dB to choose all for, whatever the channel's is; None is the channel's.
+        restorer: a network that restores colour pictures from base and linear estimate; None shows the linear estimate.
 
     Raises:
         ValueError: naming the argument.
@@ -64,6 +99,7 @@ class Hybrid(ImageTransmitter):
         target_bler: float = 0.01,
         design_snr_db: float | None = None,
         outage: float | Tensor = 0.5,
+        restorer: Restorer | None = None,
     ) -> None:
         sionna_phy()  # what is missing is said before any work
         self.share = check_share(share, "share")
@@ -75,6 +111,7 @@ class Hybrid(ImageTransmitter):
             raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")
         self.target_bler = target_bler
         self.design_snr_db = None if design_snr_db is None else float(per_sample(design_snr_db, "design_snr_db", 1))
+        self.restorer = restorer
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
     def modem(self, uses: int, snr_db: float, colours: int) -> Modem:
@@ -117,20 +154,33 @@ class Hybrid(ImageTransmitter):
         outage = self.outage.expand(shape)
         return Decoded(torch.stack([outage if picture is None else picture for picture in received]).to(images))
 
+    def code(self, image: Tensor, info_bits: int, slots: int, snr_db: float) -> Coded:
+        """Code one image: the packet, and what is sent beside it.
+
+        Args:
+            image: (C, H, W) in [0, 1].
+            info_bits: of the packet.
+            slots: how many real numbers are sent.
+            snr_db: that both ends expect, in dB.
+        """
+        shape = (image.shape[0], image.shape[1], image.shape[2])
+        side = SCALE_BITS + profile_bits(shape[0])
+        packet = write_packet(image, info_bits - side, self.formats)
+        base = self._base(packet, shape)
+        classes, residual = classify(analyze(base)), analyze(image - base)
+        profile = describe(residual, classes)
+        plan = make_plan(profile, classes, shape[0], slots, 10 ** (-snr_db / 10))
+        numbers = plan.send(residual)
+        level, scale = _quantised(numbers)
+        bits = torch.cat([to_bits(torch.tensor([level], device="cpu"), SCALE_BITS), profile.to_bits(), packet])
+        return Coded(bits, numbers * scale, base, plan, scale)
+
     def _send(self, image: Tensor, modem: Modem, snr_db: float, uses: int) -> Tensor:
         """One image's symbols, (1, uses)."""
         if modem.uses == uses:
             return modem.send(write_packet(image, modem.info_bits, self.formats)[None])
-        shape = (image.shape[0], image.shape[1], image.shape[2])
-        side = SCALE_BITS + profile_bits(shape[0])
-        packet = write_packet(image, modem.info_bits - side, self.formats)
-        base = self._base(packet, shape)
-        classes, residual = classify(analyze(base)), analyze(image - base)
-        profile = describe(residual, classes)
-        numbers = make_plan(profile, classes, shape[0], 2 * (uses - modem.uses), 10 ** (-snr_db / 10)).send(residual)
-        level, scale = _quantised(numbers)
-        bits = torch.cat([to_bits(torch.tensor([level], device="cpu"), SCALE_BITS), profile.to_bits(), packet])
-        return torch.cat([modem.send(bits[None]), pack((numbers * scale)[None])], 1)
+        coded = self.code(image, modem.info_bits, 2 * (uses - modem.uses), snr_db)
+        return torch.cat([modem.send(coded.bits[None]), pack(coded.numbers[None])], 1)
 
     def _receive(self, x: Tensor, noise_var: Tensor, modem: Modem, snr_db: float, shape: tuple[int, int, int]) -> Tensor | None:
         """One image, or None where its packet is lost."""
@@ -145,9 +195,11 @@ class Hybrid(ImageTransmitter):
         profile = read_profile(packet[SCALE_BITS:side], shape[0])
         plan = make_plan(profile, classify(analyze(base)), shape[0], 2 * (len(x) - modem.uses), 10 ** (-snr_db / 10))
         numbers = unpack(x[None, modem.uses :], (1, plan.slots))[0]
-        noise = noise_var[modem.uses :].repeat_interleave(2)
-        residual = plan.receive(numbers, _scale(int(from_bits(packet[:SCALE_BITS], SCALE_BITS))), noise)
-        return (base + synthesize(residual, shape)).clamp(0, 1)
+        scale, noise = _scale(int(from_bits(packet[:SCALE_BITS], SCALE_BITS))), noise_var[modem.uses :].repeat_interleave(2)
+        if self.restorer is None or shape[0] == 1:
+            return (base + synthesize(plan.receive(numbers, scale, noise), shape)).clamp(0, 1)
+        restored: Tensor = self.restorer(*receive_hybrid(base, plan, numbers, scale, noise)).mean
+        return restored[0].clamp(0, 1)
 
     def _base(self, packet: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """The packet's picture."""

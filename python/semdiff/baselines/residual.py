@@ -46,7 +46,7 @@ class Profile(NamedTuple):
             float64 (CLASSES, colours, CELL, CELL).
         """
         kinds = torch.tensor([0, 1, 1][:colours], device="cpu")
-        shape = (self.shape + LOWEST_SHAPE)[:, _octaves()[:, None], _octaves()]
+        shape = (self.shape + LOWEST_SHAPE)[:, octaves()[:, None], octaves()]
         return torch.exp2((shape[None] + (self.gain + LOWEST_GAIN).T[:, :, None, None]).double())[:, kinds]
 
     def to_bits(self) -> Tensor:
@@ -154,7 +154,7 @@ def describe(residual: Tensor, classes: Tensor) -> Profile:
     counts = torch.bincount(classes, minlength=CLASSES).clamp_min(1)[:, None, None, None]
     energy = residual.new_zeros(CLASSES, *residual.shape[1:]).index_add_(0, classes, residual.square()).double() / counts
     kinds = energy if energy.shape[1] == 1 else torch.stack([energy[:, 0], energy[:, 1:].mean(1)], 1)
-    octave = F.one_hot(_octaves(), ORDERS).double()
+    octave = F.one_hot(octaves(), ORDERS).double()
     octave = octave / octave.sum(0)
     log = torch.einsum("kcij,ia,jb->kcab", kinds, octave, octave).clamp_min(2.0 ** (LOWEST_SHAPE + LOWEST_GAIN)).log2()
     shape = _level(log.mean(0), LOWEST_SHAPE)
@@ -234,6 +234,18 @@ class Plan(NamedTuple):
         estimate[there] = numbers[:count] * gain * variance / (gain.square() * variance + noise_var[:count].to(gain))
         return estimate
 
+    def error_variances(self, scale: float, noise_var: Tensor) -> Tensor:
+        """Compute the variance of the error of what `receive` returns, by the profile: (cells, C, CELL, CELL).
+
+        Args:
+            scale, noise_var: as in `receive`.
+        """
+        there = self.factors > 0
+        gain, variances = self.factors[there] * scale, self.variances.clone()
+        noise = noise_var[: len(gain)].to(gain)
+        variances[there] *= noise / (gain.square() * variances[there] + noise)
+        return variances
+
 
 def make_plan(profile: Profile, classes: Tensor, colours: int, slots: int, noise_var: float) -> Plan:
     """Choose what is sent of a residual.
@@ -269,6 +281,6 @@ def _colours(colours: int) -> Tensor:
 
 
 @cache
-def _octaves() -> Tensor:
-    """The octave of each order: 0, 1, 2, 2, 3, 3, 3, 3, 4 ..."""
+def octaves() -> Tensor:
+    """Return the octave of each order, (CELL,): 0, 1, 2, 2, 3, 3, 3, 3, 4 ..."""
     return torch.tensor([order.bit_length() for order in range(CELL)], device="cpu")

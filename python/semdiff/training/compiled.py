@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from semdiff.models.blocks import FiLMBlock
 from semdiff.models.jscc_layers import JSCCLayer
 from semdiff.models.pixels import SelfAttention
+from semdiff.models.restorer import PlainBlock
 
-BLOCKS = (FiLMBlock, JSCCLayer, SelfAttention)
+BLOCKS = (FiLMBlock, JSCCLayer, PlainBlock, SelfAttention)
 
 
 @contextmanager
