@@ -103,7 +103,7 @@ def main() -> None:
     text = [
         "# Depth or sampling?",
         "",
-        f"{options.tested} {data.title} test images over AWGN at CBR 1/{round(1 / data.cbr(data.uses[0]))}, one seed: PSNR in dB / LPIPS",
+        f"{options.tested} {data.title} test images over AWGN at CBR 1/{1 / data.cbr(data.uses[0]):.3g}, one seed: PSNR in dB / LPIPS",
         f"(AlexNet) / accuracy of a classifier / FD to images that were not sent (the originals themselves: {floor:.2f}). Every network",
         f"is the link's denoiser, trained anew on {options.images:,} images behind the same transmitter. Made by",
         "`python -m studies.depth_or_sampling`.",

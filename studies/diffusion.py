@@ -217,7 +217,7 @@ def lines(data: PixelData, found: Results, rows_of: list[dict[str, Any]], labels
                         row = next((r for r in rows_of if (r["system"], r["cbr"], r["snr_db"]) == at), None)
                         cells.append(quality(row) if row else "–")
                     rows.append([label[2:], *cells])
-            text += ["", *table([f"CBR 1/{round(1 / cbr)}", *(f"{snr:g} dB" for snr in columns)], rows)]
+            text += ["", *table([f"CBR 1/{1 / cbr:.3g}", *(f"{snr:g} dB" for snr in columns)], rows)]
     text += [
         "",
         "## How far do samples spread?",
