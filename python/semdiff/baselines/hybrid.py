@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from semdiff.baselines.digital import equalized_symbols
 from semdiff.baselines.digital_inputs import check_pictures, choose_formats, choose_uses
-from semdiff.baselines.hybrid_reception import receive_hybrid
+from semdiff.baselines.hybrid_reception import HybridReception, receive_hybrid
 from semdiff.baselines.modem import Modem, shared_modem
 from semdiff.baselines.packet import read_packet, write_packet
 from semdiff.baselines.residual import (
@@ -23,7 +23,6 @@ from semdiff.baselines.residual import (
     make_plan,
     profile_bits,
     read_profile,
-    synthesize,
     to_bits,
 )
 from semdiff.baselines.schemes import choose_scheme
@@ -33,9 +32,6 @@ from semdiff.rng import Key
 from semdiff.transmission.inputs import check_share, per_sample
 from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Air, Decoded, ImageTransmitter
-
-if TYPE_CHECKING:
-    from semdiff.models.restorer import Restorer
 
 SCALE_BITS, SCALE_STEP_DB = 8, 0.1
 HALF = 2 ** (SCALE_BITS - 1)
@@ -74,7 +70,6 @@ class Hybrid(ImageTransmitter):
         margin_db: the packet's modulation and code rate are chosen for an SNR so much lower.
         codec, target_bler, outage: as of `Digital`, for the packet.
         design_snr_db: an SNR in dB to choose all for, whatever the channel's is; None is the channel's.
-        restorer: a network that restores colour pictures from base and linear estimate; None shows the linear estimate.
 
     Raises:
         ValueError: naming the argument.
@@ -99,7 +94,6 @@ class Hybrid(ImageTransmitter):
         target_bler: float = 0.01,
         design_snr_db: float | None = None,
         outage: float | Tensor = 0.5,
-        restorer: Restorer | None = None,
     ) -> None:
         sionna_phy()  # what is missing is said before any work
         self.share = check_share(share, "share")
@@ -111,7 +105,6 @@ class Hybrid(ImageTransmitter):
             raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")
         self.target_bler = target_bler
         self.design_snr_db = None if design_snr_db is None else float(per_sample(design_snr_db, "design_snr_db", 1))
-        self.restorer = restorer
         self.outage = torch.as_tensor(outage, dtype=torch.float32, device="cpu")
 
     def modem(self, uses: int, snr_db: float, colours: int) -> Modem:
@@ -141,7 +134,7 @@ class Hybrid(ImageTransmitter):
             images: float (B, 1 or 3, H, W) in [0, 1].
             air: the channel.
             cbr: rounded to whole channel uses; None is 1/12.
-            steps, realism, key: without effect.
+            steps, realism, key: as in `show`.
         """
         shape = check_pictures(images)
         uses = choose_uses(cbr, shape[0] * shape[1] * shape[2])
@@ -151,8 +144,25 @@ class Hybrid(ImageTransmitter):
         symbols = torch.cat([self._send(*one, uses) for one in zip(source, modems, designs, strict=True)])
         x, noise_var = equalized_symbols(air(symbols), symbols)
         received = [self._receive(*one, shape) for one in zip(x, noise_var, modems, designs, strict=True)]
-        outage = self.outage.expand(shape)
-        return Decoded(torch.stack([outage if picture is None else picture for picture in received]).to(images))
+        shown = [self._shown(one, shape, steps, realism, key.fold_in(n)) for n, one in enumerate(received)]
+        evaluations = max(one.evaluations for one in shown)
+        return Decoded(torch.cat([one.images for one in shown]).to(images), evaluations=evaluations)
+
+    def show(self, reception: HybridReception, steps: StepCount, realism: float, key: Key) -> Decoded:
+        """Make a picture of what arrived: the linear estimate.
+
+        Args:
+            reception: of one picture.
+            steps, realism, key: without effect.
+        """
+        return Decoded(reception.picture.clamp(0, 1))
+
+    def _shown(
+        self, received: HybridReception | Tensor | None, shape: tuple[int, int, int], steps: StepCount, realism: float, key: Key
+    ) -> Decoded:
+        if isinstance(received, HybridReception):
+            return self.show(received, steps, realism, key)
+        return Decoded((self.outage.expand(shape) if received is None else received)[None])
 
     def code(self, image: Tensor, info_bits: int, slots: int, snr_db: float) -> Coded:
         """Code one image: the packet, and what is sent beside it.
@@ -182,8 +192,10 @@ class Hybrid(ImageTransmitter):
         coded = self.code(image, modem.info_bits, 2 * (uses - modem.uses), snr_db)
         return torch.cat([modem.send(coded.bits[None]), pack(coded.numbers[None])], 1)
 
-    def _receive(self, x: Tensor, noise_var: Tensor, modem: Modem, snr_db: float, shape: tuple[int, int, int]) -> Tensor | None:
-        """One image, or None where its packet is lost."""
+    def _receive(
+        self, x: Tensor, noise_var: Tensor, modem: Modem, snr_db: float, shape: tuple[int, int, int]
+    ) -> HybridReception | Tensor | None:
+        """What is known of one image, or the image where it was in the packet alone, or None where its packet is lost."""
         bits, arrived = modem.receive(x[None, : modem.uses], noise_var[None, : modem.uses])
         if not bool(arrived):
             return None
@@ -196,10 +208,7 @@ class Hybrid(ImageTransmitter):
         plan = make_plan(profile, classify(analyze(base)), shape[0], 2 * (len(x) - modem.uses), 10 ** (-snr_db / 10))
         numbers = unpack(x[None, modem.uses :], (1, plan.slots))[0]
         scale, noise = _scale(int(from_bits(packet[:SCALE_BITS], SCALE_BITS))), noise_var[modem.uses :].repeat_interleave(2)
-        if self.restorer is None or shape[0] == 1:
-            return (base + synthesize(plan.receive(numbers, scale, noise), shape)).clamp(0, 1)
-        restored: Tensor = self.restorer(*receive_hybrid(base, plan, numbers, scale, noise)).mean
-        return restored[0].clamp(0, 1)
+        return receive_hybrid(base, plan, numbers, scale, noise)
 
     def _base(self, packet: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """The packet's picture."""

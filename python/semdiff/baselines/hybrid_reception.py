@@ -15,32 +15,34 @@ LEAST = 1e-6  # of a variance of pixels in [0, 1]
 
 
 class HybridReception(NamedTuple):
-    """Hold what a receiver knows of a batch of colour pictures.
+    """Hold what a receiver knows of one picture.
 
     Attributes:
-        base: the coded pictures, (B, 3, H, W) in [0, 1].
-        picture: the linear estimates, of the same shape, not clamped.
-        error_maps: ln of the variances of their errors, (B, 11, rows, columns) of cells: of luma by octave of the larger order of its
-            cosine, of both chroma so, and of a pixel.
+        base: the coded picture, (1, C, H, W) in [0, 1].
+        picture: the linear estimate, of the same shape, not clamped.
+        variances: of the errors of its coefficients, (cells, C, CELL, CELL).
     """
 
     base: Tensor
     picture: Tensor
-    error_maps: Tensor
+    variances: Tensor
+
+    def error_maps(self) -> Tensor:
+        """Describe the variances of a colour picture, see `error_maps`: (1, 2 ORDERS + 1, rows, columns)."""
+        return error_maps(self.variances, -(-self.base.shape[2] // CELL))[None]
 
 
 def receive_hybrid(base: Tensor, plan: Plan, numbers: Tensor, scale: float, noise_var: Tensor) -> HybridReception:
     """Receive one picture.
 
     Args:
-        base: the coded picture, (3, H, W) in [0, 1].
+        base: the coded picture, (C, H, W) in [0, 1].
         plan: of its residual.
         numbers, scale, noise_var: as in `Plan.receive`.
     """
     shape = (base.shape[0], base.shape[1], base.shape[2])
     picture = base + synthesize(plan.receive(numbers, scale, noise_var), shape)
-    maps = error_maps(plan.error_variances(scale, noise_var), -(-shape[1] // CELL))
-    return HybridReception(base[None], picture[None], maps[None])
+    return HybridReception(base[None], picture[None], plan.error_variances(scale, noise_var))
 
 
 def error_maps(variances: Tensor, rows: int) -> Tensor:
@@ -51,7 +53,8 @@ def error_maps(variances: Tensor, rows: int) -> Tensor:
         rows: of cells.
 
     Returns:
-        ln of the variances, (2 ORDERS + 1, rows, columns), see `HybridReception`.
+        ln of the variances, (2 ORDERS + 1, rows, columns): of luma by octave of the larger order of its cosine, of both chroma so, and of
+        a pixel.
     """
     ring = torch.maximum(octaves()[:, None], octaves()).flatten()
     mask = F.one_hot(ring, ORDERS).to(variances)

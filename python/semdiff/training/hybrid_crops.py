@@ -117,7 +117,8 @@ class HybridCrops:
         draws = torch.rand(self.batch_size, 5, generator=generator(key), dtype=torch.float64)
         crops = [self._crop(draws[n].tolist(), key.fold_in(n)) for n in range(rank, self.batch_size, world)]
         images, receptions = zip(*crops, strict=True)
-        return (torch.stack(images), *(torch.cat(parts) for parts in zip(*receptions, strict=True)))
+        bases, estimates = (torch.cat([getattr(one, part) for one in receptions]) for part in ("base", "picture"))
+        return torch.stack(images), bases, estimates, torch.cat([one.error_maps() for one in receptions])
 
     def _crop(self, draws: list[float], key: Key) -> tuple[Tensor, HybridReception]:
         which, down, right, better, by = draws
