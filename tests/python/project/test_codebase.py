@@ -31,7 +31,7 @@ ALLOWED = {
     "metrics": {"_util", "data"},
     "models": {"_util", "rng", "diffusion", "transmission"},
     "link": {"_build", "_util", "rng", "phy", "diffusion", "transmission", "models"},
-    "baselines": {"_util", "rng", "phy", "transmission", "models", "link", "metrics"},
+    "baselines": {"_util", "rng", "phy", "diffusion", "transmission", "models", "link", "metrics"},
     "oracle": {"diffusion"},
 }
 SYSTEMS = {part for part in ALLOWED if not part.startswith("_C")} - {"_ops", "_reference"} | {""}
