@@ -99,8 +99,8 @@ RECIPES = {
         plans={
             "upsampler": Plan(steps=2_000, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 128,000 images
             "perceptual": Plan(steps=1_000, batch_size=128, learning_rate=1e-3, average=0.995, optimizer="muon"),  # 128,000
-            "flow": Plan(steps=5_000, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 320,000
-            "finish": Plan(steps=1_500, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 96,000
+            "flow": Plan(steps=3_400, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 217,600
+            "finish": Plan(steps=1_100, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 70,400
         },
         renoise=0.25,
         lpips_weight=0.5,
