@@ -14,7 +14,7 @@ import warnings
 from torch import Tensor
 
 from semdiff.metrics.check import check_sets
-from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.classifier import classifier_features, kept_features
 from semdiff.metrics.distribution import Score, frechet_distance, kernel_distance
 from semdiff.metrics.inception import inception_features
 
@@ -129,7 +129,8 @@ def frechet_classifier(x: Tensor, y: Tensor) -> Score:
     """Compute the Frechet distance of the 64 features of a shipped classifier, Fashion-MNIST's or CIFAR-10's. It is not FID.
 
     Args:
-        x, y: (N, 1, 28, 28) or (N, 3, 32, 32) in [0, 1], N >= 2, both of one image shape.
+        x, y: (N, 1, 28, 28) or (N, 3, 32, 32) in [0, 1], N >= 2, both of one image shape. The features of the last y are kept, so the same
+            references are looked at once.
 
     Returns:
         The distance.
@@ -147,7 +148,7 @@ def frechet_classifier(x: Tensor, y: Tensor) -> Score:
     check_sets(x, y, 2)
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"y: expected images of x's shape, {tuple(x.shape[1:])}, got {tuple(y.shape[1:])}")
-    return Score(frechet_distance(classifier_features(x, "x"), classifier_features(y, "y")), min(len(x), len(y)))
+    return Score(frechet_distance(classifier_features(x, "x"), kept_features(y, "y")), min(len(x), len(y)))
 
 
 def _features(x: Tensor, y: Tensor, weights: str | os.PathLike[str] | None, cached: bool) -> tuple[Tensor, Tensor]:

@@ -111,3 +111,23 @@ def test_training_learns_and_is_deterministic(tmp_path):
     recipe.save_classifier(first, tmp_path)
     assert (tmp_path / classifier.FILE).stat().st_size < 500_000
     assert list(json.loads((tmp_path / "checksums.json").read_text())) == [classifier.FILE]
+
+
+def test_references_are_looked_at_once(monkeypatch):
+    seen = []
+
+    def counted(images, name="images"):
+        seen.append(name)
+        return classifier_features(images, name)
+
+    monkeypatch.setattr(classifier, "classifier_features", counted)
+    references = sample_images()[:6]
+    first = classifier.kept_features(references, "y")
+    assert torch.equal(first, classifier_features(references))
+    assert torch.equal(classifier.kept_features(references.clone(), "y"), first)
+    assert seen == ["y"]
+    other = references.clone()
+    other[3, 0, 14, 14] += 2**-20  # a bit of one pixel
+    assert torch.equal(classifier.kept_features(other, "y"), classifier_features(other))
+    assert torch.equal(classifier.kept_features(references.double(), "y"), classifier_features(references.double()))
+    assert seen == ["y"] * 3

@@ -26,7 +26,7 @@ from semdiff.baselines.residual_jscc import ResidualJSCC
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link import PixelLink
 from semdiff.metrics import LPIPS, lpips, psnr
-from semdiff.metrics.classifier import classifier_features
+from semdiff.metrics.classifier import classifier_features, kept_features
 from semdiff.metrics.distribution import frechet_distance
 from semdiff.models.jscc_layers import JSCCDecoder, Transmitter
 from semdiff.models.pixels import PixelDenoiser, PixelScale, PixelUpsampler
@@ -219,7 +219,7 @@ class PixelTraining:
         """
         link, found = self.link(), []
         try:
-            references = classifier_features(self.images[:REFERENCES])
+            references = kept_features(self.images[:REFERENCES])
         except FileNotFoundError:  # no classifier of this data set comes with the package
             references = None
         cbr = link.cbrs[max(self.recipe.rates)]
