@@ -28,6 +28,7 @@ SNRS_DB, ALTERED_DB = (-5.0, 0.0, 5.0, 10.0), (0.0, 5.0)
 FD = "frechet_classifier_unpaired"
 METRICS = ["psnr", "lpips_alex", "accuracy", FD]
 STEPS = (1, 2, 4, 8, 16, 32)
+SPREAD_IMAGES = 250  # at most, of sixteen samples each
 OFFSETS_DB = (-6.0, -3.0, 3.0, 6.0)
 
 
@@ -222,8 +223,9 @@ def lines(data: PixelData, found: Results, rows_of: list[dict[str, Any]], labels
         "",
         "## How far do samples spread?",
         "",
-        "Sixteen samples of each reception, 4 steps: squared error of a sample in parts of the mean's; squared distance of two samples in",
-        "parts of a sample's error; error of their average in parts of the mean's. Samples of the true posterior have 2, 1 and 1.06.",
+        f"Sixteen samples of each reception, 4 steps, of {min(images, SPREAD_IMAGES)} images: squared error of a sample in parts of the",
+        "mean's; squared distance of two samples in parts of a sample's error; error of their average in parts of the mean's. Samples of",
+        "the true posterior have 2, 1 and 1.06.",
         "",
         *table(
             ["SNR", *list(spreads[0])[1:]],
@@ -253,7 +255,7 @@ def main() -> None:
         rows += found.rows
     kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
     write_csv(options.out / f"diffusion{data.suffix}.csv", [{name: row[name] for name in kept} for row in rows])
-    images, _ = data.test_images(options.images)
+    images, _ = data.test_images(min(options.images, SPREAD_IMAGES))
     spreads = [spread(link, images, snr_db, cbrs[0]) for snr_db in ALTERED_DB]
     write_lines(options.out / f"diffusion{data.suffix}.md", lines(data, found, rows, list(every), spreads))
 
