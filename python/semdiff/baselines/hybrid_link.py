@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from semdiff._util.child_keys import DENOISER
@@ -27,6 +28,7 @@ from semdiff.diffusion.matching import DiffusionState, match
 from semdiff.diffusion.sampler import sample
 from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.pixel_starting_state import straight_grid
+from semdiff.models.loading import load_network
 from semdiff.models.restorer import PIXEL_STD, PictureDenoiser, Restored, Restorer
 from semdiff.models.store import find_model, saved, verify_checksums
 from semdiff.rng import Key, normal
@@ -121,10 +123,18 @@ class HybridLink(Hybrid):
         Args:
             folder: the folder.
             options: of `HybridLink`.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            ValueError: where a file is altered, damaged or another network's.
         """
         place = find_model(folder, "folder")
         verify_checksums(place)
-        found = {name: kind.from_pretrained(place / name) for name, kind in cls.parts.items() if (place / name).is_dir()}
+        there = {name: kind for name, kind in cls.parts.items() if (place / name).is_dir()}
+        if "restorer" not in there:
+            raise FileNotFoundError(f"{place}: expected a folder with restorer/, as save writes it")
+        files: dict[str, Any] = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
+        found = {name: load_network(kind, place / name, (kind.__name__,), files) for name, kind in there.items()}
         return cls(**found, **options)
 
     def save(self, folder: str | os.PathLike[str]) -> None:

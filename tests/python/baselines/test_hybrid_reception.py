@@ -153,6 +153,7 @@ def test_a_saved_link_makes_the_same_pictures(tmp_path):
     link.save(tmp_path / "link")
     images = sample_photos()[:1, :, :64, :96]
     again = HybridLink.load(tmp_path / "link", codec="jpeg")
+    assert list(again.components) == ["restorer", "perceptual", "denoiser"]
     found = []
     for realism, steps, evaluations in ((0.0, "auto", 0), (1.0, 2, 2), (0.5, "auto", 4), (1.0, "auto", 4)):
         one, other = (each.transmit(images, 12.0, cbr=1 / 4, key=KEY, realism=realism, steps=steps) for each in (link, again))
@@ -166,3 +167,19 @@ def test_a_saved_link_makes_the_same_pictures(tmp_path):
 def test_a_denoiser_needs_an_estimate_to_begin_with():
     with pytest.raises(ValueError, match="perceptual: expected a Restorer"):
         HybridLink(Restorer(), None, PictureDenoiser())
+
+
+def test_only_whole_safetensors_of_the_right_class_are_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="restorer"):
+        HybridLink.load(tmp_path)
+    HybridLink(Restorer(width=8, deep_width=8), codec="jpeg").save(tmp_path / "link")
+    weights = tmp_path / "link" / "restorer" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-8])
+    with pytest.raises(ValueError, match="truncated or altered"):
+        HybridLink.load(tmp_path / "link")
+    weights.unlink()
+    (tmp_path / "link" / "checksums.json").unlink()
+    torch.save(Restorer(width=8, deep_width=8).state_dict(), weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match="damaged or incomplete"):
+        HybridLink.load(tmp_path / "link")
