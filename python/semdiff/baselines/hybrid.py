@@ -195,7 +195,7 @@ class Hybrid(ImageTransmitter):
     def _receive(
         self, x: Tensor, noise_var: Tensor, modem: Modem, snr_db: float, shape: tuple[int, int, int]
     ) -> HybridReception | Tensor | None:
-        """What is known of one image, or the image where it was in the packet alone, or None where its packet is lost."""
+        """Return what arrived of one image, or the image where it was in the packet alone, or None where its packet is lost."""
         bits, arrived = modem.receive(x[None, : modem.uses], noise_var[None, : modem.uses])
         if not bool(arrived):
             return None

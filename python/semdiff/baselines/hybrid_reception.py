@@ -20,16 +20,18 @@ class HybridReception(NamedTuple):
     Attributes:
         base: the coded picture, (1, C, H, W) in [0, 1].
         picture: the linear estimate, of the same shape, not clamped.
-        variances: of the errors of its coefficients, (cells, C, CELL, CELL).
+        plan, scale, noise_var: of its residual, as in `Plan.error_variances`.
     """
 
     base: Tensor
     picture: Tensor
-    variances: Tensor
+    plan: Plan
+    scale: float
+    noise_var: Tensor
 
     def error_maps(self) -> Tensor:
-        """Describe the variances of a colour picture, see `error_maps`: (1, 2 ORDERS + 1, rows, columns)."""
-        return error_maps(self.variances, -(-self.base.shape[2] // CELL))[None]
+        """Describe the error of a colour picture, see `error_maps`: (1, 2 ORDERS + 1, rows, columns)."""
+        return error_maps(self.plan.error_variances(self.scale, self.noise_var), -(-self.base.shape[2] // CELL))[None]
 
 
 def receive_hybrid(base: Tensor, plan: Plan, numbers: Tensor, scale: float, noise_var: Tensor) -> HybridReception:
@@ -42,7 +44,7 @@ def receive_hybrid(base: Tensor, plan: Plan, numbers: Tensor, scale: float, nois
     """
     shape = (base.shape[0], base.shape[1], base.shape[2])
     picture = base + synthesize(plan.receive(numbers, scale, noise_var), shape)
-    return HybridReception(base[None], picture[None], plan.error_variances(scale, noise_var))
+    return HybridReception(base[None], picture[None], plan, scale, noise_var)
 
 
 def error_maps(variances: Tensor, rows: int) -> Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the receiver of `Hybrid` knows of its error, and the network that is told so."""
+"""The receiver of `Hybrid` knows how wrong it is, and its networks are told so."""
 
 import math
 

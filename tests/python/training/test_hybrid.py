@@ -119,7 +119,7 @@ def test_a_network_that_another_needs_is_asked_for(short: None, tmp_path: Path) 
 
 
 def test_the_flow_learns_gaussian_noise() -> None:
-    """Where the estimate is the picture with noise of the variance that it says, the noise's best estimate at the start is known.
+    """The estimate is the picture with noise of the variance that it says.
 
     start - x = s (e + k eps) and the state is x + left (start - x). Of flat grey pictures, one colour in all, the denoiser sees the noise
     itself: the error of its estimate falls well below 1, what a denoiser of zeros has.
