@@ -34,9 +34,9 @@ from semdiff.training.saving import images_seen, write_images_seen
 from semdiff.training.stages.hybrid import LPIPS_WEIGHT, PictureFlowStage, RestorerStage
 
 PLANS = {
-    "restorer": Plan(steps=30_000, batch_size=8, learning_rate=2e-3, average=0.999, optimizer="muon"),  # 240,000 crops
-    "perceptual": Plan(steps=15_000, batch_size=8, learning_rate=1e-3, average=0.999, optimizer="muon"),  # 120,000
-    "denoiser": Plan(steps=30_000, batch_size=8, learning_rate=2e-3, average=0.999, optimizer="muon"),  # 240,000
+    "restorer": Plan(steps=9_000, batch_size=8, learning_rate=2e-3, average=0.999, optimizer="muon"),  # 72,000 crops
+    "perceptual": Plan(steps=5_000, batch_size=8, learning_rate=1e-3, average=0.999, optimizer="muon"),  # 40,000
+    "denoiser": Plan(steps=9_000, batch_size=8, learning_rate=2e-3, average=0.999, optimizer="muon"),  # 72,000
 }
 CODED, CODED_SIZE, CROP = 1_000, 256, 128  # pictures, and sides in pixels
 HELD_OUT = 32  # crops
