@@ -25,6 +25,7 @@ SNR_DB, CBR = (-2.0, 21.0), (1 / 100, 1 / 5)  # uniform in dB, and in the logari
 BETTER_DB, BETTER_SHARE = 10.0, 0.25  # a share of the crops is heard up to so much better than the code was made for
 CRC_BITS = 24
 PART = 50  # pictures of one file
+SYMMETRIES = 8  # of a square
 
 
 class CodedPicture(NamedTuple):
@@ -46,12 +47,25 @@ class CodedPicture(NamedTuple):
     scale: Tensor
     snr_db: Tensor
 
-    def crop(self, top: int, left: int, side: int) -> tuple[Tensor, Tensor, Plan]:
-        """Cut out image and base in [0, 1] and the plan of their cells; top, left, side: in cells."""
+    def crop(self, top: int, left: int, side: int, symmetry: int = 0) -> tuple[Tensor, Tensor, Plan]:
+        """Cut out image and base in [0, 1] and the plan of their cells, as if the code had seen the picture mirrored or turned.
+
+        Args:
+            top, left, side: in cells.
+            symmetry: one of the SYMMETRIES of a square, see `mirrored`; 0 leaves it as it is.
+        """
         place = (slice(None), slice(top * CELL, (top + side) * CELL), slice(left * CELL, (left + side) * CELL))
-        classes = self.classes[top : top + side, left : left + side].flatten()
-        variances, factors = self.variances[classes], self.factors[classes]
-        return self.image[place].float() / 255, self.base[place].float() / 255, Plan(variances, factors, int((factors > 0).sum()))
+        image, base = (mirrored(x[place].float() / 255, symmetry) for x in (self.image, self.base))
+        classes = mirrored(self.classes[top : top + side, left : left + side], symmetry).flatten()
+        # A mirrored cell has the same coefficients, but for the signs of the odd ones; a transposed one has them transposed.
+        variances, factors = (x.mT[classes] if symmetry & 4 else x[classes] for x in (self.variances, self.factors))
+        return image, base, Plan(variances, factors, int((factors > 0).sum()))
+
+
+def mirrored(x: Tensor, symmetry: int) -> Tensor:
+    """Mirror the rows of x (..., n, n) where bit 0 of `symmetry` is set, its columns for bit 1, and then transpose it for bit 2."""
+    x = x.flip([dim for bit, dim in ((1, -2), (2, -1)) if symmetry & bit])
+    return x.mT if symmetry & 4 else x
 
 
 def code_pictures(
@@ -99,7 +113,9 @@ def _code(image: Tensor, hybrid: Hybrid, key: Key) -> CodedPicture:
 
 
 class HybridCrops:
-    """Draw crops of coded pictures, received over AWGN: images, bases, linear estimates (B, 3, size, size) and error maps.
+    """Draw crops of coded pictures, mirrored and turned, received over AWGN.
+
+    A batch has images, bases, linear estimates (B, 3, size, size) and error maps.
 
     Args:
         pictures: coded.
@@ -114,18 +130,18 @@ class HybridCrops:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
         """Return the part of batch `step` that process `rank` of `world` works on."""
         key = self.key.fold_in(step)
-        draws = torch.rand(self.batch_size, 5, generator=generator(key), dtype=torch.float64)
+        draws = torch.rand(self.batch_size, 6, generator=generator(key), dtype=torch.float64)
         crops = [self._crop(draws[n].tolist(), key.fold_in(n)) for n in range(rank, self.batch_size, world)]
         images, receptions = zip(*crops, strict=True)
         bases, estimates = (torch.cat([getattr(one, part) for one in receptions]) for part in ("base", "picture"))
         return torch.stack(images), bases, estimates, torch.cat([one.error_maps() for one in receptions])
 
     def _crop(self, draws: list[float], key: Key) -> tuple[Tensor, HybridReception]:
-        which, down, right, better, by = draws
+        which, down, right, better, by, turn = draws
         coded = self.pictures[int(which * len(self.pictures))]
         rows, columns = coded.classes.shape
         place = int(down * (rows - self.side + 1)), int(right * (columns - self.side + 1))
-        image, base, plan = coded.crop(*place, self.side)
+        image, base, plan = coded.crop(*place, self.side, int(turn * SYMMETRIES))
         snr_db = float(coded.snr_db) + (BETTER_DB * by if better < BETTER_SHARE else 0.0)
         noise_var, scale = torch.tensor(10 ** (-snr_db / 10)).expand(plan.slots), float(coded.scale)
         numbers = plan.send(analyze(image - base)) * scale + noise_var.sqrt() * normal((plan.slots,), key)
@@ -133,4 +149,4 @@ class HybridCrops:
 
     def identity(self) -> Any:
         """Return the crops' settings and the coded pictures' number."""
-        return {"crops": self.side * CELL, "coded": len(self.pictures), "better": [BETTER_DB, BETTER_SHARE]}
+        return {"crops": self.side * CELL, "coded": len(self.pictures), "better": [BETTER_DB, BETTER_SHARE], "symmetries": SYMMETRIES}

@@ -15,6 +15,7 @@ pytest.importorskip("sionna", reason="needs sionna-no-rt: pip install 'semdiff-t
 
 from semdiff.baselines.hybrid import Hybrid
 from semdiff.baselines.hybrid_link import HybridLink
+from semdiff.baselines.residual import analyze
 from semdiff.models.restorer import PictureDenoiser, Restored
 from semdiff.training import hybrid_crops
 from semdiff.training.engine import Plan
@@ -63,6 +64,18 @@ def test_a_crop_of_the_whole_is_what_the_code_sends(three: None, tmp_path: Path)
     cells = torch.arange(64).view(8, 8)[2:6, 3:7].flatten()
     assert torch.equal(part[0], image[:, 32:96, 48:112])
     assert torch.equal(part[2].factors, plan.factors[cells])
+
+
+def test_a_mirrored_crop_sends_the_same_numbers_in_another_order(three: None, tmp_path: Path) -> None:
+    coded = code_pictures(pictures(), 1, 128, tmp_path, CODE, Key(2))[0]
+    numbers = lambda image, base, plan: plan.send(analyze(image - base)).abs().sort().values  # noqa: E731
+    images = [coded.crop(1, 2, 5, symmetry)[0] for symmetry in range(hybrid_crops.SYMMETRIES)]
+    assert len({tuple(image.flatten().tolist()) for image in images}) == hybrid_crops.SYMMETRIES
+    assert torch.equal(images[6], images[0].flip(-1).mT)
+    for symmetry in range(hybrid_crops.SYMMETRIES):
+        turned, plain = (numbers(*coded.crop(1, 2, 5, s)) for s in (symmetry, 0))
+        assert len(turned) > 1000
+        torch.testing.assert_close(turned, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_crops_are_nearer_to_the_image_than_their_base(three: None, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ PLANS = {
     "perceptual": Plan(steps=5_000, batch_size=8, learning_rate=1e-3, average=0.999, optimizer="muon"),  # 40,000
     "denoiser": Plan(steps=9_000, batch_size=8, learning_rate=2e-3, average=0.999, optimizer="muon"),  # 72,000
 }
-CODED, CODED_SIZE, CROP = 1_000, 256, 128  # pictures, and sides in pixels
+CODED, CODED_SIZE, CROP = 4_000, 256, 128  # pictures, and sides in pixels
 HELD_OUT = 32  # crops
 SHARE, CODEC = 0.85, "avif"  # of the code
 FLOW_LPIPS_WEIGHT = 1.0
