@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the links that work on pixels, Fashion-MNIST's and CIFAR-10's.
 
-`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. The transmitter is that of a learned code: for Fashion-MNIST
-ADJSCC trained on squared error and LPIPS, for CIFAR-10 ResidualJSCC trained on squared error alone. Behind it the stages train the
-up-sampler, for CIFAR-10 the decoder of the perceptual estimate, the denoiser, and finish it with LPIPS beside its squared error. Learning
-rates are functions of the images seen, so a training goes on from weights alone where its checkpoints are gone:
+`semdiff train fashion-mnist` and `semdiff train cifar10` run the whole recipe. The transmitter and the decoder of the perceptual estimate
+are the ends of a learned code trained on squared error and LPIPS: ADJSCC for Fashion-MNIST, ResidualJSCC for CIFAR-10. Behind them the
+stages train the up-sampler and the denoiser, and finish it with LPIPS beside its squared error. Learning rates are functions of the images
+seen, so a training goes on from weights alone where its checkpoints are gone:
 `python -m semdiff.training.recipes.pixels --help` runs single stages.
 """
 
@@ -40,7 +40,7 @@ from semdiff.training.random_channel import Conditions
 from semdiff.training.recipes import jscc
 from semdiff.training.recipes.common import check_budget, read_images, scheduler
 from semdiff.training.saving import images_seen, save_link
-from semdiff.training.stages.pixels import FlowStage, Front, PerceptualStage, UpsamplerStage
+from semdiff.training.stages.pixels import FlowStage, Front, UpsamplerStage
 from semdiff.training.upsampler_start import begin_upsampler, upsampler_like
 
 CONDITIONS = Conditions(fading_every=4)
@@ -59,7 +59,7 @@ class Recipe:
         widths: channels of the networks at 1/2 and 1/4 of the resolution.
         plans: of the stages.
         renoise, lpips_weight: of the flow.
-        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With residual-jscc the up-sampler begins as that
+        ends: name of the learned code, among `jscc.MODELS`, whose two ends the link has. With a ResidualJSCC the up-sampler begins as that
             code's decoder.
         conditions: of the channel.
         exponent: of each image's squared error in the up-sampler's loss, see `JSCCStage`.
@@ -98,13 +98,12 @@ RECIPES = {
         widths=(64, 128),
         plans={
             "upsampler": Plan(steps=2_000, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 128,000 images
-            "perceptual": Plan(steps=1_000, batch_size=128, learning_rate=1e-3, average=0.995, optimizer="muon"),  # 128,000
             "flow": Plan(steps=3_400, batch_size=64, learning_rate=4e-3, average=0.9995, optimizer="muon"),  # 217,600
             "finish": Plan(steps=1_100, batch_size=64, learning_rate=1e-3, average=0.998, optimizer="muon"),  # 70,400
         },
         renoise=0.25,
         lpips_weight=0.5,
-        ends="residual-jscc",
+        ends="residual-jscc-lpips",
         conditions=jscc.CIFAR10_CONDITIONS._replace(fading=True, fading_every=4),
         exponent=jscc.CIFAR10_EXPONENT,
     ),
@@ -160,7 +159,7 @@ class PixelTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             known = recipe.scale, recipe.rates, recipe.conditions
-            if recipe.ends == "residual-jscc":
+            if issubclass(jscc.MODELS[recipe.ends], ResidualJSCC):
                 code = ResidualJSCC(recipe.image_shape, symbols, recipe.rates)
                 self.front = Front(code.transmitter, upsampler_like(code.decoder), code.decoder, *known)
             else:
@@ -187,8 +186,6 @@ class PixelTraining:
         """Return the stage of this name."""
         if name == "upsampler":
             return UpsamplerStage(self.front, self.schedule, self.recipe.exponent)
-        if name == "perceptual":
-            return PerceptualStage(self.front)
         weight = self.recipe.lpips_weight if name == "finish" else 0.0
         return FlowStage(self.front, self.denoiser, self.schedule, self.recipe.renoise, weight)
 

@@ -23,7 +23,7 @@ from semdiff.rng import Key, uniform
 from semdiff.training.engine import Stage
 from semdiff.training.random_channel import DEFAULT_CONDITIONS, Conditions, over_the_air
 from semdiff.training.stages.diffusion import denoised, velocity
-from semdiff.training.stages.jscc import LPIPS_WEIGHT, balanced
+from semdiff.training.stages.jscc import balanced
 from semdiff.transmission.symbols import ReceivedFeatures
 
 TYPICAL_ERROR = 0.08  # a squared error of normalised pixels, see `balanced`
@@ -153,28 +153,6 @@ class UpsamplerStage(Stage):
         gaussian = self.front.receive(images, channel_key)[0]
         x = self.front.scale.normalize(images)
         return gaussian_terms(gaussian, x, self.schedule, loss_key, self.exponent)
-
-
-class PerceptualStage(Stage):
-    """Train the decoder of the perceptual estimate behind a finished transmitter, by the squared error and LPIPS (AlexNet).
-
-    Args:
-        front: the networks.
-    """
-
-    frozen = ("front.transmitter", "front.upsampler")
-
-    def __init__(self, front: Front) -> None:
-        super().__init__()
-        self.front = front
-
-    def forward(self, key: Key, images: Tensor) -> dict[str, Tensor]:
-        """Compute the losses of images (B, C, H, W) in [0, 1]; key draws all random numbers."""
-        *keys, shift_key = key.split(4)
-        arrived, snr_and_rate = self.front.transmit(images, keys)
-        found = self.front.decoder(arrived.features, *snr_and_rate, (images.shape[2], images.shape[3])).to(images)
-        error, seen = F.mse_loss(found, images), lpips(*shifted(found.clamp(0, 1), images, shift_key)).mean()
-        return {"loss": error + LPIPS_WEIGHT * seen, "mse": error, "lpips": seen}
 
 
 class FlowStage(Stage):
