@@ -64,7 +64,7 @@ EVERY = (
     ),
     PixelData(
         "cifar10", "CIFAR-10", "_cifar10", (3, 32, 32), CIFAR10_CLASSES, (512, 256, 128),
-        {"ADJSCC": ADJSCC, "ResidualJSCC": ResidualJSCC, "ResidualJSCC+LPIPS": PerceptualResidualJSCC}, "ResidualJSCC",
+        {"ADJSCC": ADJSCC, "ResidualJSCC": ResidualJSCC, "ResidualJSCC+LPIPS": PerceptualResidualJSCC}, "ResidualJSCC+LPIPS",
     ),
 )  # fmt: skip
 
