@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The link on pixels beside learned codes on every test image, over three channels, with the spread over seeds of the channel.
 
-python -m studies.test_set MODEL writes docs/results/test_set.{csv,md} of a `PixelLink` for Fashion-MNIST, test_set_cifar10.{csv,md} of one
-for CIFAR-10. MODEL is its name in the package or a folder. All systems take the same channel uses and, by key, the same noise of the
-channel. It takes hours; --cells keeps what is finished, so that an interrupted study goes on.
+python -m studies.whole_test_set MODEL writes docs/results/whole_test_set.{csv,md} of a `PixelLink` for Fashion-MNIST,
+whole_test_set_cifar10.{csv,md} of one for CIFAR-10. MODEL is its name in the package or a folder. All systems take the same channel uses
+and, by key, the same noise of the channel. It takes hours; --cells keeps what is finished, so that an interrupted study goes on.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lines(data: PixelData, every: list[Results]) -> list[str]:
         f"{images:,} test images. Numbers are PSNR in dB / LPIPS (AlexNet) / accuracy of a classifier / FD, the Fréchet distance of its 64",
         f"features from images that were not sent, {reference['images']:,} of the training split, with the half width of its 95 %",
         "confidence interval over seeds of the channel and of the sampler where there are several. FD of the originals themselves is",
-        f"{reference['originals'][FD]:.2f}. Made by `python -m studies.test_set {data.name}`.",
+        f"{reference['originals'][FD]:.2f}. Made by `python -m studies.whole_test_set {data.name}`.",
     ]
     for found in every:
         rows = found.summary()
@@ -61,7 +61,7 @@ def lines(data: PixelData, every: list[Results]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m studies.test_set", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.whole_test_set", description=__doc__)
     parser.add_argument("model", nargs="?", default="cifar10", help="name or folder of a PixelLink")
     parser.add_argument("--images", type=int, help="the first ones; all if left out")
     parser.add_argument("--uses", type=int, nargs="+", help="channel uses of an image; two of the three that the data set has if left out")
@@ -83,8 +83,8 @@ def main() -> None:
     ]  # fmt: skip
     columns = (*AXES, *(f"{metric}{end}" for metric in METRICS for end in ("", "_ci95")))
     rows = [row for found in every for row in found.summary()]
-    write_csv(options.out / f"test_set{data.suffix}.csv", [{name: row[name] for name in columns} for row in rows])
-    write_lines(options.out / f"test_set{data.suffix}.md", lines(data, every))
+    write_csv(options.out / f"whole_test_set{data.suffix}.csv", [{name: row[name] for name in columns} for row in rows])
+    write_lines(options.out / f"whole_test_set{data.suffix}.md", lines(data, every))
 
 
 if __name__ == "__main__":
