@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Begin a link's up-sampler as the decoder of the code whose ends the link has.
 
-That decoder, trained on squared error, is the mean already. What is left to learn is how wrong it is, and what the perceptual training
-changed in the transmitter.
+That decoder's picture, of squared error and LPIPS, is near the mean already. What is left to learn is what LPIPS moved, and how wrong the
+mean is.
 """
 
 from __future__ import annotations

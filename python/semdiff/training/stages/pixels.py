@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,24 +71,12 @@ class Front(nn.Module):
             The Gaussian, the received features, and their SNR in dB with the rate.
         """
         *keys, draw_key = key.split(4)
-        arrived, snr_and_rate = self.transmit(images, keys)
-        gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
-        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
-
-    def transmit(self, images: Tensor, keys: Sequence[Key]) -> tuple[ReceivedFeatures, tuple[Tensor, Tensor]]:
-        """Send images over a channel.
-
-        Args:
-            images: (B, C, H, W) in [0, 1].
-            keys: three, of the channel.
-
-        Returns:
-            The received features, and their SNR in dB with the rate.
-        """
         total = self.transmitter.config.symbol_channels
         encode = lambda believed, rate: self.transmitter(images, believed, rate)  # noqa: E731
         arrived, rate = over_the_air(encode, images, total, self.rates, keys, self.conditions)
-        return arrived, (snr_db_of(arrived.noise_var).to(images), rate)
+        snr_and_rate = snr_db_of(arrived.noise_var).to(images), rate
+        gaussian = self.upsampler(arrived.features, *snr_and_rate, draw_key, arrived.noise_map.to(images))
+        return without_padding(gaussian, (images.shape[2], images.shape[3])), arrived, snr_and_rate
 
 
 def shifted(images: Tensor, other: Tensor, key: Key) -> tuple[Tensor, Tensor]:
