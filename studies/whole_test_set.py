@@ -12,10 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from semdiff._util.words import counted
 from semdiff.evaluation import Results, sweep
 from semdiff.evaluation.plots import receiver_label
 from semdiff.link import PixelLink
-from studies.diffusion import FD, METRICS, SNRS_DB
+from studies.diffusion import FD, METRICS, SNRS_DB, quality
 from studies.pixel_data import PixelData, data_of
 from studies.writing import table, write_csv, write_lines
 
@@ -28,16 +29,16 @@ CHANNELS = {
 AXES = ("system", "realism", "steps", "channel", "cbr_used", "uses", "snr_db", "seeds", "images", "evaluations", "milliseconds")
 
 
-def quality(row: dict[str, Any]) -> str:
+def quality_and_interval(row: dict[str, Any]) -> str:
     """The row's numbers, with the half width of FD's confidence interval where there are several seeds."""
     interval = row[f"{FD}_ci95"]
-    spread = "" if interval is None else f" ± {interval:.2f}"
-    return f"{row['psnr']:.2f} / {row['lpips_alex']:.3f} / {row['accuracy']:.3f} / {row[FD]:.2f}{spread}"
+    return quality(row) + ("" if interval is None else f" ± {interval:.2f}")
 
 
-def lines(data: PixelData, every: list[Results]) -> list[str]:
+def lines(data: PixelData, every: dict[str, Results]) -> list[str]:
     """The page's text and its tables, one for each channel and number of uses."""
-    reference, images = every[0].header["references"], every[0].header["data"]["shape"][0]
+    header = next(iter(every.values())).header
+    reference, images = header["references"], header["data"]["shape"][0]
     text = [
         f"# Every test image of {data.title}",
         "",
@@ -46,16 +47,14 @@ def lines(data: PixelData, every: list[Results]) -> list[str]:
         "confidence interval over seeds of the channel and of the sampler where there are several. FD of the originals themselves is",
         f"{reference['originals'][FD]:.2f}. Made by `python -m studies.whole_test_set {data.name}`.",
     ]
-    for found in every:
+    for channel, found in every.items():
         rows = found.summary()
-        seeds = len(found.header["seeds"])
         snrs = found.header["config"]["snr_db"]
-        title = next(title for label, (_, title) in CHANNELS.items() if label == rows[0]["channel"])
-        text += ["", f"## {title}", "", f"{seeds} seed{'s' if seeds > 1 else ''} of the channel."]
+        text += ["", f"## {CHANNELS[channel][1]}", "", f"{counted(len(found.header['seeds']), 'seed')} of the channel."]
         for uses in dict.fromkeys(row["uses"] for row in rows):
             at = {(receiver_label(row), row["snr_db"]): row for row in rows if row["uses"] == uses}
             names = dict.fromkeys(name for name, _ in at)
-            body = [[name, *(quality(at[name, snr]) for snr in snrs)] for name in names]
+            body = [[name, *(quality_and_interval(at[name, snr]) for snr in snrs)] for name in names]
             text += ["", *table([f"CBR 1/{1 / data.cbr(uses):.3g}", *(f"{snr:g} dB" for snr in snrs)], body)]
     return text
 
@@ -72,17 +71,17 @@ def main() -> None:
     options = parser.parse_args()
     link = PixelLink.from_pretrained(options.model)
     data = data_of(link)
-    every = [
-        sweep(
+    every = {
+        label: sweep(
             None, options.cells, systems={"link": link, **data.codes()}, data=data.name, images=options.images, batch=250,
             channels={label: CHANNELS[label][0]}, seeds=list(range(options.seeds if label == "awgn" else 1)), steps=STEPS,
             realism=[0.0, 1.0], snr_db=list(SNRS_DB), cbr=[data.cbr(uses) for uses in options.uses or data.uses[-2:]], metrics=METRICS,
             progress=True,
         )
         for label in options.channels
-    ]  # fmt: skip
+    }  # fmt: skip
     columns = (*AXES, *(f"{metric}{end}" for metric in METRICS for end in ("", "_ci95")))
-    rows = [row for found in every for row in found.summary()]
+    rows = [row for found in every.values() for row in found.summary()]
     write_csv(options.out / f"whole_test_set{data.suffix}.csv", [{name: row[name] for name in columns} for row in rows])
     write_lines(options.out / f"whole_test_set{data.suffix}.md", lines(data, every))
 
