@@ -75,7 +75,7 @@ def test_block_fading_is_awgn_at_the_faded_snr():
     plain = semdiff.Received(s, torch.ones(4, 1, dtype=torch.complex64), torch.full((4, 1), 0.1, dtype=torch.float64))
     there, sent = (symbols_to_features(r, 8, (8, 4, 4)) for r in (plain._replace(y=h * s, h=h), plain))
     torch.testing.assert_close(there.features, sent.features)
-    torch.testing.assert_close(there.noise_var, 0.1 / h[:, 0].abs().square().double())
+    torch.testing.assert_close(there.noise_var, 0.1 / h[:, 0].to(torch.complex128).abs().square())
     torch.testing.assert_close(there.noise_map, torch.zeros(4, 8, 4, 4))
 
 
