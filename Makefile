@@ -33,7 +33,7 @@ PYTHON_FOLDERS := python tests studies benchmarks tools
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-demo: $(VENV)/.developed ## send real images over a noisy channel: a table, and demo.png
+demo: $(VENV)/.developed ## send real images over a noisy channel: three tables and pictures
 	$(VENV)/bin/semdiff demo
 
 test: lint ctest pytest ## all tests: linters, C++, Python (the slow ones too)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Send a picture over ADJSCC and digital transmission beside the link, at the same channel uses and noise."""
+"""Send a picture over a learned code and digital transmission beside the link, at the same channel uses and noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from semdiff.link import SemanticLink, Transmission
 
 ImageDistance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-TRAINED_ON = {(1, 28, 28): "fashion-mnist", (3, None, None): "photos"}  # the package's baselines for links of this shape
+# The class and the name of the package's learned code without diffusion, by the shape of a link's images.
+SHIPPED_CODES = {
+    (1, 28, 28): ("ADJSCC", "fashion-mnist"),
+    (3, 32, 32): ("ResidualJSCC", "cifar10"),
+    (3, None, None): ("ADJSCC", "photos"),
+}
 
 
 class Outcome(NamedTuple):
@@ -65,7 +70,8 @@ class Comparison:
         self.systems: dict[str, Any] = {}
         self.left_out: dict[str, str] = {}
         self.lpips = _lpips()
-        makers: dict[str, Callable[[], Any]] = {"ADJSCC": lambda: _adjscc(link, adjscc), "digital": _digital}
+        code = shipped_code_name(link) if adjscc is None else "ADJSCC"
+        makers: dict[str, Callable[[], Any]] = {code: lambda: _code(link, adjscc), "digital": _digital}
         for name, make in makers.items():
             try:
                 self.systems[name] = make()
@@ -116,21 +122,33 @@ class Comparison:
         print_note(f"{name} is left out: {self.left_out[name]}")
 
 
-def shipped_adjscc(link: SemanticLink) -> Any:
-    """Load the package's ADJSCC for the link's images; None where there is none."""
-    from semdiff.baselines import ADJSCC
-
-    return ADJSCC.default(TRAINED_ON[link.image_shape]) if link.image_shape in TRAINED_ON else None
+def shipped_code_name(link: SemanticLink) -> str:
+    """Return the class of the package's learned code for the link's images, which stands for it in tables."""
+    return SHIPPED_CODES.get(link.image_shape, ("ADJSCC", ""))[0]
 
 
-def _adjscc(link: SemanticLink, folder: Path | None) -> Any:
+def shipped_code(link: SemanticLink) -> Any:
+    """Load the package's learned code without diffusion for the link's images.
+
+    Args:
+        link: the link.
+
+    Raises:
+        FileNotFoundError: where there is none, or where its weights are not there.
+    """
+    from semdiff import baselines
+
+    if link.image_shape not in SHIPPED_CODES:
+        raise FileNotFoundError(f"no {shipped_code_name(link)} for images of shape {link.image_shape} comes with the package")
+    kind, name = SHIPPED_CODES[link.image_shape]
+    return getattr(baselines, kind).default(name)
+
+
+def _code(link: SemanticLink, folder: Path | None) -> Any:
     from semdiff.baselines import ADJSCC
 
     if folder is None:
-        found = shipped_adjscc(link)
-        if found is None:
-            raise FileNotFoundError(f"no ADJSCC for images of shape {link.image_shape} comes with the package")
-        return found
+        return shipped_code(link)
     try:
         found = ADJSCC.load(folder)
     except FileNotFoundError as error:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semdiff.cli.options import Cbr, Json, PhotoModel, Seed, Steps, load_link
+from semdiff.cli.options import AnyModel, Cbr, Json, Seed, Steps, load_link
 from semdiff.cli.output import format_ratio, format_time, print_json, print_note, screen
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from semdiff.link import SemanticLink, Transmission
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
-ADJSCC_NAME = "ADJSCC"
+MODELS = ("fashion-mnist", "cifar10", "photos")  # those whose samples are worth their evaluations first
+CBR = 1 / 12  # of all of them
 
 
 @dataclass(frozen=True)
@@ -39,38 +40,55 @@ class Row:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("demo.png"),
+    out: Annotated[Path, typer.Option(help="The picture to write; of several models NAME-MODEL.png each.")] = Path("demo.png"),
     cbr: Cbr = None,
     steps: Steps = "auto",
     seed: Seed = 0,
-    model: PhotoModel = None,
+    model: AnyModel = None,
     as_json: Json = False,
 ) -> None:
     """Send real images over a noisy channel at 0, 5, 10 and 15 dB; print what arrived and draw it.
 
-    Parts of four photographs by the model for photographs, ten garments by one of Fashion-MNIST. Each is received by ADJSCC, a learned code
-    without diffusion that was trained about as long; by the link with the least error (its mean decoder, or its up-sampler's mean);
-    and by the link with the most detail (its detail decoder, or a sample of its denoiser). All have the same channel uses and noise.
+    Ten garments by the model for Fashion-MNIST, four photographs of 32x32 pixels by that for CIFAR-10, and parts of the same four by that
+    for photographs. Each is received by a learned code without diffusion; by the link with the least error (its up-sampler's mean, or
+    its mean decoder); and by the link with the most detail (a sample of its denoiser, or its detail decoder, to which the denoiser
+    contributes nothing that can be measured). All have the same channel uses and noise: CBR 1/12 unless --cbr or --model is given.
     """
-    from semdiff.cli.picture_files import save_png
-    from semdiff.data import sample_images, sample_photos
-    from semdiff.data.fashion_mnist import CLASSES
     from semdiff.data.pictures import require_pillow
-    from semdiff.data.samples import SAMPLE_PHOTO_NAMES
+    from semdiff.data.samples import samples_of_shape
+
+    require_pillow()  # before the work, not after it
+    out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
+    shown = []
+    for name in MODELS if model is None else (None,):
+        link = load_link(model, name or "")
+        ratio = CBR if cbr is None and name else cbr
+        place = out if name is None else out.with_name(f"{out.stem}-{name}{out.suffix}")
+        images, title, columns = samples_of_shape(link.image_shape)
+        rows = _transmitted(link, images, columns, ratio, steps, seed, place)
+        shown.append({"model": name or str(model), "images": len(images), "picture": str(place), "rows": [asdict(r) for r in rows]})
+        if not as_json:
+            _print(rows, f"{len(images)} {title}", link, place)
+    if as_json:
+        print_json({"seed": seed, "steps": steps, "models": shown})
+
+
+def _transmitted(
+    link: SemanticLink, images: Tensor, columns: Sequence[str], cbr: float | None, steps: Steps, seed: int, place: Path
+) -> list[Row]:
+    """Send the images by every receiver at every SNR and draw what arrived."""
+    from semdiff.cli.comparison import shipped_code_name
+    from semdiff.cli.picture_files import save_png
     from semdiff.data.sheet import Band, draw_sheet
     from semdiff.rng import Key
 
-    require_pillow()  # before the work, not after it
-    link = load_link(model, "photos")
-    photographs = link.image_shape[0] == 3
-    images, what = (sample_photos(), "photographs") if photographs else (sample_images(), "Fashion-MNIST test images")
     receivers = _receivers(link, cbr, steps)
-    out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
+    code = shipped_code_name(link)
     for name, transmit in list(receivers.items()):  # what only a first call pays is not measured below
         try:
             transmit(images, 10.0, key=Key(seed))
         except ValueError as error:
-            if name != ADJSCC_NAME:
+            if name != code:
                 raise
             print_note(f"{name} is left out: {error}")
             del receivers[name]
@@ -80,24 +98,20 @@ def demo(
             done = transmit(images, snr_db, key=Key(seed))  # one key: the same noise for all
             rows.append(_row(snr_db, name, images, done))
             bands.append(Band(f"{snr_db:g} dB\n{name}\n{rows[-1].psnr_db:.1f} dB PSNR", done.images, first=name == next(iter(receivers))))
-    save_png(draw_sheet(bands, SAMPLE_PHOTO_NAMES if photographs else CLASSES), out)
-    if as_json:
-        print_json({"images": len(images), "seed": seed, "steps": steps, "picture": str(out), "rows": [asdict(r) for r in rows]})
-    else:
-        _print(rows, f"{len(images)} {what}", link, out)
+    save_png(draw_sheet(bands, columns), place)
+    return rows
 
 
 def _receivers(link: SemanticLink, cbr: float | None, steps: Steps) -> dict[str, Callable[..., Transmission]]:
     """What is shown of each transmission, by its name."""
-    from semdiff.cli.comparison import shipped_adjscc
+    from semdiff.cli.comparison import shipped_code, shipped_code_name
     from semdiff.link.outputs import output_names
 
+    found: dict[str, Callable[..., Transmission]] = {}
     try:
-        adjscc = shipped_adjscc(link)
+        found[shipped_code_name(link)] = partial(shipped_code(link).transmit, cbr=cbr)
     except FileNotFoundError as error:
-        print_note(f"{ADJSCC_NAME} is left out: {error}")
-        adjscc = None
-    found: dict[str, Callable[..., Transmission]] = {} if adjscc is None else {ADJSCC_NAME: partial(adjscc.transmit, cbr=cbr)}
+        print_note(f"{shipped_code_name(link)} is left out: {error}")
     for realism, name in enumerate(output_names(link)):
         found[name] = partial(link.transmit, cbr=cbr, steps=steps, realism=realism)
     return found

@@ -99,6 +99,7 @@ def _model(default: str) -> Any:
 
 Model = Annotated[Path | None, _model("fashion-mnist")]
 PhotoModel = Annotated[Path | None, _model("photos")]
+AnyModel = Annotated[Path | None, _model("each of the package's")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the channel's noise and the sampler's. The same seed gives the same result.")]
 Steps = Annotated[  # int or "auto": typer knows no unions
     Any,
@@ -106,8 +107,8 @@ Steps = Annotated[  # int or "auto": typer knows no unions
         "--steps",
         parser=parse_steps,
         metavar="INTEGER|auto",
-        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows (clothes 4, "
-        "photographs 1).",
+        help="Of the sampler; each is one pass of the denoiser. auto: as many as pay at the SNR, where the model knows "
+        "(fashion-mnist and cifar10 4, photos 1).",
     ),
 ]
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"  # this machine alone
 LARGEST = 20  # megabytes of an upload
-NAMES = {"link": "link", "ADJSCC": "ADJSCC", "digital": "codec, LDPC, QAM"}
 STYLE = """
 <style>
   body { background: #f6f7f9; }
@@ -36,9 +35,9 @@ def page(
 ) -> None:
     """Open a local page on which pictures are sent: choose the channel, SNR, CBR, steps and realism, and see the systems side by side.
 
-    The link, ADJSCC and a codec behind an LDPC code and QAM have the same channel uses and the same noise. Below them are the received
-    symbols and the time at which denoising began. The page is there for this machine alone, until the command is interrupted. Pictures are
-    scaled to at most 320 pixels a side.
+    The link, a learned code without diffusion and a codec behind an LDPC code and QAM have the same channel uses and the same noise. Below
+    them are the received symbols and the time at which denoising began. The page is there for this machine alone, until the command is
+    interrupted. Pictures are scaled to at most 320 pixels a side.
     """
     try:
         from nicegui import ui
@@ -65,10 +64,13 @@ class Page:
     """
 
     def __init__(self, trial: Trial) -> None:
-        from semdiff.data import sample_images, sample_photos
+        from semdiff.cli.comparison import shipped_code_name
+        from semdiff.data.samples import samples_of_shape
 
         self.trial = trial
-        self.picture: Tensor = (sample_photos() if trial.link.image_shape[0] == 3 else sample_images())[0]
+        code = shipped_code_name(trial.link)
+        self.titles = {"link": "link", code: code, "digital": "codec, LDPC, QAM"}  # of the systems, by name
+        self.picture: Tensor = samples_of_shape(trial.link.image_shape).images[0]
         self.controls: dict[str, Any] = {}
         self.cards: dict[str, Any] = {}
         self.turns = 0  # how often pictures were sent: a new one ends the one before
@@ -98,7 +100,7 @@ class Page:
                 ui.button("Send", on_click=self.send)
             self.status = ui.label("").classes("text-red-700 status")
             with ui.element("div").classes("cards"):
-                for name, title in {"original": "original", **NAMES}.items():
+                for name, title in {"original": "original", **self.titles}.items():
                     with ui.card().classes("p-3 gap-1"):
                         ui.label(title).classes("font-medium")
                         self.cards[name] = ui.image().classes("w-full"), ui.label("").classes("text-sm text-gray-700")
@@ -173,7 +175,7 @@ class Page:
         self.turns += 1
         turn = self.turns
         self.say("")
-        for name in NAMES:
+        for name in self.titles:
             self.show(name, None, "is computed ...")
         found = self.trial.run(self.picture, settings)
         try:

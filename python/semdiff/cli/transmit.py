@@ -43,7 +43,10 @@ def transmit(
     ),
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Also send them by ADJSCC and by digital transmission, and write NAME-compared.png, side by side."),
+        typer.Option(
+            "--compare",
+            help="Also send them by a learned code (ADJSCC) and by digital transmission, and write NAME-compared.png, side by side.",
+        ),
     ] = False,
     adjscc: Annotated[
         Path | None,
@@ -56,11 +59,12 @@ def transmit(
     """Send pictures over a noisy channel and write what arrives.
 
     Photographs of any size by default: a learned code with a decoder of least error (--realism 0) and one of most detail (--realism 1);
-    its denoiser changes nothing that can be measured, so more --steps do not help. --model fashion-mnist takes grey pictures of 28x28
-    pixels, clothes like those of Fashion-MNIST, and colour becomes grey: there --realism 0 is the up-sampler's mean and 1 a sample of the
-    denoiser. Of an animation (GIF, APNG, WebP) every frame is sent, each with noise of its own, and an animated PNG is written, which
-    loses no colours. All systems of a comparison have the same channel uses and the same noise; the digital one takes about a minute a
-    megapixel on a CPU core. At several SNRs the pictures are NAME-5dB.png and so on; with several seeds they are the first one's.
+    its denoiser changes nothing that can be measured, so more --steps do not help. --model cifar10 takes colour pictures of 32x32 pixels,
+    and --model fashion-mnist grey ones of 28x28, clothes like those of Fashion-MNIST, and colour becomes grey: there --realism 0 is the
+    up-sampler's mean and 1 a sample of the denoiser. Of an animation (GIF, APNG, WebP) every frame is sent, each with noise of its own,
+    and an animated PNG is written, which loses no colours. All systems of a comparison have the same channel uses and the same noise; the
+    digital one takes about a minute a megapixel on a CPU core. At several SNRs the pictures are NAME-5dB.png and so on; with several
+    seeds they are the first one's.
     """
     import torch
 

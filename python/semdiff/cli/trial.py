@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compute what the page of `semdiff app` shows: one picture over a channel by the link, by ADJSCC and by a codec, at equal channel uses."""
+"""Compute what the page of `semdiff app` shows: a picture over a channel by the link, a learned code and a codec, at equal channel uses."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from semdiff.data.pictures import to_picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LEAST_SIDE = 56  # pixels: images of half of it or less are enlarged by a whole number
+LEAST_SIDE = 56  # pixels: smaller images are enlarged by a whole number
 MARGIN = 16
 LEAST_FONT, FONT_SHARE = 13, 0.09  # of an image's height
 
@@ -42,7 +43,7 @@ def draw_sheet(bands: Sequence[Band], columns: Sequence[str]) -> Image:
     from PIL import Image, ImageDraw, ImageFont
 
     _, channels, *size = bands[0].images.shape
-    scale = max(1, LEAST_SIDE // min(size))
+    scale = math.ceil(LEAST_SIDE / min(size))
     h, w = (scale * side for side in size)
     size_of_words = max(LEAST_FONT, round(FONT_SHARE * h))
     font, line = ImageFont.load_default(size_of_words), size_of_words * 7 // 5

@@ -109,13 +109,27 @@ def test_demo(model: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["demo.png"]
 
 
+def test_demo_shows_every_model_those_whose_samples_count_first(tmp_path: Path) -> None:
+    done = call("demo", "--steps", "1", "--out", tmp_path / "x.png", "--json")
+    assert done.exit_code == 0, done.output
+    models = json.loads(done.stdout)["models"]
+    assert [m["model"] for m in models] == ["fashion-mnist", "cifar10", "photos"]
+    assert [Path(m["picture"]).name for m in models] == ["x-fashion-mnist.png", "x-cifar10.png", "x-photos.png"]
+    for m, code, most in zip(models, ("ADJSCC", "ResidualJSCC", "ADJSCC"), ("sample", "sample", "detail decoder"), strict=True):
+        assert {r["received"] for r in m["rows"]} >= {code, most}
+        assert [r["cbr"] for r in m["rows"]] == pytest.approx([1 / 12] * 12, rel=0.03)
+        with Image.open(m["picture"]) as picture:
+            assert picture.height > 13 * 56
+
+
 def test_demo_json(model: Path, tmp_path: Path) -> None:
     def report() -> Any:
         done = call(
             "demo", "--model", model, "--steps", "2", "--seed", "5", "--cbr", "32/784", "--out", tmp_path / "new" / "a.png", "--json"
         )
         assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
+        (shown,) = json.loads(done.stdout)["models"]
+        return shown
 
     first = report()
     assert len(first["rows"]) == 12
@@ -351,7 +365,7 @@ def test_the_program_writes_only_json_to_stdout(model: Path, tmp_path: Path) -> 
     command = [sys.executable, "-c", "from semdiff.cli import main; main()", "demo", "--model", str(model), "--steps", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"SEMDIFF_TRACEBACK": "1"})
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["rows"]) == 12
+    assert len(json.loads(done.stdout)["models"][0]["rows"]) == 12
     assert "Traceback" not in done.stderr
 
 

@@ -226,7 +226,7 @@ def test_unequal_bandwidth_is_not_compared(any_size: Path, tmp_path: Path, no_di
 
 
 def test_nothing_shipped_for_photographs_is_said(any_size: Path, tmp_path: Path, no_digital: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semdiff.cli.comparison.TRAINED_ON", {})
+    monkeypatch.setattr("semdiff.cli.comparison.SHIPPED_CODES", {})
     to_picture(photograph("coffee", 32)[0]).save(tmp_path / "cup.png")
     said = report(tmp_path / "cup.png", "--model", any_size, "--compare", "--steps", "1")
     assert said["left_out"]["ADJSCC"].startswith("no ADJSCC for images of shape (3, None, None) comes with the package")
