@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is it depth, or is it sampling? One network behind one front, trained five ways on as many images each.
+"""Is it depth, or is it sampling? One network behind one front, trained five ways.
 
-python -m studies.depth_or_sampling MODEL --out RUN trains what is not finished in RUN and writes docs/results/depth_or_sampling.{csv,md} of
-a `PixelLink` for Fashion-MNIST, depth_or_sampling_cifar10.{csv,md} of one for CIFAR-10. MODEL is its name in the package or a folder; its
-transmitter, up-sampler and perceptual decoder are used as they are. The denoiser's network begins anew in each:
+python -m studies.depth_or_sampling MODEL --out RUN --images N trains what is not finished in RUN and adds its rows to
+docs/results/depth_or_sampling.{csv,md} of a `PixelLink` for Fashion-MNIST, depth_or_sampling_cifar10.{csv,md} of one for CIFAR-10. MODEL is
+its name in the package or a folder; its transmitter, up-sampler and perceptual decoder are used as they are. The denoiser's network begins
+anew in each:
 
     (a) regression once, squared error          (b) regression once, squared error and LPIPS
     (c) regression unrolled STEPS times, both   (d) the flow without fresh noise         (e) the flow, as the link has it
 
-(c), (d) and (e) take STEPS evaluations, so they have the same depth. What (e) has beyond (c) is sampling.
+(c), (d) and (e) take STEPS evaluations, so they have the same depth. What (e) has beyond (c) is sampling. In training (c) takes STEPS
+evaluations for each image, the others one: rows are to be compared at equal images and at equal evaluations. The last row is the link's own
+denoiser, which is (e) with LPIPS in its last stage.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,12 @@ from semdiff import Key, NoiseSchedule
 from semdiff.evaluation import sweep
 from semdiff.link import PixelLink
 from semdiff.models.pixels import PixelDenoiser
+from semdiff.models.store import find_model
 from semdiff.training.accelerator import prepare_accelerator
 from semdiff.training.engine import Stage, fit
 from semdiff.training.recipes.common import read_images, scheduler
 from semdiff.training.recipes.pixels import HELD_OUT, RECIPES
+from semdiff.training.saving import images_seen
 from semdiff.training.stages.pixels import FlowStage, Front
 from semdiff.training.stages.regression import RegressionStage
 from studies.diffusion import ALTERED_DB as SNRS_DB
@@ -43,6 +49,8 @@ VARIANTS = {
     "d": f"(d) flow without fresh noise, {STEPS} steps",
     "e": f"(e) flow, {STEPS} steps",
 }
+OWN = f"the link's own denoiser, {STEPS} steps"
+AXES = ("system", "trained_on", "trained_evaluations", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds")
 
 
 def stage(variant: str, link: PixelLink, denoiser: PixelDenoiser, data: PixelData) -> Stage:
@@ -71,12 +79,24 @@ def trained(variant: str, model: str, out: Path, images: int) -> PixelLink:
     )  # fmt: skip
 
 
-def measured(file: Path, name: str) -> list[dict[str, Any]]:
-    """The rows of one system that an earlier run left in a table."""
+def written(file: Path) -> list[dict[str, Any]]:
+    """The rows that earlier runs left in a table."""
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
-        return [row | {m: float(row[m]) for m in METRICS} for row in csv.DictReader(lines) if row["system"] == name]
+        return [{name: value if name == "system" else float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def order(row: dict[str, Any]) -> tuple[bool, float, str, float]:
+    return row["system"] == OWN, row["trained_on"], row["system"], row["snr_db"]
+
+
+def body(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """The table's lines: a receiver, what it was trained with, and its numbers at each SNR."""
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["system"], int(row["trained_on"]), int(row["trained_evaluations"])), []).append(quality(row))
+    return [[name, f"{images:,}", f"{evaluations:,}", *numbers] for (name, images, evaluations), numbers in found.items()]
 
 
 def main() -> None:
@@ -87,31 +107,37 @@ def main() -> None:
     parser.add_argument("--tested", type=int, default=1000, help="test images")
     parser.add_argument("--variants", default="abcde")
     options = parser.parse_args()
-    links = {v: trained(v, options.model, options.out, options.images) for v in options.variants}
-    data = data_of(next(iter(links.values())))
-    systems = {VARIANTS[v]: Altered(link, STEPS if v in "cde" else 1) for v, link in links.items()}
+    own = PixelLink.from_pretrained(options.model)
+    data = data_of(own)
+    systems = {OWN: Altered(own, STEPS)}
+    count = sum(n for name, n in images_seen(find_model(options.model)).items() if name != "upsampler")
+    training = {OWN: (count, count)}
+    batch = RECIPES[data.name].plans["flow"].batch_size
+    images = options.images // batch * batch
+    for v in options.variants:
+        systems[VARIANTS[v]] = Altered(trained(v, options.model, options.out, images), STEPS if v in "cde" else 1)
+        training[VARIANTS[v]] = images, images * (STEPS if v == "c" else 1)
     found = sweep(
         None, options.out / "cells", systems=systems, data=data.name, images=options.tested, batch=250, snr_db=list(SNRS_DB),
-        cbr=[data.cbr(data.uses[0])], metrics=METRICS, progress=True,
+        cbr=[data.cbr(data.uses[-2])], metrics=METRICS, progress=True,
     )  # fmt: skip
-    kept = ("system", "snr_db", "cbr", "images", "t", "evaluations", "milliseconds", *METRICS)
     table_file = RESULTS / f"depth_or_sampling{data.suffix}.csv"
-    rows = {name: [row for row in found.rows if row["system"] == name] for name in systems}
-    rows = {name: rows.get(name) or measured(table_file, name) for name in VARIANTS.values()}
-    write_csv(table_file, [{name: row[name] for name in kept} for every in rows.values() for row in every])
+    measured = [row | dict(zip(AXES[1:3], training[row["system"]], strict=True)) for row in found.rows]
+    rows = {order(row): row for row in (*written(table_file), *measured)}
+    ordered = [rows[place] for place in sorted(rows)]
+    write_csv(table_file, [{name: row[name] for name in (*AXES, *METRICS)} for row in ordered])
     floor = found.header["references"]["originals"][FD]
     text = [
         "# Depth or sampling?",
         "",
-        f"{options.tested} {data.title} test images over AWGN at CBR 1/{1 / data.cbr(data.uses[0]):.3g}, one seed: PSNR in dB / LPIPS",
+        f"{options.tested:,} {data.title} test images over AWGN at CBR 1/{1 / data.cbr(data.uses[-2]):.3g}, one seed: PSNR in dB / LPIPS",
         f"(AlexNet) / accuracy of a classifier / FD to images that were not sent (the originals themselves: {floor:.2f}). Every network",
-        f"is the link's denoiser, trained anew on {options.images:,} images behind the same transmitter. Made by",
-        "`python -m studies.depth_or_sampling`.",
+        "is the link's denoiser, trained anew behind the same transmitter. Made by `python -m studies.depth_or_sampling`.",
         "",
-        *table(["receiver", *(f"{snr:g} dB" for snr in SNRS_DB)], [[name, *map(quality, every)] for name, every in rows.items() if every]),
+        *table(["receiver", "trained on images", "evaluations for that", *(f"{snr:g} dB" for snr in SNRS_DB)], body(ordered)),
         "",
-        "(c), (d) and (e) take as many evaluations of the network. What (e) has beyond (c) is sampling. (b) and (c) alone were trained on",
-        "LPIPS.",
+        f"(c), (d), (e) and the link's own take {STEPS} evaluations to receive an image. What (e) has beyond (c) is sampling. (b), (c) and",
+        "the last stage of the link's own were trained on LPIPS.",
     ]
     write_lines(table_file.with_suffix(".md"), text)
 

@@ -3,7 +3,8 @@
 
 python -m studies.whole_test_set MODEL writes docs/results/whole_test_set.{csv,md} of a `PixelLink` for Fashion-MNIST,
 whole_test_set_cifar10.{csv,md} of one for CIFAR-10. MODEL is its name in the package or a folder. All systems take the same channel uses
-and, by key, the same noise of the channel. It takes hours; --cells keeps what is finished, so that an interrupted study goes on.
+and, by key, the same noise of the channel. It takes hours; --cells keeps what is finished, so that an interrupted study goes on. --code
+NAME=FOLDER adds a learned code, such as one that `python -m semdiff.training.recipes.jscc` trained with a discriminator.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from semdiff._util.words import counted
+from semdiff.baselines import DeepJSCC, PerceptualADJSCC, PerceptualResidualJSCC
 from semdiff.evaluation import Results, sweep
 from semdiff.evaluation.plots import receiver_label
 from semdiff.link import PixelLink
+from semdiff.models.loading import check_class
 from studies.diffusion import FD, METRICS, SNRS_DB, quality
 from studies.pixel_data import PixelData, data_of
 from studies.writing import table, write_csv, write_lines
@@ -33,6 +36,14 @@ def quality_and_interval(row: dict[str, Any]) -> str:
     """The row's numbers, with the half width of FD's confidence interval where there are several seeds."""
     interval = row[f"{FD}_ci95"]
     return quality(row) + ("" if interval is None else f" ± {interval:.2f}")
+
+
+def named_code(text: str) -> tuple[str, DeepJSCC]:
+    """A learned code and its name in tables."""
+    name, _, folder = text.partition("=")
+    kinds = {kind.__name__: kind for kind in (PerceptualADJSCC, PerceptualResidualJSCC)}
+    kind = kinds[check_class(Path(folder) / "config.json", list(kinds))["_class_name"]]
+    return name, kind.load(folder)
 
 
 def lines(data: PixelData, every: dict[str, Results]) -> list[str]:
@@ -66,14 +77,16 @@ def main() -> None:
     parser.add_argument("--uses", type=int, nargs="+", help="channel uses of an image; two of the three that the data set has if left out")
     parser.add_argument("--seeds", type=int, default=3, help="of AWGN; fading has one")
     parser.add_argument("--channels", nargs="+", choices=list(CHANNELS), default=list(CHANNELS))
+    parser.add_argument("--code", type=named_code, action="append", default=[], metavar="NAME=FOLDER", help="one more learned code")
     parser.add_argument("--cells", type=Path, help="a folder for what is finished")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     link = PixelLink.from_pretrained(options.model)
     data = data_of(link)
+    systems = {"link": link, **data.codes(), **dict(options.code)}
     every = {
         label: sweep(
-            None, options.cells, systems={"link": link, **data.codes()}, data=data.name, images=options.images, batch=250,
+            None, options.cells, systems=systems, data=data.name, images=options.images, batch=250,
             channels={label: CHANNELS[label][0]}, seeds=list(range(options.seeds if label == "awgn" else 1)), steps=STEPS,
             realism=[0.0, 1.0], snr_db=list(SNRS_DB), cbr=[data.cbr(uses) for uses in options.uses or data.uses[-2:]], metrics=METRICS,
             progress=True,
