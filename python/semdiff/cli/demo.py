@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,15 +54,26 @@ def demo(
     its mean decoder); and by the link with the most detail (a sample of its denoiser, or its detail decoder, to which the denoiser
     contributes nothing that can be measured). All have the same channel uses and noise: CBR 1/12 unless --cbr or --model is given.
     """
+    from semdiff.cli.late_imports import import_links
     from semdiff.data.pictures import require_pillow
     from semdiff.data.samples import samples_of_shape
 
     require_pillow()  # before the work, not after it
+    import_links()
+    from semdiff.transmission.inputs import choose_rate  # which needs the extra [models]
+
     out.parent.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be is known before the work
-    shown = []
+    shown: list[dict[str, Any]] = []
     for name in MODELS if model is None else (None,):
         link = load_link(model, name or "")
         ratio = CBR if cbr is None and name else cbr
+        try:
+            choose_rate(ratio, link.layout())
+        except ValueError as error:
+            if not shown and name in (None, MODELS[-1]):
+                raise
+            print_note(f"{name} is left out: {error}")  # another may have the rate
+            continue
         place = out if name is None else out.with_name(f"{out.stem}-{name}{out.suffix}")
         images, title, columns = samples_of_shape(link.image_shape)
         rows = _transmitted(link, images, columns, ratio, steps, seed, place)

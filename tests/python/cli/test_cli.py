@@ -122,6 +122,17 @@ def test_demo_shows_every_model_those_whose_samples_count_first(tmp_path: Path) 
             assert picture.height > 13 * 56
 
 
+def test_demo_leaves_out_models_without_the_rate(tmp_path: Path) -> None:
+    done = call("demo", "--steps", "1", "--cbr", "1/6", "--out", tmp_path / "x.png", "--json")
+    assert done.exit_code == 0, done.output
+    assert [m["model"] for m in json.loads(done.stdout)["models"]] == ["cifar10"]
+    assert "fashion-mnist is left out: cbr: expected a ratio within 5 %" in done.stderr
+    assert "photos is left out: cbr: expected a ratio within 5 %" in done.stderr
+    done = call("demo", "--cbr", "1/2")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("semdiff: cbr: expected a ratio within 5 % of one that this model offers (0.0833")
+
+
 def test_demo_json(model: Path, tmp_path: Path) -> None:
     def report() -> Any:
         done = call(
