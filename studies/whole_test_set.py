@@ -27,7 +27,7 @@ STEPS = [1, 2, 4]
 CHANNELS = {
     "awgn": ("awgn", "AWGN"),
     "block": ({"name": "rayleigh", "coherence": "block"}, "Block Rayleigh fading"),
-    "fast": ({"name": "rayleigh"}, "Fast Rayleigh fading"),
+    "fast": ({"name": "rayleigh", "coherence": "fast"}, "Fast Rayleigh fading"),
 }
 AXES = ("system", "realism", "steps", "channel", "cbr_used", "uses", "snr_db", "seeds", "images", "evaluations", "milliseconds")
 

@@ -110,6 +110,7 @@ def transmit(
         def send(_: int, draw: tuple[float, int, int, list[Tensor]]) -> tuple[Transmission, dict[str, list[Outcome]]]:
             level, i, j, frames = draw
             part, key = torch.stack(frames).float() / 255, keys[i].fold_in(j)
+            frames.clear()  # a thread keeps its last arguments until it gets others, and with them what was read
             done = link.transmit(part, level, cbr=cbr, channel=air, steps=steps, realism=realism, key=key)
             outcomes = {"link": measure_outcomes(done, part, comparison.lpips if comparison else None)}
             for name, others in comparison.transmit(part, level, cbr, air, key, done.ledger.total) if comparison else ():
