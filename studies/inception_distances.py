@@ -42,18 +42,15 @@ def received(receiver: Receiver, images: Tensor, snr_db: float, cbr: float, name
     return torch.cat([receiver(part, snr_db, cbr=cbr, key=Key(n)).images for n, part in enumerate(parts)])
 
 
+def distances(images: Tensor, others: Tensor) -> dict[str, float]:
+    distance, _, error = kid(images, others)
+    return {"fid": fid(images, others).value, "kid": distance, "kid_error": error or 0.0}
+
+
 def row(name: str, snr_db: float, images: Tensor, sent: Tensor, others: Tensor) -> dict[str, Any]:
-    near, (distance, _, error) = fid(images, others).value, kid(images, others)
-    vgg = torch.cat([lpips(a, b, net="vgg") for a, b in zip(images.split(BATCH), sent.split(BATCH), strict=True)]).mean()
-    return {
-        "system": name,
-        "snr_db": snr_db,
-        "images": len(sent),
-        "fid": near,
-        "kid": distance,
-        "kid_error": error,
-        "lpips_vgg": float(vgg),
-    }
+    pairs = zip(images.split(BATCH), sent.split(BATCH), strict=True)
+    vgg = float(torch.cat([lpips(x, y, net="vgg") for x, y in pairs]).mean())
+    return {"system": name, "snr_db": snr_db, "images": len(sent), **distances(images, others), "lpips_vgg": vgg}
 
 
 def main() -> None:
@@ -68,13 +65,13 @@ def main() -> None:
     cbr = data.cbr(data.uses[-2])
     sent, _ = data.test_images(options.images)
     others = read_images(data.name)[: options.images]
-    floor = row("the originals themselves", float("nan"), sent, sent, others)
+    floor = distances(sent, others)
     rows = [
         row(name, snr_db, received(receiver, sent, snr_db, cbr, name), sent, others)
         for snr_db in options.snr
         for name, receiver in receivers(link, data).items()
     ]
-    write_csv(options.out / f"inception{data.suffix}.csv", [*rows, floor])
+    write_csv(options.out / f"inception{data.suffix}.csv", rows)
     text = [
         f"# FID and KID, {data.title}",
         "",
