@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for all tests: their order, their random numbers, and that none asks the Hugging Face Hub."""
+"""Set what holds for all tests: their order, their random numbers, and that none asks the Hugging Face Hub."""
 
 from __future__ import annotations
 
