@@ -84,7 +84,8 @@ def written(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
-        return [{name: value if name == "system" else float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+        rows = [{name: value if name == "system" else float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+    return [row | {name: int(row[name]) for name in AXES[1:3]} for row in rows]  # which the table writes with all digits
 
 
 def order(row: dict[str, Any]) -> tuple[bool, float, str, float]:
@@ -95,7 +96,7 @@ def body(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
     """The table's lines: a receiver, what it was trained with, and its numbers at each SNR."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for row in rows:
-        found.setdefault((row["system"], int(row["trained_on"]), int(row["trained_evaluations"])), []).append(quality(row))
+        found.setdefault((row["system"], row["trained_on"], row["trained_evaluations"]), []).append(quality(row))
     return [[name, f"{images:,}", f"{evaluations:,}", *numbers] for (name, images, evaluations), numbers in found.items()]
 
 
