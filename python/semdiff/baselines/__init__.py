@@ -17,6 +17,7 @@ from semdiff.baselines.limits import capacity_bits, opta_psnr_db
 
 if TYPE_CHECKING:
     from semdiff.baselines.ffdnet import FFDNet, FFDNetReceiver
+    from semdiff.baselines.hybrid_link import HybridLink
     from semdiff.baselines.jscc import ADJSCC, DeepJSCC, PerceptualADJSCC
     from semdiff.baselines.residual_jscc import PerceptualResidualJSCC, ResidualJSCC
 
@@ -28,6 +29,7 @@ __all__ = [
     "FFDNet",
     "FFDNetReceiver",
     "Hybrid",
+    "HybridLink",
     "PerceptualADJSCC",
     "PerceptualResidualJSCC",
     "ResidualJSCC",
@@ -39,6 +41,7 @@ LEARNED = {
     "FFDNetReceiver": "ffdnet",
     "ADJSCC": "jscc",
     "DeepJSCC": "jscc",
+    "HybridLink": "hybrid_link",
     "PerceptualADJSCC": "jscc",
     "PerceptualResidualJSCC": "residual_jscc",
     "ResidualJSCC": "residual_jscc",

@@ -100,7 +100,7 @@ class Hybrid(ImageTransmitter):
         if self.share == 0.0:
             raise ValueError(f"share: expected a number above 0, since the packet says what the rest means, got {share}")
         self.margin_db = float(per_sample(margin_db, "margin_db", 1))
-        self.formats = choose_formats(codec)
+        self.codec, self.formats = codec, choose_formats(codec)
         if not 1e-4 <= target_bler <= 0.5:
             raise ValueError(f"target_bler: expected a share in [0.0001, 0.5], got {target_bler}")
         self.target_bler = target_bler

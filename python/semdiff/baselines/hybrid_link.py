@@ -14,6 +14,7 @@ x / c has noise of variance v everywhere, and its t is the schedule's for v. The
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -30,7 +31,7 @@ from semdiff.diffusion.schedule import NoiseSchedule
 from semdiff.link.pixel_starting_state import straight_grid
 from semdiff.models.loading import load_network
 from semdiff.models.restorer import PIXEL_STD, PictureDenoiser, Restored, Restorer
-from semdiff.models.store import find_model, saved, verify_checksums
+from semdiff.models.store import find_baseline, find_model, model_index, saved, verify_checksums
 from semdiff.rng import Key, normal
 from semdiff.transmission.step_count import StepCount
 from semdiff.transmission.transmitter import Decoded
@@ -93,6 +94,8 @@ class HybridLink(Hybrid):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("steps", "realism")
+    weights: ClassVar[str] = "hybrid-link"
+    options: ClassVar[tuple[str, ...]] = ("share", "margin_db", "codec", "target_bler", "design_snr_db", "renoise")
     parts: ClassVar[dict[str, Any]] = {"restorer": Restorer, "perceptual": Restorer, "denoiser": PictureDenoiser}
 
     def __init__(
@@ -116,29 +119,51 @@ class HybridLink(Hybrid):
         """Return the networks by name."""
         return {name: getattr(self, name) for name in self.parts if getattr(self, name) is not None}
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the options that its pictures depend on beside the networks."""
+        return {name: getattr(self, name) for name in self.options}
+
+    @classmethod
+    def default(cls, model: str = "photos") -> HybridLink:
+        """Load the networks in the repository's folder weights/, with the code that they stand behind.
+
+        A wheel has no baselines: the variable SEMDIFF_WEIGHTS names the folder weights/ of a clone.
+
+        Args:
+            model: photos, colour pictures of any size, at CBR 1/100 to 1/5 and -2 to 21 dB.
+
+        Raises:
+            FileNotFoundError: where there is none of this name.
+        """
+        return cls.load(find_baseline(model, cls.weights, cls.__name__, "semdiff.training.recipes.hybrid"))
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str], **options: Any) -> HybridLink:
         """Load the networks that `save` wrote.
 
         Args:
-            folder: the folder.
-            options: of `HybridLink`.
+            folder: the folder, or photos, see `default`.
+            options: of `HybridLink`, in place of those that it was saved with.
 
         Raises:
             FileNotFoundError: where there is none.
             ValueError: where a file is altered, damaged or another network's.
         """
-        place = find_model(folder, "folder")
+        place = find_model(folder, "folder", cls.weights)
         verify_checksums(place)
         there = {name: kind for name, kind in cls.parts.items() if (place / name).is_dir()}
         if "restorer" not in there:
             raise FileNotFoundError(f"{place}: expected a folder with restorer/, as save writes it")
         files: dict[str, Any] = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
         found = {name: load_network(kind, place / name, (kind.__name__,), files) for name, kind in there.items()}
-        return cls(**found, **options)
+        index = model_index(place)
+        if index.get("_class_name") != cls.__name__:
+            raise ValueError(f"{place}: expected a {cls.__name__}, got {index.get('_class_name')!r}")
+        return cls(**found, **{name: index[name] for name in cls.options if name in index} | options)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Save the networks as safetensors and JSON, with a checksum of each file.
+        """Save the networks as safetensors, the code's options as JSON, and a checksum of each file.
 
         Args:
             folder: the folder.
@@ -147,9 +172,11 @@ class HybridLink(Hybrid):
             self.write(place)
 
     def write(self, place: Path) -> None:
-        """Write each network to its folder below `place`."""
+        """Write each network to its folder below `place`, and the code's options to model_index.json."""
         for name, network in self.components.items():
             network.save_pretrained(place / name, safe_serialization=True)
+        index = {"_class_name": type(self).__name__} | self.config
+        (place / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
     def show(self, reception: HybridReception, steps: StepCount, realism: float, key: Key) -> Decoded:
         """Make (1 - realism) * mean + realism * sample, in pixels.

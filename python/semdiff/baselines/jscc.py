@@ -27,7 +27,7 @@ from semdiff.models.jscc_layers import (
 )
 from semdiff.models.loading import check_class, load_network
 from semdiff.models.pixel_blocks import from_blocks, to_blocks
-from semdiff.models.store import BASELINES_VARIABLE, baselines_folder, find_model, saved, shipped_models, verify_checksums
+from semdiff.models.store import find_baseline, find_model, saved, verify_checksums
 from semdiff.phy.channel import snr_db_of
 from semdiff.rng import Key
 from semdiff.transmission.inputs import check_images, choose_rate
@@ -178,12 +178,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         Raises:
             FileNotFoundError: where there is none of this name.
         """
-        folder = shipped_models(cls.weights).get(model)
-        if folder is None:
-            where = f"{baselines_folder()} (weights/ of a clone of the repository; {BASELINES_VARIABLE} names another place)"
-            hint = f"export {BASELINES_VARIABLE}=CLONE/weights, or train one by semdiff.training.recipes.jscc"
-            raise FileNotFoundError(f"no {cls.__name__} of the name {model!r} lies in {where}; {hint}")
-        return cls.load(folder)
+        return cls.load(find_baseline(model, cls.weights, cls.__name__, "semdiff.training.recipes.jscc"))
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str], **hub: Any) -> Self:

@@ -86,6 +86,9 @@ SYSTEMS: dict[str, RegisteredSystem] = {
     ),
     "digital": RegisteredSystem("semdiff.baselines", "Digital", "eval"),
     "hybrid": RegisteredSystem("semdiff.baselines", "Hybrid", "eval"),
+    "hybrid-link": RegisteredSystem(
+        "semdiff.baselines", "HybridLink", "eval", RECEIVER_AXES, trained_on=("psnr", "lpips_alex"), weights=BASELINES
+    ),
     "capacity": RegisteredSystem("semdiff.baselines", "Capacity", "models"),
 }
 
@@ -209,7 +212,7 @@ def load_system(spec: SystemSpec) -> System:
         raise ValueError(f"systems.{spec.label}.options: expected none beside a path, whose files say all; got {dict(spec.options)}")
     if spec.path is None:
         made = _make(kind, spec)
-    elif hasattr(kind, "from_pretrained"):
+    elif hasattr(kind, "from_pretrained") or hasattr(kind, "load"):
         made = _trained(kind, spec.path, f"systems.{spec.label}.path")
     else:
         raise ValueError(f"systems.{spec.label}.path: expected none, {spec.name} has no weights to load; got {spec.path!r}")

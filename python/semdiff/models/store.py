@@ -41,6 +41,26 @@ def shipped_models(kind: str = "") -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(WEIGHTS.iterdir()) if (folder / "model_index.json").is_file()}
 
 
+def find_baseline(model: str, kind: str, name: str, recipe: str) -> Path:
+    """Find the folder of a baseline in `baselines_folder()`.
+
+    Args:
+        model: name of the link that it is compared with.
+        kind: as in `shipped_models`.
+        name: of its class, for the message.
+        recipe: the module that trains one, likewise.
+
+    Raises:
+        FileNotFoundError: where there is none; it says how to get one.
+    """
+    folder = shipped_models(kind).get(model)
+    if folder is None:
+        where = f"{baselines_folder()} (weights/ of a clone of the repository; {BASELINES_VARIABLE} names another place)"
+        hint = f"export {BASELINES_VARIABLE}=CLONE/weights, or train one by {recipe}"
+        raise FileNotFoundError(f"no {name} of the name {model!r} lies in {where}; {hint}")
+    return folder
+
+
 def model_index(folder: Path) -> dict[str, Any]:
     """Read a saved pipeline's model_index.json; its class is under _class_name.
 

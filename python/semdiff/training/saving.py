@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -30,13 +30,24 @@ def save_link(link: ImageLink, place: Path, eight_bits: bool = False, seen: Mapp
     with quiet(), disk_errors(place), folder_atomically(place) as beside:
         link.to(torch.float16 if not eight_bits else torch.float32).save_pretrained(beside)
         if eight_bits:
-            for name, part in link.components.items():
-                file = beside / name / FILE
-                if type(part).__module__.startswith("semdiff.") and file.is_file():  # diffusers' own classes load float files alone
-                    save_file(quantize(load_file(file)), file)
+            # diffusers' own classes load float files alone
+            quantize_files(beside, [name for name, part in link.components.items() if type(part).__module__.startswith("semdiff.")])
         if seen is not None:
             write_images_seen(beside, seen)
         write_checksums(beside)
+
+
+def quantize_files(folder: Path, names: Iterable[str]) -> None:
+    """Rewrite the weights of a model's networks in eight bits (`semdiff.models.int8`).
+
+    Args:
+        folder: of the model.
+        names: of the networks, which are folders in it; those without weights stay as they are.
+    """
+    for name in names:
+        file = folder / name / FILE
+        if file.is_file():
+            save_file(quantize(load_file(file)), file)
 
 
 def write_images_seen(folder: Path, seen: Mapping[str, int]) -> None:

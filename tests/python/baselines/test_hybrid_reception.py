@@ -147,12 +147,14 @@ def test_the_first_state_has_equal_noise_in_every_pixel():
 def test_a_saved_link_makes_the_same_pictures(tmp_path):
     torch.manual_seed(3)
     small = {"width": 8, "deep_width": 8}
-    link = HybridLink(Restorer(**small), Restorer(**small), PictureDenoiser(**small), codec="jpeg")
+    link = HybridLink(Restorer(**small), Restorer(**small), PictureDenoiser(**small), renoise=0.5, share=0.8, codec="jpeg")
     for network in link.components.values():
         torch.nn.init.normal_(network.net.conv_out.weight, std=0.05)
     link.save(tmp_path / "link")
     images = sample_photos()[:1, :, :64, :96]
-    again = HybridLink.load(tmp_path / "link", codec="jpeg")
+    again = HybridLink.load(tmp_path / "link")
+    assert (again.share, again.codec, again.renoise) == (0.8, "jpeg", 0.5)
+    assert HybridLink.load(tmp_path / "link", share=0.6).share == 0.6
     assert list(again.components) == ["restorer", "perceptual", "denoiser"]
     found = []
     for realism, steps, evaluations in ((0.0, "auto", 0), (1.0, 2, 2), (0.5, "auto", 4), (1.0, "auto", 4)):
@@ -183,3 +185,8 @@ def test_only_whole_safetensors_of_the_right_class_are_read(tmp_path):
     torch.save(Restorer(width=8, deep_width=8).state_dict(), weights.with_suffix(".bin"))
     with pytest.raises(ValueError, match="damaged or incomplete"):
         HybridLink.load(tmp_path / "link")
+    HybridLink(Restorer(width=8, deep_width=8), codec="jpeg").save(tmp_path / "other")
+    (tmp_path / "other" / "checksums.json").unlink()
+    (tmp_path / "other" / "model_index.json").write_text('{"_class_name": "SemanticLink"}')
+    with pytest.raises(ValueError, match="expected a HybridLink, got 'SemanticLink'"):
+        HybridLink.load(tmp_path / "other")

@@ -31,8 +31,9 @@ METRICS = {"psnr": psnr}
 
 def test_the_shipped_configurations() -> None:
     config = Config.from_toml("fashion-mnist")
-    # upsampler-mean is the mean of a link on pixels, hybrid is digital on pictures so small, ResidualJSCC has no weights of this set
-    assert {s.name for s in config.systems} == set(SYSTEMS) - {"upsampler-mean", "hybrid", "residual-jscc", "residual-jscc-lpips"}
+    # upsampler-mean is the mean of a link on pixels, hybrids are digital on pictures so small, ResidualJSCC has no weights of this set
+    others = {"upsampler-mean", "hybrid", "hybrid-link", "residual-jscc", "residual-jscc-lpips"}
+    assert {s.name for s in config.systems} == set(SYSTEMS) - others
     assert config.cbr == (64 / 784, 32 / 784)
     assert config.channels == (ChannelSpec("awgn"), ChannelSpec("rayleigh", (("coherence", "block"),)))
     assert Config.from_toml("fashion-mnist-perceptual").metrics == ("lpips_vgg", "fid", "kid")

@@ -98,7 +98,7 @@ def short(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of four steps a network on three small pictures."""
     plan = Plan(steps=4, batch_size=2, learning_rate=1e-2, warm_up=1)
     monkeypatch.setattr(hybrid, "PLANS", dict.fromkeys(hybrid.PLANS, plan))
-    for name, value in {"CODED": 3, "CODED_SIZE": 128, "CROP": 64, "HELD_OUT": 2, "hybrid": lambda: CODE}.items():
+    for name, value in {"CODED_SIZE": 128, "CROP": 64, "HELD_OUT": 2, "hybrid": lambda: CODE}.items():
         monkeypatch.setattr(hybrid, name, value)
     monkeypatch.setattr(hybrid, "photos", lambda *_, **__: pictures())
 
@@ -108,11 +108,11 @@ def weights(model: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def test_a_link_is_trained_on_from_its_folder(short: None, tmp_path: Path) -> None:
-    model = hybrid.train(tmp_path / "first", budget=0.5, stages=["restorer"], progress=False)
+    model = hybrid.train(tmp_path / "first", budget=0.5, stages=["restorer"], pictures=3, progress=False)
     assert images_seen(model) == {"restorer": 4}
     first = weights(model)
     assert list(first) == ["restorer"]
-    whole = hybrid.train(tmp_path / "second", start=model, progress=False)
+    whole = hybrid.train(tmp_path / "second", start=model, pictures=3, progress=False)
     assert images_seen(whole) == {"restorer": 8, "perceptual": 8, "denoiser": 8}
     second = weights(whole)
     assert any(not torch.equal(t, second["restorer"][n]) for n, t in first["restorer"].items())
@@ -120,15 +120,15 @@ def test_a_link_is_trained_on_from_its_folder(short: None, tmp_path: Path) -> No
     curve = (tmp_path / "second" / "denoiser.csv").read_text()
     assert all(name in curve for name in ("linear", '"sample, 1 steps"', '"sample, 4 steps"', "lpips"))
     # Nothing is left to do.
-    third = weights(hybrid.train(tmp_path / "third", start=whole, progress=False))
+    third = weights(hybrid.train(tmp_path / "third", start=whole, pictures=3, progress=False))
     assert all(torch.equal(t, third[name][n]) for name, each in second.items() for n, t in each.items())
 
 
 def test_a_network_that_another_needs_is_asked_for(short: None, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stages: expected the first of restorer, perceptual, denoiser, or a start"):
-        hybrid.train(tmp_path, stages=["denoiser"], progress=False)
+        hybrid.train(tmp_path, stages=["denoiser"], pictures=3, progress=False)
     with pytest.raises(ValueError, match="stages: expected some of restorer, perceptual, denoiser, got decoder"):
-        hybrid.train(tmp_path, stages=["decoder"], progress=False)
+        hybrid.train(tmp_path, stages=["decoder"], pictures=3, progress=False)
 
 
 def test_the_flow_learns_gaussian_noise() -> None:

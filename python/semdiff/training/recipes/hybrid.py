@@ -30,7 +30,7 @@ from semdiff.training.engine import Plan, Stage, fit
 from semdiff.training.hybrid_crops import HybridCrops, code_pictures
 from semdiff.training.recipes.common import check_budget
 from semdiff.training.recipes.photos import usable
-from semdiff.training.saving import images_seen, write_images_seen
+from semdiff.training.saving import images_seen, quantize_files, write_images_seen
 from semdiff.training.stages.hybrid import LPIPS_WEIGHT, PictureFlowStage, RestorerStage
 
 PLANS = {
@@ -55,8 +55,9 @@ class HybridTraining:
     Args:
         folder: of the coded pictures, checkpoints and curves.
         seed: of all random numbers.
-        budget: factor on the steps of the plans and the coded pictures.
+        budget: factor on the steps of the plans.
         folders: of pictures beside semdiff-photos.
+        pictures: how many are coded.
         compile: see `fit`.
         progress: show bars.
     """
@@ -67,14 +68,14 @@ class HybridTraining:
         seed: int = 0,
         budget: float = 1.0,
         folders: Sequence[str | os.PathLike[str]] = (),
+        pictures: int = CODED,
         compile: bool = False,
         progress: bool = True,
     ) -> None:
         self.folder, self.key, self.compile, self.progress = folder, Key(seed), compile, progress
         self.plans = {name: plan.scaled(budget) for name, plan in PLANS.items()}
-        pictures = usable(photos("train", progress=progress) | (read_folders(folders) if folders else {}), CODED_SIZE)
-        count = round(CODED * min(1.0, budget))
-        self.coded = code_pictures(pictures, count, CODED_SIZE, folder / "coded", hybrid(), self.key.fold_in(0), progress)
+        whole = usable(photos("train", progress=progress) | (read_folders(folders) if folders else {}), CODED_SIZE)
+        self.coded = code_pictures(whole, pictures, CODED_SIZE, folder / "coded", hybrid(), self.key.fold_in(0), progress)
         aside = usable(photos("test", progress=progress), CODED_SIZE)
         held_out = code_pictures(aside, 1, CODED_SIZE, folder / "held_out", hybrid(), self.key.fold_in(1), progress)
         self.held_out = HybridCrops(held_out, CROP, HELD_OUT, Key(0)).batch(0)
@@ -147,6 +148,7 @@ def train(
     start: str | os.PathLike[str] | None = None,
     stages: Sequence[str] = tuple(PLANS),
     resume: bool = True,
+    pictures: int = CODED,
     progress: bool = True,
     compile: bool = False,
 ) -> Path:
@@ -154,12 +156,13 @@ def train(
 
     Args:
         out: folder of the coded pictures, the checkpoints, the curves, and of the model at the end.
-        budget: factor on the steps of the plans and the coded pictures.
+        budget: factor on the steps of the plans.
         seed: of all random numbers.
         folders: of pictures beside semdiff-photos.
         start: folder of a link whose training.json says how many crops its networks have seen, to go on with.
         stages: which networks are trained; the others are those of `start`.
         resume: whether to go on from checkpoints.
+        pictures: how many are coded.
         progress: show bars.
         compile: see `fit`.
 
@@ -179,7 +182,7 @@ def train(
         known = ", ".join(PLANS)
         raise ValueError(f"stages: expected the first of {known}, or a start that has those before them, got {', '.join(stages)}")
     folder = Path(out)
-    training = HybridTraining(folder, seed, budget, folders, compile, progress)
+    training = HybridTraining(folder, seed, budget, folders, pictures, compile, progress)
     if place is not None:
         training.begin_with(HybridLink.load(place))
     for name, plan in training.plans.items():
@@ -188,11 +191,9 @@ def train(
             training.run(name, min(seen.get(name, 0), whole), resume)
             seen[name] = whole
     if training.accelerator.is_main_process:
-        made = training.link(names)
-        for network in made.components.values():
-            network.to(torch.float16)
         with saved(folder / "model") as beside:
-            made.write(beside)
+            training.link(names).write(beside)
+            quantize_files(beside, names)
             write_images_seen(beside, seen)
     training.accelerator.wait_for_everyone()
     return folder / "model"
@@ -202,7 +203,8 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m semdiff.training.recipes.hybrid", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--budget", type=float, default=1.0, help="factor on the steps and the coded pictures")
+    parser.add_argument("--budget", type=float, default=1.0, help="factor on the steps")
+    parser.add_argument("--pictures", type=int, default=CODED, help="how many are coded")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the batches and all noise")
     parser.add_argument("--data", type=Path, action="append", default=[], help="a folder of photographs beside semdiff-photos")
     parser.add_argument("--start", type=Path, help="folder of a trained link, to go on with")
@@ -210,7 +212,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the blocks, where a C++ compiler is")
     options = parser.parse_args()
     stages = options.stages.split(",")
-    print(train(options.out, options.budget, options.seed, options.data, options.start, stages, compile=options.compile))
+    how = {"pictures": options.pictures, "compile": options.compile}
+    print(train(options.out, options.budget, options.seed, options.data, options.start, stages, **how))
 
 
 if __name__ == "__main__":
