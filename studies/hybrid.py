@@ -32,7 +32,7 @@ from semdiff.data.kodak import kodak
 from semdiff.data.pictures import middle as middle_square
 from semdiff.data.sheet import Band, draw_sheet
 from semdiff.link import SemanticLink
-from semdiff.metrics import lpips, psnr
+from semdiff.metrics import kid_patches, lpips, psnr
 from semdiff.models.restorer import Restored
 from semdiff.models.store import files_digest
 from semdiff.training.recipes.hybrid import CODEC, SHARE
@@ -67,6 +67,11 @@ computes, hybrid.csv beside this has each picture.
 
 The hybrid code sends AVIF's picture on 0.85 of the uses and, unquantised, the strongest cosine coefficients of what it lacks on the others.
 Its receiver knows how wrong the linear estimate is in every cell of 16x16 pixels. The link's networks start there.
+"""
+KID_SYSTEMS = ("originals", *list(COLUMNS.values())[:2], *list(COLUMNS.values())[3:])
+KID_TEXT = """
+1000 KID of patches of 144x144 pixels, 15 of each picture, to those of the large photographs, and its standard error. It looks at the
+pictures alone, not at what was sent.
 """
 
 
@@ -190,7 +195,22 @@ def vgg_number(found: list[dict[str, str]], system: str) -> str:
     return f"{statistics.mean(float(r['lpips_vgg']) for r in found if r['system'] == system and r['lpips_vgg']):.3f}"
 
 
-def page(found: list[dict[str, str]]) -> list[str]:
+def patch_distances(cells: Path, link: HybridLink) -> dict[str, dict[str, float]]:
+    """KID of patches of Kodak's pictures at one SNR to those of large photographs, which are others, and its standard error, by system."""
+    photo_link, found = SemanticLink.default("photos"), {}
+    for name, read in pictures("kodak"):
+        image = read()
+        received = receive(image, VGG_SNR, cells / f"kodak-{name}-{VGG_SNR:g}.safetensors")
+        shown = [("originals", image[None]), *pictures_of_others(photo_link, image, VGG_SNR, received), *pictures_of_link(link, received)]
+        for system, picture in shown:
+            if system in KID_SYSTEMS:
+                found.setdefault(system, []).append(picture.clamp(0, 1))
+    references = torch.stack([read() for _, read in pictures("large")])
+    scores = {system: kid_patches(torch.cat(images), references) for system, images in found.items()}
+    return {system: {"kid": score.value, "kid_error": score.standard_error or 0.0} for system, score in scores.items()}
+
+
+def page(found: list[dict[str, str]], kids: dict[str, dict[str, float]]) -> list[str]:
     text = TEXT.strip().splitlines()
     for of, title in TITLES.items():
         systems = list(dict.fromkeys(r["system"] for r in found if r["set"] == of))
@@ -201,6 +221,8 @@ def page(found: list[dict[str, str]]) -> list[str]:
             head.append(f"LPIPS (VGG), {VGG_SNR:g} dB, N = {n // VGG_EVERY}")
             body = [[*line, vgg_number(found, line[0])] for line in body]
         text += ["", *table(head, body)]
+    values = [[system, f"{1000 * v['kid']:.1f} ± {1000 * v['kid_error']:.1f}"] for system, v in kids.items()]
+    text += ["", *KID_TEXT.strip().splitlines(), "", *table(["Kodak's 24", f"{VGG_SNR:g} dB"], values)]
     shown = ", ".join(name for name, _ in list(pictures("kodak"))[::SHOWN])
     return [*text, "", f"![Middles of {shown} at {SNRS[0]:g} and {SNRS[1]:g} dB, by every system](hybrid.jpg)"]
 
@@ -235,8 +257,11 @@ def main() -> None:
         found = [row for of in options.set or TITLES for row in rows(of, options.cells, link, digest)]
     if link is not None and not options.set:
         write_csv(OUT / "hybrid.csv", found)
-        write_lines(OUT / "hybrid.md", page(found))
-        draw(options.cells, link)
+        with torch.no_grad():
+            kids = kept(options.cells / f"kid-{digest}.json", lambda: patch_distances(options.cells, link))
+        write_lines(OUT / "hybrid.md", page(found, kids))
+        with torch.no_grad():
+            draw(options.cells, link)
 
 
 if __name__ == "__main__":
