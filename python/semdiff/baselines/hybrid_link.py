@@ -136,7 +136,7 @@ class HybridLink(Hybrid):
         Raises:
             FileNotFoundError: where there is none of this name.
         """
-        return cls.load(find_baseline(model, cls.weights, cls.__name__, "semdiff.training.recipes.hybrid"))
+        return cls.load(find_baseline(model, cls.weights, cls.__name__, "python -m semdiff.training.recipes.hybrid"))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], **options: Any) -> HybridLink:

@@ -178,7 +178,7 @@ class DeepJSCC(ModelMixin, ConfigMixin, ImageTransmitter):  # type: ignore[misc]
         Raises:
             FileNotFoundError: where there is none of this name.
         """
-        return cls.load(find_baseline(model, cls.weights, cls.__name__, "semdiff.training.recipes.jscc"))
+        return cls.load(find_baseline(model, cls.weights, cls.__name__, "python -m semdiff.training.recipes.jscc"))
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str], **hub: Any) -> Self:

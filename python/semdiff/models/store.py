@@ -48,7 +48,7 @@ def find_baseline(model: str, kind: str, name: str, recipe: str) -> Path:
         model: name of the link that it is compared with.
         kind: as in `shipped_models`.
         name: of its class, for the message.
-        recipe: the module that trains one, likewise.
+        recipe: the command that trains one, likewise.
 
     Raises:
         FileNotFoundError: where there is none; it says how to get one.

@@ -21,7 +21,7 @@ PLOTS = {
     "03_training": 3,
     "04_channels": 4,
     "05_fair_comparison": 3,
-    "06_photographs": 3,
+    "06_photographs": 4,
     "07_sionna": 4,
     "08_latent_diffusion": 2,
     "09_your_own_parts": 2,
