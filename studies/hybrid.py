@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks make of a hybrid digital-analog code: the hybrid link beside the photograph link and AVIF at the same channel uses.
+"""Measure the networks behind a hybrid digital-analog code: the hybrid link beside the photograph link and AVIF at the same channel uses.
 
 python -m studies.hybrid FOLDER measures the `HybridLink` of FOLDER and writes docs/results/hybrid.{csv,md}: PSNR and LPIPS over AWGN at
 CBR 1/24, of Kodak's 24 pictures and of the middle 768x512 pixels, at full resolution, of the 20 held-out photographs of semdiff-photos
@@ -37,7 +37,7 @@ from semdiff.models.restorer import Restored
 from semdiff.models.store import files_digest
 from semdiff.training.recipes.hybrid import CODEC, SHARE
 from semdiff.transmission.transmitter import Decoded
-from studies.photos_bandwidth import large_pictures
+from studies.photos_bandwidth import large_pictures, middle
 from studies.writing import table, write_csv, write_lines
 
 OUT = Path(__file__).parents[1] / "docs" / "results"
@@ -79,7 +79,7 @@ pictures alone, not at what was sent.
 
 
 class Received(NamedTuple):
-    """What arrives of one picture: through AVIF alone, and through the hybrid code, as in `HybridReception`."""
+    """Hold what arrives of one picture: through AVIF alone, and through the hybrid code, as in `HybridReception`."""
 
     digital: Tensor
     base: Tensor
@@ -107,12 +107,7 @@ def pictures(of: str) -> Iterator[tuple[str, Callable[[], Tensor]]]:
             yield name, lambda p=pixels: (p if p.shape[1] < p.shape[2] else p.rot90(1, (1, 2))).float() / 255  # type: ignore[misc]
         return
     for name, read in large_pictures():
-        yield name, lambda r=read: middle(r()).float() / 255  # type: ignore[misc]
-
-
-def middle(pixels: Tensor) -> Tensor:
-    top, left = ((n - m) // 2 for n, m in zip(pixels.shape[1:], MIDDLE, strict=True))
-    return pixels[:, top : top + MIDDLE[0], left : left + MIDDLE[1]]
+        yield name, lambda r=read: middle(r, MIDDLE).float() / 255  # type: ignore[misc]
 
 
 def receive(image: Tensor, snr_db: float, place: Path) -> Received:
@@ -128,7 +123,7 @@ def receive(image: Tensor, snr_db: float, place: Path) -> Received:
 
 
 def pictures_of_others(photo_link: SemanticLink, image: Tensor, snr_db: float, received: Received) -> Iterator[tuple[str, Tensor]]:
-    """What the systems without the hybrid link's networks make."""
+    """Yield the pictures of the systems without the hybrid link's networks."""
     yield "AVIF, LDPC, QAM", received.digital
     for name, realism in (("mean", 0.0), ("detail", 1.0)):
         yield f"photograph link, {name} decoder", photo_link.transmit(image[None], snr_db, cbr=CBR, realism=realism, key=KEY).images
@@ -136,7 +131,7 @@ def pictures_of_others(photo_link: SemanticLink, image: Tensor, snr_db: float, r
 
 
 def pictures_of_link(link: HybridLink, received: Received) -> Iterator[tuple[str, Tensor]]:
-    """What the hybrid link's networks make."""
+    """Yield the pictures of the hybrid link's networks."""
     known = received.base, received.picture, received.error_maps
     yield "hybrid link, mean", link.restorer(*known).mean
     if link.perceptual is None:
@@ -161,14 +156,14 @@ def measure(shown: Iterable[tuple[str, Tensor]], image: Tensor, vgg: bool) -> di
 
 
 def kept(place: Path, make: Callable[[], dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """What a JSON file holds; it is made where it is not there."""
+    """Read a JSON file, or make it where it is not there."""
     if not place.exists():
         write_atomically(place, json.dumps(make()).encode())
     return json.loads(place.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
 def rows(of: str, cells: Path, link: HybridLink | None, digest: str) -> list[dict[str, str]]:
-    """What is measured of a set."""
+    """Measure a set, or read what is measured of it."""
     photo_link, found = SemanticLink.default("photos"), []
     for n, (name, read) in enumerate(tqdm(list(pictures(of)), desc=TITLES[of])):
         image = read()
@@ -247,6 +242,7 @@ def draw(cells: Path, link: HybridLink) -> None:
     write_atomically(OUT / "hybrid.jpg", lambda file: sheet.save(file, "JPEG", quality=82))
 
 
+@torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="of a HybridLink; without it all else is measured, and kept")
@@ -256,15 +252,12 @@ def main() -> None:
     options.cells.mkdir(parents=True, exist_ok=True)
     link = None if options.folder is None else HybridLink.load(options.folder)
     digest = "" if options.folder is None else files_digest(options.folder)[:12]
-    with torch.no_grad():
-        found = [row for of in options.set or TITLES for row in rows(of, options.cells, link, digest)]
+    found = [row for of in options.set or TITLES for row in rows(of, options.cells, link, digest)]
     if link is not None and not options.set:
         write_csv(OUT / "hybrid.csv", found)
-        with torch.no_grad():
-            kids = kept(options.cells / f"kid-{digest}.json", lambda: patch_distances(options.cells, link))
+        kids = kept(options.cells / f"kid-{digest}.json", lambda: patch_distances(options.cells, link))
         write_lines(OUT / "hybrid.md", page(found, kids))
-        with torch.no_grad():
-            draw(options.cells, link)
+        draw(options.cells, link)
 
 
 if __name__ == "__main__":

@@ -110,11 +110,11 @@ def pictures(name: str) -> list[tuple[str, Callable[[], Tensor]]]:
     return [(n, partial(middle, lambda p=p: p)) for n, p in list(kodak().items())[::3]]  # type: ignore[misc]
 
 
-def middle(read: Callable[[], Tensor]) -> Tensor:
-    """The middle MIDDLE pixels of a picture."""
+def middle(read: Callable[[], Tensor], size: tuple[int, int] = MIDDLE) -> Tensor:
+    """The middle of a picture, of this height and width."""
     pixels = read()
-    top, left = ((n - m) // 2 for n, m in zip(pixels.shape[1:], MIDDLE, strict=True))
-    return pixels[:, top : top + MIDDLE[0], left : left + MIDDLE[1]]
+    top, left = ((n - m) // 2 for n, m in zip(pixels.shape[1:], size, strict=True))
+    return pixels[:, top : top + size[0], left : left + size[1]]
 
 
 def psnr(picture: Tensor, image: Tensor) -> float:
